@@ -5,7 +5,7 @@ use std::process::Command;
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{assert_whole, builds, publish_args, run, stx, tool};
+use crate::harness::{assert_whole, builds, publish_args, run, stx, tool, wait};
 
 /// A mirror, a state directory, an upstream git and a recipe that builds it, in a directory of their own.
 pub(crate) struct Small {
@@ -372,17 +372,10 @@ fn pages_that_waited_for_other_pages_say_how_long_each_build_stays() {
     lock.file().lock().expect("nobody has it");
     let mut waiting = small.stx(&["pages"]).spawn().expect("it starts");
     let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", waiting.id());
-    let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
-    while !fs_err::read_to_string("/proc/locks")
-        .expect("locks")
-        .contains(&waits)
-    {
-        assert!(
-            std::time::Instant::now() < end,
-            "it does not wait for the lock"
-        );
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait("it waits for the lock", || {
+        let locks = fs_err::read_to_string("/proc/locks").expect("locks");
+        locks.contains(&waits)
+    });
     let mut other = crate::harness::stx_without_pages(["--mirror", small.at("mirror").as_str()]);
     other.args([
         "build",

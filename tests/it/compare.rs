@@ -328,7 +328,7 @@ fn from_a_url_only_headers_are_transferred() {
         bytes
     };
     let sent = || -> u64 {
-        let log = fs_err::read_to_string(work.at("access.log")).expect("a log");
+        let log = nginx.log(&work.at("access.log"));
         log.lines()
             .filter_map(|line| {
                 line.split("\" ")

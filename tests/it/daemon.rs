@@ -12,22 +12,19 @@ mod verdicts;
 mod watched;
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 use crate::builds::Small;
-use crate::harness::{assert_whole, copy_program, run, tool};
+use crate::harness::{assert_whole, copy_program, run, tool, wait_or_show};
 
 /// A site with a service.
 pub(crate) struct Site {
     pub(crate) small: Small,
 }
-
-/// Long enough for a loaded machine.
-const LIMIT: Duration = Duration::from_mins(1);
 
 impl Site {
     pub(crate) fn new(service: &str, branch: &str) -> Self {
@@ -90,12 +87,8 @@ impl Site {
 
     /// Waits until something is so.
     #[track_caller]
-    pub(crate) fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
-        let end = Instant::now() + LIMIT;
-        while !so() {
-            assert!(Instant::now() < end, "{what}: not in time\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    pub(crate) fn until(&self, what: &str, so: impl FnMut() -> bool) {
+        wait_or_show(what, so, || self.log());
     }
 
     fn until_file(&self, name: &str) {

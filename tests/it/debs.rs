@@ -267,7 +267,7 @@ fn packages_beside_the_mirror_are_compared_with_a_build() {
 #[test]
 fn over_the_network_only_control_members_are_transferred() {
     let work = three();
-    let conf = "daemon off;\npid nginx.pid;\nevents {}\nhttp {\naccess_log access.log;\nserver {\nlisten 127.0.0.1:8080;\n\
+    let conf = "daemon off;\npid nginx.pid;\nevents {}\nhttp {\naccess_log off;\nserver {\nlisten 127.0.0.1:8080;\n\
         root mirror;\nlocation / {}\n}\n}\n";
     let nginx = Nginx::serve(work.dir.path(), conf);
     let transferred = |more: &[&str]| {

@@ -2,12 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{in_memory, run, stx, tool, write_script};
+use crate::harness::{in_memory, run, stx, tool, wait, write_script};
 
 mod files;
 mod web;
@@ -394,17 +393,13 @@ fn paths_of_the_configuration_are_relative_to_it() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("the program");
-    let end = Instant::now() + Duration::from_mins(2);
     // A build that fails is told to the hook; the first commit starts it.
     let there = ["conf/hook.told", "conf/metrics.prom", "conf/spool"];
-    while !there.iter().all(|name| bed.path(name).exists()) {
-        let said = service.try_wait().expect("a child");
-        assert!(
-            said.is_none() && Instant::now() < end,
-            "{said:?}, {there:?} are to be there"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait(&format!("{there:?} are there"), || {
+        let ended = service.try_wait().expect("a child");
+        assert!(ended.is_none(), "the service ended: {ended:?}");
+        there.iter().all(|name| bed.path(name).exists())
+    });
     service.kill().expect("ended");
     service.wait().expect("ended");
 }

@@ -9,7 +9,7 @@ use fs_err::os::unix::fs::symlink;
 use rustix::process::{Pid, Signal, kill_process};
 use stx_layout::size;
 
-use crate::harness::{Ran, names, run, stx, tool};
+use crate::harness::{Ran, names, run, stx, tool, wait};
 use crate::site::{CHANNEL, DATES, Site, noise};
 
 const MIB: usize = 1 << 20;
@@ -33,18 +33,17 @@ fn is_part(name: &str) -> bool {
 
 /// Waits until a fetch has written `bytes` to an unfinished file in `to`.
 fn wait_for_part(to: &Utf8Path, bytes: u64, child: &mut Child) {
-    let end = Instant::now() + Duration::from_secs(30);
-    loop {
+    wait(&format!("{bytes} bytes are there"), || {
         let part = names(to).into_iter().find(|name| is_part(name));
         let length = part.and_then(|part| Some(fs_err::metadata(to.join(part)).ok()?.len()));
-        if length.is_some_and(|length| length >= bytes) {
-            return;
-        }
+        let is_there = length.is_some_and(|length| length >= bytes);
         let ended = child.try_wait().expect("a child");
-        assert!(ended.is_none(), "it ended before {bytes} bytes: {ended:?}");
-        assert!(Instant::now() < end, "not {bytes} bytes in 30 s");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+        assert!(
+            is_there || ended.is_none(),
+            "it ended before {bytes} bytes: {ended:?}"
+        );
+        is_there
+    });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::builds::Small;
-use crate::harness::{assert_whole, run, tool};
+use crate::harness::{assert_whole, run, tool, wait};
 
 /// Starts a build, kills it after `delay`, and says whether it was still running then.
 fn killed_after(small: &Small, date: &str, delay: Duration) -> bool {
@@ -98,14 +98,11 @@ fn phases_of_a_killed_build_are_ended_before_the_next_one_starts() {
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary starts");
-    let end = Instant::now() + Duration::from_secs(30);
-    while !pid_file.exists() {
-        assert!(
-            Instant::now() < end && child.try_wait().expect("a child").is_none(),
-            "the phase does not start"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait("the phase runs", || {
+        let ended = child.try_wait().expect("a child");
+        assert!(ended.is_none(), "the phase does not start");
+        pid_file.exists()
+    });
     let sleeper: i32 = fs_err::read_to_string(&pid_file)
         .expect("a pid")
         .trim()
@@ -120,11 +117,9 @@ fn phases_of_a_killed_build_are_ended_before_the_next_one_starts() {
         "mkdir image && cp wheels/message.whl image/bootimage.iso\n",
     );
     run(&mut small.build("20200102T000000Z")).code(0);
-    let end = Instant::now() + Duration::from_secs(5);
-    while test_kill_process(sleeper).is_ok() {
-        assert!(Instant::now() < end, "the orphan outlived the next build");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait("the orphan has ended with the next build", || {
+        test_kill_process(sleeper).is_err()
+    });
     assert_eq!(small.builds(), ["20200102T000000Z"]);
 }
 

@@ -1,14 +1,14 @@
 //! A distribution in layers, compiler, distro and flock: real packages, a real service, and a chain that can be checked.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{binary, builds, names, run, stx, tool};
+use crate::harness::{binary, builds, names, run, stx, tool, wait_or_show};
 
 /// The layers, from below.
 const LAYERS: [&str; 3] = ["compiler", "distro", "flock"];
@@ -117,9 +117,6 @@ recipe = "flock.toml"
 after = "master/centos/distro"
 "#;
 
-/// Long enough for a loaded machine.
-const LIMIT: Duration = Duration::from_mins(1);
-
 struct Layers {
     dir: Utf8TempDir,
 }
@@ -192,13 +189,11 @@ impl Layers {
         LAYERS.map(|layer| self.builds(layer).len())
     }
 
-    fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
-        let end = Instant::now() + LIMIT;
-        while !so() {
-            let log = fs_err::read_to_string(self.at("daemon.log")).unwrap_or_default();
-            assert!(Instant::now() < end, "{what}: not in time\n{log}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    #[track_caller]
+    fn until(&self, what: &str, so: impl FnMut() -> bool) {
+        wait_or_show(what, so, || {
+            fs_err::read_to_string(self.at("daemon.log")).unwrap_or_default()
+        });
     }
 
     /// The file of a build.

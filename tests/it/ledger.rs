@@ -2,12 +2,11 @@
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::builds::Small;
-use crate::harness::{run, stx};
+use crate::harness::{run, stx, wait};
 
 fn command(small: &Small, args: &[&str]) -> Command {
     let mut command = stx(args.iter().copied());
@@ -36,11 +35,9 @@ fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
         .stderr(Stdio::null())
         .spawn()
         .expect("the service starts");
-    let end = Instant::now() + Duration::from_secs(30);
-    while !small.at("state.spool/.service").exists() {
-        assert!(Instant::now() < end, "the service does not start");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait("the service is up", || {
+        small.at("state.spool/.service").exists()
+    });
     // A reader while the service runs.
     let status = run(&mut command(&small, &["status", "--format", "json"]));
     assert_eq!(status.code(0).json()["service_running"], true);

@@ -1,24 +1,11 @@
 //! `log`: the logs of phases, of running and of ended builds.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::builds::Small;
-use crate::harness::{Ran, Started, run, tool};
+use crate::harness::{Ran, Started, run, tool, wait};
 use crate::nginx::Nginx;
-
-/// Long enough for a loaded machine.
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// Waits until something is so.
-#[track_caller]
-fn until(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + LIMIT;
-    while !so() {
-        assert!(Instant::now() < end, "{what}: not in time");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// A distribution whose image waits while there is a file `hold`, after it has printed something odd.
 fn holding(end: &str) -> Small {
@@ -63,8 +50,8 @@ fn a_running_build_is_followed_to_its_end_and_to_its_exit_code() {
             none.stderr
         );
         let build = Started::new(small.build("20200101T000000Z").stderr(Stdio::null()));
-        until("the image", || small.at("started").exists());
-        until("its output", || {
+        wait("the image", || small.at("started").exists());
+        wait("its output", || {
             log(&small, &["-n", "1"]).stdout.contains("first")
         });
 
@@ -265,7 +252,7 @@ fn a_build_that_is_cancelled_after_its_source_phase_is_not_unchanged() {
     small.commit("message", "another one\n");
     fs_err::write(small.at("hold"), "").expect("a file");
     let build = Started::new(small.build("20200102T000000Z").stderr(Stdio::null()));
-    until("the image", || small.at("started").exists());
+    wait("the image", || small.at("started").exists());
     let state = small.at("mirror.state/master/centos");
     let read = |name: &str| fs_err::read_to_string(state.join(name)).expect("a journal");
     let whole = read("finished.jsonl");

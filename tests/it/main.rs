@@ -80,4 +80,5 @@ mod signing;
 mod site;
 mod syscalls;
 mod verbose;
+mod waiting;
 mod zsync;

@@ -1,12 +1,14 @@
 //! A real nginx over a mirror, on a free port of the loopback interface.
 
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::wait_for_server;
 
 /// A running nginx; ends with this value.
 pub(crate) struct Nginx {
@@ -59,17 +61,9 @@ impl Nginx {
             .stderr(fs_err::File::create(&log).expect("a log").into_parts().0)
             .spawn()
             .expect("nginx starts; `scripts/setup.sh test` installs it");
-        let end = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if let Some(status) = child.try_wait().expect("a child") {
-                panic!(
-                    "nginx ended with {status}: {}",
-                    fs_err::read_to_string(&log).unwrap_or_default()
-                );
-            }
-            assert!(Instant::now() < end, "nginx does not answer on port {port}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for_server(&mut child, port, || {
+            fs_err::read_to_string(&log).unwrap_or_default()
+        });
         Self {
             child,
             port,
@@ -80,6 +74,17 @@ impl Nginx {
     /// The address of a path of the mirror.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
+    }
+
+    /// The access log at `path`, with a line for each request that was answered.
+    ///
+    /// nginx writes the line after the answer. Its only worker has written it before it answers another request.
+    pub(crate) fn log(&self, path: &Utf8Path) -> String {
+        let server = TcpStream::connect(("127.0.0.1", self.port));
+        let mut server = server.expect("nginx answers");
+        server.write_all(b"HEAD / HTTP/1.0\r\n\r\n").expect("sent");
+        server.read_to_end(&mut Vec::new()).expect("an answer");
+        fs_err::read_to_string(path).expect("a log")
     }
 }
 

@@ -3,13 +3,12 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::builds::Small;
-use crate::harness::{Ran, assert_whole, run};
+use crate::harness::{Ran, assert_whole, run, wait};
 use crate::places_cluster::Cluster;
 use crate::places_sshd::Sshd;
 
@@ -58,16 +57,6 @@ pub(crate) fn processes() -> Vec<Process> {
 pub(crate) fn kill(pid: i32) {
     let pid = Pid::from_raw(pid).expect("a process");
     kill_process(pid, Signal::KILL).ok();
-}
-
-/// Waits until something is so.
-#[track_caller]
-pub(crate) fn wait(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
-    while !so() {
-        assert!(Instant::now() < end, "not so after a minute: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A small distribution whose phase `image` runs at a place.

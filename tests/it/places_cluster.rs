@@ -1,13 +1,13 @@
 //! A real Slurm of four nodes on this machine, on free ports of the loopback interface.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{run, tool};
+use crate::harness::{run, tool, wait_or_show};
 use crate::places::{free_port, kill, path, processes};
 
 /// The nodes.
@@ -140,16 +140,11 @@ impl Cluster {
     }
 
     fn wait(&self, what: &str, so: impl Fn() -> bool) {
-        let end = Instant::now() + Duration::from_secs(20);
-        while !so() {
-            if Instant::now() > end {
-                let logs: String = ["munged.out", "slurmctld.out", "b1.out"]
-                    .map(|name| fs_err::read_to_string(self.at(name)).unwrap_or_default())
-                    .concat();
-                panic!("not so after 20 s: {what}\n{logs}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_or_show(what, so, || {
+            ["munged.out", "slurmctld.out", "b1.out"]
+                .map(|name| fs_err::read_to_string(self.at(name)).unwrap_or_default())
+                .concat()
+        });
     }
 
     /// One of Slurm's programs.

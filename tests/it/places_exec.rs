@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use camino::Utf8PathBuf;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{assert_whole, run, tool};
-use crate::places::{GOOD, Placed, check_place, kill, wait};
+use crate::harness::{assert_whole, run, tool, wait};
+use crate::places::{GOOD, Placed, check_place, kill};
 use crate::places_pod::Pod;
 
 /// A build whose phase `image` runs in a pod.

@@ -6,8 +6,8 @@ use std::process::{Child, Stdio};
 
 use camino::Utf8PathBuf;
 
-use crate::harness::tool;
-use crate::places::{GOOD, Placed, wait};
+use crate::harness::{tool, wait};
+use crate::places::{GOOD, Placed};
 use crate::places_pod::Pod;
 
 /// A namespace of a cluster with one pod; ends with this value.

@@ -8,8 +8,8 @@ use std::process::{Child, Stdio};
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{tool, write_script};
-use crate::places::{processes, wait};
+use crate::harness::{tool, wait, write_script};
+use crate::places::processes;
 
 /// The first process: `server SHARED SERVER INSIDE`.
 const SERVER: &str = r#"

@@ -1,11 +1,10 @@
 //! A real sshd on a free port of the loopback interface, with keys of its own.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{run, tool};
+use crate::harness::{run, tool, wait_for_server};
 use crate::places::{free_port, path};
 
 /// A running sshd; ends with this value.
@@ -57,15 +56,9 @@ impl Sshd {
         .stderr(log.into_parts().0)
         .spawn()
         .expect("sshd starts; `scripts/setup.sh test` installs it");
-        let end = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                Instant::now() < end && child.try_wait().expect("a child").is_none(),
-                "sshd does not answer: {}",
-                fs_err::read_to_string(at("log")).unwrap_or_default()
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for_server(&mut child, port, || {
+            fs_err::read_to_string(at("log")).unwrap_or_default()
+        });
         Self { child, port, dir }
     }
 

@@ -8,8 +8,7 @@ use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Ran, Started, assert_whole, run, stx, tool};
-use crate::places::wait;
+use crate::harness::{Ran, Started, assert_whole, run, stx, tool, wait};
 
 /// The parts of a recipe that both distributions share: what an image phase does before and after it installs packages.
 const BEFORE: &str = r#"

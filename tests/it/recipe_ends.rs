@@ -6,8 +6,7 @@ use std::process::Stdio;
 use camino::Utf8PathBuf;
 
 use crate::builds::Small;
-use crate::harness::{assert_whole, copy_program, run, tool};
-use crate::places::wait;
+use crate::harness::{assert_whole, copy_program, run, tool, wait};
 
 /// Like the real builds: pods that are started and stopped, a package manager of pieces, state that stays.
 const RECIPE: &str = r#"

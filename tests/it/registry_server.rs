@@ -1,12 +1,11 @@
 //! A real `docker-registry` on a free port of the loopback interface.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{run, tool};
+use crate::harness::{run, tool, wait, wait_for_server};
 
 /// A running registry; ends with this value.
 pub(crate) struct DockerRegistry {
@@ -53,15 +52,9 @@ impl DockerRegistry {
         let mut child = start("docker-registry")
             .or_else(|_| start("registry"))
             .expect("docker-registry starts; `scripts/setup.sh test` installs it");
-        let end = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if let Some(status) = child.try_wait().expect("a child") {
-                let said = fs_err::read_to_string(dir.path().join("log")).unwrap_or_default();
-                panic!("docker-registry ended with {status}: {said}");
-            }
-            assert!(Instant::now() < end, "no answer on port {port}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for_server(&mut child, port, || {
+            fs_err::read_to_string(dir.path().join("log")).unwrap_or_default()
+        });
         Self { child, port, dir }
     }
 
@@ -98,20 +91,20 @@ pub(crate) fn inspect(name: &str) -> serde_json::Value {
 pub(crate) fn seen_digest(name: &str) -> Option<String> {
     let image = format!("docker://{name}");
     let args = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}"];
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
+    let mut seen = None;
+    wait(&image, || {
         let ran = run(tool("skopeo", args).arg(&image));
         if ran.code == Some(0) {
             let digest = ran.stdout.trim().strip_prefix("sha256:");
-            return Some(digest.expect("a digest").to_owned());
-        }
-        if ran.stderr.contains("manifest unknown") {
-            return None;
+            seen = Some(digest.expect("a digest").to_owned());
+            return true;
         }
         let is_transient = ran.stderr.contains("500 Internal Server Error");
-        assert!(is_transient && Instant::now() < end, "{}", ran.stderr);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        let is_unknown = ran.stderr.contains("manifest unknown");
+        assert!(is_transient || is_unknown, "{}", ran.stderr);
+        is_unknown
+    });
+    seen
 }
 
 impl Drop for DockerRegistry {

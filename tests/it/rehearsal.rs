@@ -5,8 +5,7 @@ mod site;
 use std::process::Stdio;
 
 use self::site::{BUILDER, CONTAINER, Site};
-use crate::harness::{assert_whole, names};
-use crate::places::wait;
+use crate::harness::{assert_whole, names, wait};
 use crate::registry_server::seen_digest;
 
 const FIRST: &str = "20260701T041000Z";

@@ -1,13 +1,12 @@
 //! Builds that were killed go on where they were, end as failed, or are cancelled.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, test_kill_process};
 
-use crate::harness::{Ran, assert_whole, builds, run, stx, tool};
+use crate::harness::{Ran, assert_whole, builds, run, stx, tool, wait};
 
 mod ended;
 mod phases;
@@ -123,22 +122,8 @@ impl Site {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        self.wait_for(&mut child, &self.at(&format!("pid-{phase}")));
+        wait_for(&mut child, &self.at(&format!("pid-{phase}")));
         child
-    }
-
-    fn wait_for(&self, child: &mut Child, file: &Utf8Path) {
-        let end = Instant::now() + Duration::from_mins(1);
-        while !file.exists() {
-            let over = child.try_wait().expect("a child");
-            assert!(over.is_none(), "the build ended before {file} was there");
-            assert!(
-                Instant::now() < end,
-                "{file} does not come in {}",
-                self.0.path()
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
     }
 
     fn release(&self, phase: &str) {
@@ -215,21 +200,25 @@ fn once() -> Vec<String> {
     phases
 }
 
+/// Waits until a build has written a file.
+fn wait_for(child: &mut Child, file: &Utf8Path) {
+    wait(&format!("{file} is there"), || {
+        let over = child.try_wait().expect("a child");
+        assert!(over.is_none(), "the build ended before {file} was there");
+        file.exists()
+    });
+}
+
 fn kill(child: &mut Child) {
     child.kill().expect("a running process");
     child.wait().expect("it ends");
 }
 
 fn assert_gone(pid: Pid) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while test_kill_process(pid).is_ok() {
+    wait(&format!("{pid:?} is gone"), || {
         let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-        if stat.is_ok_and(|stat| stat.contains(") Z ")) {
-            return;
-        }
-        assert!(Instant::now() < end, "{pid:?} lives on");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        test_kill_process(pid).is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+    });
 }
 
 /// The published tree of a build that nothing disturbed.
@@ -256,14 +245,9 @@ fn killed_in_the_middle_of_each_phase_it_goes_on_there_and_nothing_runs_twice() 
                 .position(|name| *name == phase)
                 .expect("a phase"),
         };
-        let end = Instant::now() + Duration::from_mins(1);
-        while journal_phases(&site).len() < over {
-            assert!(
-                Instant::now() < end,
-                "the journal does not get to {over} phases"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        wait(&format!("{over} phases in the journal"), || {
+            journal_phases(&site).len() >= over
+        });
         kill(&mut child);
         assert!(site.builds().is_empty());
         test_kill_process(orphan).expect("the orphan lives on: there is something to end");
@@ -326,12 +310,11 @@ fn killed_at_each_line_of_its_journal_it_ends_as_if_nothing_had_happened() {
         killed += 1;
         let before = journal_phases(&site);
         // A process that was being started when its builder was killed may hold the lock until it has become its program.
-        let end = Instant::now() + Duration::from_secs(10);
-        while let ran = site.resume(&[])
-            && ran.code != Some(0)
-        {
-            assert!(ran.code == Some(6) && Instant::now() < end, "{ran:?}");
-        }
+        wait("nobody holds the lock", || {
+            let ran = site.resume(&[]);
+            assert!(matches!(ran.code, Some(0 | 6)), "{ran:?}");
+            ran.code == Some(0)
+        });
         assert_eq!(site.tree(), expected, "killed at line {lines}");
         let finished = site.finished();
         for phase in &before {

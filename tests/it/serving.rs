@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{assert_whole, builds, names, root, run, stx, tool};
+use crate::harness::{assert_whole, builds, names, root, run, stx, tool, wait_for_server};
 use crate::names::readers;
 use crate::nginx::Nginx;
 use crate::site::{CHANNEL, DATES, Site};
@@ -44,13 +43,7 @@ impl Server {
         let mut server = Self(child.unwrap_or_else(|error| {
             panic!("{command:?}: {error}; `scripts/setup.sh test` installs it")
         }));
-        let end = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = server.0.try_wait().expect("a child");
-            assert!(ended.is_none(), "{command:?}: {ended:?}");
-            assert!(Instant::now() < end, "{command:?} does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for_server(&mut server.0, port, || format!("{command:?}"));
         server
     }
 }

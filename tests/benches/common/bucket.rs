@@ -7,7 +7,11 @@ mod ceph;
 mod far;
 #[path = "../../it/bucket/server.rs"]
 mod server;
+#[path = "../../it/waiting.rs"]
+#[expect(dead_code, reason = "tests also wait for other things")]
+mod waiting;
 
 pub(crate) use ceph::Ceph;
 pub(crate) use far::Far;
 pub(crate) use server::Server;
+use waiting::wait_or_show;

@@ -2,13 +2,13 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::server::{Server, ended};
+use super::wait_or_show;
 
 /// A running cluster of one monitor, one store and one gateway; ends with this value.
 pub(crate) struct Ceph {
@@ -231,17 +231,20 @@ impl Ceph {
 
     /// Waits until the gateway answers.
     fn wait(&mut self) {
-        let end = Instant::now() + Duration::from_mins(2);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        let (log, port) = (self.log("radosgw"), self.port);
+        let log = || fs_err::read_to_string(&log).unwrap_or_default();
+        let answers = || {
             for daemon in &mut self.daemons {
-                if let Some(status) = daemon.try_wait().expect("a child") {
-                    let log = fs_err::read_to_string(self.log("radosgw")).unwrap_or_default();
-                    panic!("a daemon of Ceph ended with {status}\n{log}");
-                }
+                let ended = daemon.try_wait().expect("a child");
+                assert!(
+                    ended.is_none(),
+                    "a daemon of Ceph ended, {ended:?}\n{}",
+                    log()
+                );
             }
-            assert!(Instant::now() < end, "radosgw does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        };
+        wait_or_show("radosgw answers", answers, log);
     }
 }
 

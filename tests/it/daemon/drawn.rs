@@ -4,13 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::num::NonZero;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use vt100::{Color, Parser};
 
 use super::hostile::ends_in_time;
-use super::{Daemon, LIMIT, Site, holding};
-use crate::harness::{around, at_terminal, run, tool};
+use super::{Daemon, Site, holding};
+use crate::harness::{around, at_terminal, run, tool, wait_or_show};
 
 const ROWS: NonZero<u16> = NonZero::new(11).expect("rows");
 const COLUMNS: NonZero<u16> = NonZero::new(74).expect("columns");
@@ -71,15 +70,11 @@ impl Terminal {
     /// Waits until the rows are so.
     #[track_caller]
     fn until(&self, what: &str, so: impl Fn(&[&str]) -> bool) {
-        let end = Instant::now() + LIMIT;
-        loop {
+        let shown = || {
             let rows = self.rows();
-            if so(&rows.iter().map(String::as_str).collect::<Vec<_>>()) {
-                return;
-            }
-            assert!(Instant::now() < end, "{what}: not in time\n{rows:#?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            so(&rows.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        wait_or_show(what, shown, || format!("{:#?}", self.rows()));
     }
 
     /// The colour of the character at which a row has this text.

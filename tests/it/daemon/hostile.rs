@@ -1,13 +1,13 @@
 //! A spool in which members of the build group do whatever they can.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use rustix::process::Signal;
 
-use super::{Daemon, LIMIT, Site};
-use crate::harness::{Ran, copy_program, run, tool};
+use super::{Daemon, Site};
+use crate::harness::{Ran, copy_program, run, tool, wait};
 
 /// Somebody of the group, who is not the service's user.
 pub(super) const MEMBER: &str = "65534";
@@ -33,11 +33,9 @@ pub(super) fn open_site(service: &str, branch: &str) -> (Site, Utf8PathBuf) {
 
 pub(super) fn ends_in_time(mut daemon: Daemon, what: &str) {
     daemon.signal(Signal::TERM);
-    let end = Instant::now() + LIMIT;
-    while daemon.0.try_wait().expect("a child").is_none() {
-        assert!(Instant::now() < end, "{what}: SIGTERM does not end it");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait(&format!("{what}: SIGTERM ends it"), || {
+        daemon.0.try_wait().expect("a child").is_some()
+    });
     assert_eq!(daemon.end(), Some(0), "{what}");
 }
 

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::Site;
 use crate::builds::Small;
-use crate::harness::{around, at_terminal, run, stx, tool};
+use crate::harness::{around, at_terminal, run, stx, tool, wait};
 
 /// Standard errors to which no write succeeds.
 fn unwritable() -> [(&'static str, Stdio); 2] {
@@ -74,19 +74,12 @@ fn a_build_survives_its_terminal() {
     let mut script = at_terminal(&session);
     let script = script.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut terminal = script.spawn().expect("script starts");
-    let end = std::time::Instant::now() + super::LIMIT;
-    let until = |what: &str, so: &dyn Fn() -> bool| {
-        while !so() {
-            assert!(std::time::Instant::now() < end, "{what}: not in time");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    };
-    until("the phase that waits", &|| small.at("holds").exists());
+    wait("the phase that waits", || small.at("holds").exists());
     terminal.kill().expect("killed");
     terminal.wait().expect("it ends");
     fs_err::remove_file(small.at("hold")).expect("a file");
-    until("the build", &|| small.builds() == ["20200101T000000Z"]);
-    until("the alias", &|| {
+    wait("the build", || small.builds() == ["20200101T000000Z"]);
+    wait("the alias", || {
         small.at("mirror/master/centos/latest_build").exists()
     });
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use camino::Utf8PathBuf;
 
 use super::{CHANNELS, Site, date};
-use crate::harness::{Ran, assert_whole, builds, run, write_script};
+use crate::harness::{Ran, assert_whole, builds, run, wait, write_script};
 
 /// A `createrepo_c` whose first call goes on writing to its directory until it is told to stop.
 struct Slow {
@@ -57,11 +57,7 @@ impl Slow {
     }
 
     fn wait_for(&self, name: &str) {
-        let end = Instant::now() + Duration::from_secs(20);
-        while !self.bin.join(name).exists() {
-            assert!(Instant::now() < end, "never {name}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait(name, || self.bin.join(name).exists());
     }
 }
 
@@ -113,16 +109,11 @@ fn what_a_killed_publisher_started_keeps_the_next_one_out_while_it_writes() {
         at_once(site.stx(&["verify", "--repair"])).ok();
     }
     slow.stop();
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
+    wait("the lock ends with the orphan", || {
         let ran = run(&mut slow.with(site.publish(0, CHANNELS[0], &date)));
-        if ran.code != Some(6) {
-            ran.code(0);
-            break;
-        }
-        assert!(Instant::now() < end, "the lock outlives the orphan");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        assert!(matches!(ran.code, Some(0 | 6)), "{ran:?}");
+        ran.code == Some(0)
+    });
     assert_eq!(builds(&site.mirror(), CHANNELS[0]), [date]);
     assert_whole(&site.mirror(), CHANNELS[0]);
     run(&mut site.stx(&["verify"])).ok();

@@ -6,8 +6,7 @@ use std::process::{Child, Command, Stdio};
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{Started, root, run, stx, tool};
-use crate::places::wait;
+use crate::harness::{Started, root, run, stx, tool, wait};
 use crate::registry::record;
 use crate::registry_server::{DockerRegistry, seen_digest};
 

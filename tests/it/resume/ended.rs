@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::{SYNC, Site, assert_gone, kill};
+use super::{SYNC, Site, assert_gone, kill, wait_for};
 use crate::harness::run;
 
 #[test]
@@ -115,7 +115,7 @@ fn what_left_its_session_and_ignores_signals_is_ended_with_the_build() {
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary starts");
-    site.wait_for(&mut child, &site.at("pid-stray"));
+    wait_for(&mut child, &site.at("pid-stray"));
     kill(&mut child);
     let stray = site.pid("stray");
     test_kill_process(stray).expect("it lives on: there is something to end");

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::tracer::{Fault, Point, Victim, trace};
 use crate::demo::{demo, install_and_run};
-use crate::harness::{Ran, copy_program, in_memory, run, stx, tool};
+use crate::harness::{Ran, copy_program, in_memory, run, stx, tool, wait};
 use crate::nginx::Nginx;
 use crate::provenance::make_key;
 use crate::registry::record;
@@ -172,13 +172,7 @@ fn marked_green_by_the_spool(way: &Way) {
     let why = "its verdict is missing, not green";
     assert!(refused.stderr.contains(why), "{}", refused.stderr);
     let service = Service::start(way);
-    let end = Instant::now() + Duration::from_mins(1);
-    let until = |name: &str| {
-        while !way.at("site").join(name).exists() {
-            assert!(Instant::now() < end, "{name}: not in time");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
+    let until = |name: &str| wait(name, || way.at("site").join(name).exists());
     until("state.spool/.service");
     let ids = [&format!("--reuid={MEMBER}"), &format!("--regid={MEMBER}")];
     let mut mark = tool("setpriv", ids);

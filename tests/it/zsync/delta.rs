@@ -54,7 +54,7 @@ impl Counted {
 
     /// Of each request for an image or its control file the status and the bytes of the body that were sent.
     pub(super) fn answers(&self) -> Vec<(u64, u64)> {
-        let log = fs_err::read_to_string(&self.log).unwrap_or_default();
+        let log = self.nginx.log(&self.log);
         let lines = log.lines().filter(|line| line.contains("bootimage.iso"));
         let answers = lines.map(|line| {
             let (_, rest) = line.split_once("\" ").expect("a request");

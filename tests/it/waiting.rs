@@ -1,0 +1,46 @@
+//! Waiting for something that happens elsewhere.
+
+use std::fmt::Display;
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that an idle machine does at once.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// Waits until something is so.
+#[track_caller]
+pub(crate) fn wait(what: &str, so: impl FnMut() -> bool) {
+    wait_or_show(what, so, || "");
+}
+
+/// Waits until something is so. A test that waits in vain shows a log.
+#[track_caller]
+pub(crate) fn wait_or_show<L: Display>(
+    what: &str,
+    mut so: impl FnMut() -> bool,
+    log: impl Fn() -> L,
+) {
+    let end = Instant::now() + LIMIT;
+    let mut pause = Duration::from_millis(1);
+    while !so() {
+        assert!(
+            Instant::now() < end,
+            "not so in {LIMIT:?}: {what}\n{}",
+            log()
+        );
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(Duration::from_millis(50));
+    }
+}
+
+/// Waits until a server that was started answers on a port of this host.
+#[track_caller]
+pub(crate) fn wait_for_server<L: Display>(server: &mut Child, port: u16, log: impl Fn() -> L) {
+    let answers = || {
+        let ended = server.try_wait().expect("a child");
+        assert!(ended.is_none(), "the server ended, {ended:?}: {}", log());
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    };
+    wait_or_show(&format!("a server answers on port {port}"), answers, &log);
+}
