@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::{Utf8TempDir, tempdir};
 use serde_json::Value;
 
-use crate::harness::{Ran, package, root, run, stx, tool, wait_or_show};
+use crate::harness::{Ran, free_port, package, root, run, stx, tool, wait_or_show};
 
 mod apt;
 mod ceph;

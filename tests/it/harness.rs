@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cargo::built;
-pub(crate) use crate::waiting::{wait, wait_for_server, wait_or_show};
+pub(crate) use crate::waiting::{free_port, wait, wait_for_server, wait_or_show};
 
 /// The root of the project.
 pub(crate) fn root() -> &'static Utf8Path {

@@ -1,14 +1,14 @@
 //! A real nginx over a mirror, on a free port of the loopback interface.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::wait_for_server;
+use crate::harness::{free_port, wait_for_server};
 
 /// A running nginx; ends with this value.
 pub(crate) struct Nginx {
@@ -37,10 +37,7 @@ impl Nginx {
     /// Serves by a whole configuration, with port 8080 replaced by a free port, and waits until that answers.
     pub(crate) fn serve(prefix: &Utf8Path, conf: &str) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
-        // The port is free now; should another process take it before nginx does, nginx ends and the wait below says so.
-        let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = probe.local_addr().expect("a port").port();
-        drop(probe);
+        let port = free_port();
         let conf = conf.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
         let file = dir.path().join("nginx.conf");
         let conf = conf.replace("pid nginx.pid", &format!("pid {}/nginx.pid", dir.path()));

@@ -1,7 +1,6 @@
 //! Phases at other places: what every place has to be able to do, over a real sshd and a real Slurm.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
 use camino::Utf8Path;
@@ -11,12 +10,6 @@ use crate::builds::Small;
 use crate::harness::{Ran, assert_whole, run, wait};
 use crate::places_cluster::Cluster;
 use crate::places_sshd::Sshd;
-
-/// A port that is free now.
-pub(crate) fn free_port() -> u16 {
-    let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
-    probe.local_addr().expect("a port").port()
-}
 
 /// A daemon's program, which may not be in an ordinary user's `PATH`.
 pub(crate) fn path(program: &str) -> String {

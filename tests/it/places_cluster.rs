@@ -7,8 +7,8 @@ use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{run, tool, wait_or_show};
-use crate::places::{free_port, kill, path, processes};
+use crate::harness::{free_port, run, tool, wait_or_show};
+use crate::places::{kill, path, processes};
 
 /// The nodes.
 pub(crate) const NODES: [&str; 4] = ["b1", "b2", "b3", "b4"];

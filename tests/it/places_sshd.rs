@@ -4,8 +4,8 @@ use std::process::{Child, Stdio};
 
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{run, tool, wait_for_server};
-use crate::places::{free_port, path};
+use crate::harness::{free_port, run, tool, wait_for_server};
+use crate::places::path;
 
 /// A running sshd; ends with this value.
 pub(crate) struct Sshd {

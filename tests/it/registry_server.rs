@@ -1,11 +1,10 @@
 //! A real `docker-registry` on a free port of the loopback interface.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{run, tool, wait, wait_for_server};
+use crate::harness::{free_port, run, tool, wait, wait_for_server};
 
 /// A running registry; ends with this value.
 pub(crate) struct DockerRegistry {
@@ -23,10 +22,7 @@ impl DockerRegistry {
     /// An empty registry with more configuration.
     pub(crate) fn with(more: &str) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
-        // The port is free now; should another process take it before the registry does, that ends and the wait says so.
-        let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = probe.local_addr().expect("a port").port();
-        drop(probe);
+        let port = free_port();
         let config = format!(
             "version: 0.1\nlog: {{level: info, accesslog: {{disabled: false}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}/data}}, delete: {{enabled: true}}}}\n\

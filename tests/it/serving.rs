@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{assert_whole, builds, names, root, run, stx, tool, wait_for_server};
+use crate::harness::{
+    assert_whole, builds, free_port, names, root, run, stx, tool, wait_for_server,
+};
 use crate::names::readers;
 use crate::nginx::Nginx;
 use crate::site::{CHANNEL, DATES, Site};
@@ -25,12 +27,6 @@ fn blocks(language: &str, site: &Site) -> Vec<String> {
 
 fn in_nginx(site: &Site, block: &str) -> Nginx {
     Nginx::of_blocks(&site.to("nginx"), block)
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    probe.local_addr().expect("a port").port()
 }
 
 /// A server that ends with this value.

@@ -1,8 +1,9 @@
-//! Waiting for something that happens elsewhere.
+//! Waiting for something that happens elsewhere, and free ports for the servers that are waited for.
 
 use std::fmt::Display;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Child;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that an idle machine does at once.
@@ -43,4 +44,21 @@ pub(crate) fn wait_for_server<L: Display>(server: &mut Child, port: u16, log: im
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
     };
     wait_or_show(&format!("a server answers on port {port}"), answers, &log);
+}
+
+/// A free port of this host that no other test gets.
+///
+/// The kernel gives the ports from 32,768 to clients, also in the moment between this probe and the start of the server: so this is a
+/// lower one.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Another run of the tests may go on beside this one.
+    let first = 20_000 + std::process::id() % 10_000;
+    let first = u16::try_from(first).expect("below 30,000");
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }

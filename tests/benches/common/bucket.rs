@@ -14,4 +14,4 @@ mod waiting;
 pub(crate) use ceph::Ceph;
 pub(crate) use far::Far;
 pub(crate) use server::Server;
-use waiting::wait_or_show;
+use waiting::{free_port, wait_or_show};

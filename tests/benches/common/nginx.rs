@@ -1,9 +1,14 @@
 //! nginx, for benchmarks that download.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
+
+#[path = "../../it/waiting.rs"]
+#[expect(dead_code, reason = "tests also wait for other things")]
+mod waiting;
+
+use waiting::{free_port, wait_for_server};
 
 /// A running nginx that serves `mirror/` of a directory; ends with this value.
 pub(crate) struct Nginx {
@@ -14,9 +19,7 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts it; it writes `access.log`. `limit` is in bytes a second of each connection; 0 is none.
     pub(crate) fn start(dir: &Utf8Path, limit: u64) -> Self {
-        let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = probe.local_addr().expect("a port").port();
-        drop(probe);
+        let port = free_port();
         // Workers of root's nginx are nobody else, who may not read here; without root the line does nothing.
         let conf = format!(
             "user root; daemon off; pid {dir}/pid; worker_processes 1; events {{}}\nhttp {{ access_log {dir}/access.log; sendfile on; \
@@ -25,7 +28,7 @@ impl Nginx {
         );
         fs_err::write(dir.join("nginx.conf"), conf).expect("a file");
         let path = std::env::var("PATH").expect("PATH");
-        let child = Command::new("nginx")
+        let mut child = Command::new("nginx")
             .args([
                 "-p",
                 dir.as_str(),
@@ -38,11 +41,7 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .expect("nginx");
-        let end = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < end, "nginx does not answer");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for_server(&mut child, port, || "nginx");
         let url = format!("http://127.0.0.1:{port}/");
         Self { child, url }
     }

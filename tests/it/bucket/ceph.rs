@@ -1,6 +1,6 @@
 //! A real object store: Ceph with its RADOS gateway, in memory, on free ports of the loopback interface.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -8,7 +8,7 @@ use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::server::{Server, ended};
-use super::wait_or_show;
+use super::{free_port, wait_or_show};
 
 /// A running cluster of one monitor, one store and one gateway; ends with this value.
 pub(crate) struct Ceph {
@@ -31,12 +31,6 @@ fn path() -> String {
     format!("{path}:/usr/sbin:/sbin")
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
-    // All are held until the last one is known, so that they differ.
-    let probes = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    probes.map(|probe| probe.local_addr().expect("a port").port())
-}
-
 impl Ceph {
     /// Starts one that keeps so many bytes, and whose answers are sent at once.
     pub(crate) fn start(bytes: u64, environment: &'static [(&'static str, &'static str)]) -> Self {
@@ -51,7 +45,7 @@ impl Ceph {
     ) -> Self {
         // Not below the project: the paths of its sockets have to be short.
         let dir = Utf8TempDir::new().expect("a temporary directory");
-        let [messages, old_messages, port] = free_ports();
+        let [messages, old_messages, port] = [(); 3].map(|()| free_port());
         let mut ceph = Self {
             daemons: Vec::new(),
             port,
