@@ -116,7 +116,7 @@ struct Service<'l> {
     facts: Facts,
     next_survey: Instant,
     surveying: bool,
-    pruning: bool,
+    pruning: Option<JoinHandle<()>>,
     stopping: Option<OnStop>,
     started: DateTime<Utc>,
     answers: Vec<Answer>,
@@ -163,7 +163,7 @@ pub async fn serve(
         facts: Facts::default(),
         next_survey: Instant::now(),
         surveying: false,
-        pruning: false,
+        pruning: None,
         stopping: None,
         started,
         answers: Vec::new(),
@@ -237,6 +237,7 @@ impl Drop for Service<'_> {
         for look in self.looks.values() {
             look.task.iter().for_each(JoinHandle::abort);
         }
+        self.pruning.iter().for_each(JoinHandle::abort);
         self.asked.abort();
         self.marks.abort();
         self.tests.abort();
@@ -320,10 +321,11 @@ impl Service<'_> {
         self.answers.push(answer);
     }
 
-    /// Whether nothing runs any more. Builds whose end cannot be recorded for now do not run.
+    /// Whether nothing runs any more that changes the mirror. A task whose end cannot be recorded for now does not run.
     fn idle(&self) -> bool {
-        let ended = |(_, task): &(Cancel, JoinHandle<()>)| task.is_finished();
-        self.builds.is_empty() || self.waiting && self.builds.values().all(ended)
+        let builds = self.builds.values().map(|(_, task)| task);
+        let mut tasks = builds.chain(self.marks.tasks()).chain(&self.pruning);
+        tasks.all(|task| self.waiting && task.is_finished())
     }
 
     /// Takes note whether something could be recorded, and tells people when that changes; the error if it could not be for
@@ -416,7 +418,7 @@ impl Service<'_> {
                 Ok(())
             }
             Event::Pruned(pruned) => {
-                self.pruning = false;
+                self.pruning = None;
                 let blocked = match pruned {
                     Ok(Pruned { text, blocked, .. }) => {
                         self.host.say(&text);
@@ -463,6 +465,13 @@ impl Service<'_> {
                 };
                 self.stopping = Some(how);
                 self.changes += 1;
+                // Verdicts and retention are waited for, which move aliases and remove builds before they make the pages
+                // anew. Who asks twice does not want to wait.
+                if !first {
+                    self.marks.abort();
+                    self.marks = Marks::default();
+                    self.pruning.take().iter().for_each(JoinHandle::abort);
+                }
                 match how {
                     OnStop::Finish => {
                         let builds = counted(self.builds.len(), "build");

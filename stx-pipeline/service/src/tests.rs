@@ -8,6 +8,7 @@ mod labs;
 mod layers;
 mod room;
 mod shown;
+mod stop;
 mod texts;
 mod verdicts;
 mod world;

@@ -75,7 +75,7 @@ impl Service<'_> {
         let Some(schedule) = self.setup.settings.prune.clone() else {
             return Ok(());
         };
-        if self.pruning {
+        if self.pruning.is_some() {
             return Ok(());
         }
         let mut mark = self.mark(PRUNE);
@@ -92,13 +92,12 @@ impl Service<'_> {
         };
         self.record(&[marked(PRUNE, mark)])?;
         if due {
-            self.pruning = true;
             let (host, sender) = (Arc::clone(&self.host), self.sender.clone());
-            tokio::spawn(async move {
+            self.pruning = Some(tokio::spawn(async move {
                 let pruned = host.prune().await;
-                // Nobody listens any more once the service has stopped.
+                // Nobody listens any more if the service was told twice to stop.
                 sender.send(Event::Pruned(pruned)).ok();
-            });
+            }));
         }
         Ok(())
     }

@@ -26,8 +26,12 @@ pub(super) struct Marks {
 }
 
 impl Marks {
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &JoinHandle<()>> {
+        self.tasks.values().map(|(_, task)| task)
+    }
+
     pub(super) fn abort(&self) {
-        self.tasks.values().for_each(|(_, task)| task.abort());
+        self.tasks().for_each(JoinHandle::abort);
     }
 }
 
@@ -71,7 +75,7 @@ impl Service<'_> {
             let id = request.id;
             let task = tokio::spawn(async move {
                 let marking = host.mark(&entry).await;
-                // Once the service has stopped, nobody receives this; the next start sends the same verdict again.
+                // Nobody receives this if the service was killed; the next start sends the same verdict again.
                 sender.send(Event::Marked { id, marking }).ok();
             });
             self.marks.tasks.insert(channel.clone(), (id, task));

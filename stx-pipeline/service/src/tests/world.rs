@@ -75,6 +75,9 @@ pub(super) struct Inner {
     pub(super) tested: Option<Tested>,
     /// The verdicts that the mirror has.
     pub(super) verdicts: Vec<VerdictEntry>,
+    /// The seconds that it takes to make the pages anew, and how often they were made.
+    pub(super) paging: u64,
+    pub(super) paged: u32,
     /// Events until the service is killed.
     pub(super) fuse: Option<u32>,
     /// The documents of all changes, if a test wants them, and the change that the last one is of.
@@ -171,6 +174,12 @@ impl World {
             self.killed.notify_one();
             std::future::pending::<()>().await;
         }
+    }
+
+    async fn make_pages(&self) {
+        let paging = self.lock().paging;
+        seconds(paging).await;
+        self.lock().paged += 1;
     }
 
     fn occupy(&self, channel: &Channel) -> Option<Running> {
@@ -471,6 +480,7 @@ impl Host for World {
             inner.verdicts.push(entry.clone());
         }
         self.event().await;
+        self.make_pages().await;
         Marking::Recorded { is_new: true }
     }
 
@@ -501,8 +511,9 @@ impl Host for World {
     }
 
     async fn prune(&self) -> Result<Pruned, String> {
-        let mut inner = self.lock();
-        inner.pruned += 1;
+        self.lock().pruned += 1;
+        self.make_pages().await;
+        let inner = self.lock();
         Ok(Pruned {
             text: "pruned".into(),
             blocked: inner.blocked.clone(),
