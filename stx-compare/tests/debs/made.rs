@@ -189,6 +189,19 @@ pub(crate) fn second() -> Tree {
     tree
 }
 
+/// A package as its next version could be: with another version, relations that move with it, and one more file.
+pub(crate) fn next(package: &Utf8Path) -> Utf8PathBuf {
+    let work = tempdir().expect("a directory");
+    let next = package.with_extension("next.deb");
+    let script = "dpkg-deb -R \"$0\" tree; v=$(dpkg-deb -f \"$0\" Version); \
+        sed -i \"s/^Version: .*/&+next/; s/(= $v)/(= $v+next)/g\" tree/DEBIAN/control; \
+        mkdir -p tree/usr/share/next; echo next > tree/usr/share/next/file; dpkg-deb -b tree \"$1\"";
+    let mut command = Command::new("fakeroot");
+    command.args(["sh", "-ec", script, package.as_str(), next.as_str()]);
+    say(command.current_dir(work.path()), &[0]);
+    next
+}
+
 /// The package in a file, with its payload or without.
 pub(crate) fn read(file: &Utf8Path, payload: bool) -> Package {
     let bytes = fs::read(file).expect("read");

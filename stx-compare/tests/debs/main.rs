@@ -24,7 +24,7 @@ mod made;
 mod sources;
 
 use judge::{judged, named};
-use made::{CONTROL, Tree, first, read, say, second};
+use made::{CONTROL, Tree, first, next, read, say, second};
 
 #[test]
 fn what_debdiff_and_diff_find_is_found_and_nothing_else() {
@@ -262,7 +262,7 @@ fn moves(from: &Package, to: &Package, field: &str) -> bool {
 #[test]
 fn packages_of_the_archive_are_read_as_debdiff_reads_them() {
     let dir = tempdir().expect("a directory");
-    // Small ones of which the archive has two versions: a release and its security updates.
+    // Small ones. The archive has two versions of one with security updates, where the machine's sources name those.
     let mut compared = 0;
     for name in [
         "liblzma5",
@@ -292,6 +292,9 @@ fn packages_of_the_archive_are_read_as_debdiff_reads_them() {
                 .next()
                 .expect("a package");
             files.push(file.expect("a package").into_path());
+        }
+        if let [only] = &files[..] {
+            files.push(next(only));
         }
         for file in &files {
             // What dpkg-deb prints of the control member is all in the package, and each file of the payload.
@@ -345,6 +348,6 @@ fn packages_of_the_archive_are_read_as_debdiff_reads_them() {
     }
     assert!(
         compared > 0,
-        "the archive has two versions of none of them: run apt-get update"
+        "the archive has none of them: run apt-get update"
     );
 }

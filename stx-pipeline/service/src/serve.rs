@@ -35,7 +35,8 @@ use stx_pipeline::Cancel;
 pub enum Control {
     /// Use this setup from now on.
     Reload(Box<Setup>),
-    /// Stop, as [`OnStop`] says; a second one interrupts what still runs.
+    /// Stop: start nothing, and wait for verdicts and retention that are under way, and for builds as [`OnStop`] says. A second one
+    /// interrupts whatever still runs.
     Stop,
 }
 
