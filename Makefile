@@ -38,8 +38,8 @@ lint:
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
 	grep -lE '^#!.*(bash|/sh)' -r recipes/sample recipes/sample-debian recipes/rehearsal | xargs shellcheck -x -P SCRIPTDIR
 
-# Twice as many tests side by side as processors: many wait for servers, other programs and the clock.
-unit: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 2)))
+# Half as many tests again as processors: many wait for servers, other programs and the clock. They are tried with twice as many.
+unit: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 unit:
 	$(CARGO) test $(SHARED)
 
