@@ -322,7 +322,8 @@ impl Service<'_> {
         self.answers.push(answer);
     }
 
-    /// Whether nothing runs any more that changes the mirror. A task whose end cannot be recorded for now does not run.
+    /// Whether every build, verdict and retention run has ended. While the ledger cannot be written, a task that has finished counts
+    /// as ended, although its end is not recorded.
     fn idle(&self) -> bool {
         let builds = self.builds.values().map(|(_, task)| task);
         let mut tasks = builds.chain(self.marks.tasks()).chain(&self.pruning);
