@@ -9,32 +9,35 @@ export CARGO_INCREMENTAL ?= $(if $(wildcard target/debug),1,0)
 # The features and the profile of the tests: `make demo` and `make test` share what they compile.
 SHARED = --locked --workspace --all-features
 
-.PHONY: demo test setup check lint unit fuzz kubectl bench packages publish-check clean
+.PHONY: demo test setup check lint clippy scripts unit fuzz kubectl bench packages publish-check clean
 
 ## Builds the sample distribution twice into a new mirror below ./demo and says where to look; DISTRO=debian as Debian
 ## packages, DISTRO=all as both.
 demo:
-	$(if $(filter debian,$(DISTRO)),,scripts/setup.sh demo)
-	$(if $(filter centos,$(DISTRO)),,scripts/setup.sh demo-debian)
-	$(CARGO) build $(SHARED) --bin stx-builds
+	$(if $(filter all,$(DISTRO)),scripts/setup.sh demo-debian)
+	scripts/setup.sh $(if $(filter debian,$(DISTRO)),demo-debian,demo) $(CARGO) build $(SHARED) --bin stx-builds
 	target/debug/stx-builds demo --distro $(DISTRO) $(DEMO)
 	@test '$(DISTRO)' != centos || echo 'the same as Debian packages, into the same mirror: DISTRO=debian make demo'
 
 ## Everything that decides whether a change is right.
 test:
-	scripts/setup.sh test
-	$(MAKE) lint unit
+	scripts/setup.sh test $(MAKE) clippy
+	$(MAKE) scripts unit
 
 ## Installs what is missing for `make test`; says what, and why.
 setup:
 	scripts/setup.sh test
 
-lint:
+lint: clippy scripts
+
+clippy:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(SHARED) --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p stx-layout -p stx-deb -p stx-retention -p stx-pipeline -p stx-executors -p stx-service -p stx-publish -p stx-images -p stx-pages -p stx-publish-s3 -p stx-trust -p stx-zsync -p stx-compare -- -D warnings
 	$(CARGO) clippy --locked -p stx-builds -p stx-cli -- -D warnings
 	$(CARGO) package --locked --offline --workspace --exclude stx-tests --no-verify --allow-dirty --quiet
+
+scripts:
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
 	grep -lE '^#!.*(bash|/sh)' -r recipes/sample recipes/sample-debian recipes/rehearsal | xargs shellcheck -x -P SCRIPTDIR
 

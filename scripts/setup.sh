@@ -8,6 +8,9 @@
 #   scripts/setup.sh bench    and what the benchmarks compare with
 #   scripts/setup.sh packages what cargo needs, and what packages of stx-builds are made with
 #
+# With a command behind the group, as in `scripts/setup.sh demo cargo build`, what cargo needs is installed first, and the rest while the
+# command runs. Programs that install things then speak only if one of them fails.
+#
 # Uses apt-get, or dnf where that is the system's, and sudo when not root. Nothing
 # happens when nothing is missing.
 set -euo pipefail
@@ -139,7 +142,7 @@ die() {
     exit 1
 }
 
-group=${1:-test}
+group=${1:-test} command=("${@:2}")
 case $group in
 build) groups=' build ' ;;
 demo) groups=' build demo rpms ' ;;
@@ -235,6 +238,27 @@ install_packages() {
     none) die "neither apt-get nor dnf is here; install these by other means: $*" ;;
     esac
 }
+
+if ((${#command[@]} > 0)); then
+    "$0" build
+    # Whoever has to type a password is asked before the command runs.
+    [[ -z $(missing) ]] || as_root true
+    log=$(mktemp)
+    "$0" "$group" > "$log" 2>&1 &
+    setup=$!
+    # Ctrl-C does not reach what runs in the background. apt ends the step that it is at.
+    trap 'kill "$setup" 2> /dev/null || true; rm -f "$log"; exit 130' INT TERM
+    status=0
+    "${command[@]}" || status=$?
+    if wait "$setup"; then
+        grep '^setup: ' "$log"
+    else
+        cat "$log" >&2
+        status=1
+    fi
+    rm -f "$log"
+    exit "$status"
+fi
 
 lacking=$(missing)
 packages=()
