@@ -12,7 +12,6 @@ mod state;
 mod unpublished;
 mod work;
 
-use camino::Utf8PathBuf;
 use serde::Serialize;
 use stx_layout::{BuildId, BuildOutcome, Channel};
 use stx_pipeline::{BuildPlan, Journal, process};
@@ -85,11 +84,6 @@ impl Site {
             (Some(_) | None, None) | (None, Some(_)) => None,
         };
         work.plan(date, below)
-    }
-
-    /// The directory of a build's logs if it was not published.
-    pub fn unpublished_logs(&self, build: &BuildId) -> Result<Utf8PathBuf, Error> {
-        Ok(unpublished::logs(&BuildArea::new(self)?, build))
     }
 
     /// Resumes the interrupted build of a channel, or publishes it as failed. `only` is the build that it has to be.

@@ -25,7 +25,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use self::builder::SiteBuilder;
 pub(crate) use self::builder::unfinished;
 use self::host::LocalHost;
-pub use self::request::{Requested, RequestedVerdict};
+pub use self::request::{Requested, RequestedVerdict, WantedBuild};
 pub use self::setup::{ReadOptions, Service};
 pub use self::shown::{Asked, Followed};
 pub(crate) use self::spool::{RUNNING, is_own_dir};

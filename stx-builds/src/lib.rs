@@ -28,6 +28,7 @@
 //! | [`build_ref`] | the build that a user means: a date, an alias, a channel |
 //! | [`images`] | the container images of a build, on a registry |
 //! | [`decisions`] | how long each build stays, for readers |
+//! | [`listing`] | channels and builds in summary; one build with its record |
 //! | [`pages`] | the catalog pages |
 //! | [`publish`] | a finished tree becomes a build of the mirror |
 //! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
@@ -42,6 +43,7 @@
 //! | [`daemon`] | the build service |
 //! | [`log`] | the logs of phases, also of running builds |
 //! | [`layers`] | the channels that are built after each other |
+//! | [`report`] | the state of the service, with the logs and layers that the site knows |
 //! | `completion` | words that complete a command line |
 //! | [`init`] | a first configuration, made of a few answers |
 //! | [`doctor`] | every mistake of a configuration, and what of the machine it does not match |
@@ -67,6 +69,7 @@ mod identity;
 pub mod images;
 pub mod init;
 pub mod layers;
+pub mod listing;
 pub mod log;
 pub mod mirror;
 mod opened;
@@ -76,6 +79,7 @@ pub mod pages;
 pub mod promote;
 mod provenance;
 pub mod publish;
+pub mod report;
 pub mod retention;
 pub mod server;
 mod signing;

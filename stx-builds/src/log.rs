@@ -15,12 +15,14 @@
 //! | `growing` | a log that is still written |
 //! | `follow` | a running build until its end |
 //! | `spool` | the same by the status document of the service, for those who cannot read the state directory |
+//! | `request` | the logs of a request whose builds were not published |
 //!
-//! Nothing is read into memory but pieces of at most [`PIECE`] bytes.
+//! Nothing is read into memory but pieces of at most [`PIECE`] bytes, except for [`Site::request_logs`].
 
 mod follow;
 mod growing;
 mod place;
+mod request;
 mod spool;
 mod text;
 
@@ -30,6 +32,7 @@ use serde::Serialize;
 use stx_layout::{BuildId, BuildOutcome, PhaseStatus, nearest};
 
 use self::place::{Place, Shown};
+pub use self::request::UnpublishedLog;
 use self::text::{last_lines, print};
 use crate::Site;
 use crate::error::{Error, ErrorKind};

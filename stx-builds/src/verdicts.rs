@@ -1,5 +1,6 @@
 //! Verdicts: the results of the sanity tests of published builds.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind as Io;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -142,8 +143,11 @@ async fn listed(reader: &Reader, catalog: &Catalog) -> Result<Vec<VerdictEntry>,
     Ok(found)
 }
 
-/// The verdicts on one build.
-pub fn verdicts_on(all: &[VerdictEntry], build: &BuildId) -> Vec<VerdictEntry> {
-    let own = all.iter().filter(|entry| entry.build == *build);
-    own.cloned().collect()
+/// The verdicts by the build that they are on, each in the order in which they came.
+pub(crate) fn by_build(all: Vec<VerdictEntry>) -> BTreeMap<BuildId, Vec<VerdictEntry>> {
+    let mut builds: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for entry in all {
+        builds.entry(entry.build.clone()).or_default().push(entry);
+    }
+    builds
 }

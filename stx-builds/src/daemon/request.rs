@@ -3,9 +3,10 @@
 use std::io;
 
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildId, BuildOutcome, Channel, ReleaseId, redact_urls};
+use stx_layout::{BuildId, BuildOutcome, Channel, GitMapping, ReleaseId, redact_urls};
 use stx_publish::StoreError;
 use stx_service::GitUpstream;
+use stx_service::trigger::Watch;
 use stx_service::{Ask, AskError, EntryError, Setup, Upstream as _, unnamed};
 
 use super::setup::Service;
@@ -35,6 +36,74 @@ pub struct Requested {
     pub at: DateTime<Utc>,
     /// True if a service runs, which reads the message now.
     pub service_running: bool,
+}
+
+/// A build that a user wants from the service.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WantedBuild {
+    /// A branch as git has it, a release identifier as the mirror has it, or the channel of an entry of the configuration.
+    pub branch: String,
+    /// The git branch or tag, if `branch` is a release identifier.
+    pub tag: Option<String>,
+    /// The reason, as a text for people.
+    pub reason: Option<String>,
+    /// True to build even if nothing changed since the last success.
+    pub force: bool,
+    /// True if no entry of the configuration has to name the channel.
+    pub new_channel: bool,
+}
+
+impl WantedBuild {
+    /// A build of a branch, without a reason.
+    pub fn new(branch: impl Into<String>) -> Self {
+        Self {
+            branch: branch.into(),
+            tag: None,
+            reason: None,
+            force: false,
+            new_channel: false,
+        }
+    }
+
+    /// The request for it, by the branches that the service watches.
+    pub fn ask(&self, setup: &Setup) -> Result<Ask, Error> {
+        let Self { branch, tag, .. } = self;
+        let entry = branch.parse().ok();
+        let entry = entry.and_then(|channel: Channel| setup.entry_of(&channel));
+        // A branch that is called as a channel is a branch.
+        let entry = entry.filter(|_| setup.watches.iter().all(|watch| watch.git != *branch));
+        let ask = |release, git, channel| Ask::Build {
+            release,
+            git,
+            reason: redact_urls(self.reason.as_deref().unwrap_or_default()).into_owned(),
+            force: self.force,
+            new_channel: self.new_channel,
+            channel,
+        };
+        if let Some(Watch { channel, git, .. }) = entry {
+            if let Some(tag) = tag.as_ref().filter(|tag| *tag != git) {
+                let error = format!("{channel} is built of {git}, not of {tag}");
+                return Err(Error::usage(error).hint("leave out --tag"));
+            }
+            let release = channel.release.clone();
+            return Ok(ask(release, git.clone(), Some(channel.clone())));
+        }
+        let (release, git) = match (branch.parse::<ReleaseId>(), ReleaseId::from_git(branch)) {
+            (Ok(release), _) => {
+                let git = tag.clone();
+                let git = git.or_else(|| release.to_git(GitMapping::Candidate));
+                let git = git.ok_or_else(|| {
+                    Error::usage(format!("{release}: no branch or tag is known for it"))
+                        .hint("name it by --tag")
+                })?;
+                (release, git)
+            }
+            (Err(_), Ok(release)) => (release, tag.clone().unwrap_or_else(|| branch.clone())),
+            (Err(_), Err(error)) => return Err(Error::usage(error)),
+        };
+        Ok(ask(release, git, None))
+    }
 }
 
 impl Site {

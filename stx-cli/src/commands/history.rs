@@ -1,9 +1,7 @@
 //! `history` and `stats`: what was asked for, what came of it, and how long it took.
 
-use camino::Utf8Path;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use stx_layout::{BuildId, BuildOutcome, counted, printable};
+use stx_layout::{BuildOutcome, counted, printable};
 use stx_service::ledger::stats::{Series, sparkline, stats as durations};
 use stx_service::ledger::{
     Closed, Filed, FiledVerdict, Ledger as _, RunEnd, RunRow, SqliteLedger, VerdictEnd,
@@ -12,7 +10,7 @@ use stx_service::ledger::{
 
 use super::Context;
 use crate::args::{History, Stats};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output::{self, Cell, Tone};
 use stx_builds::daemon::unreadable;
 use stx_builds::users::user;
@@ -23,7 +21,7 @@ pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
         Err(error) => return shown(context, args, error.into()),
     };
     if let Some(request) = args.log {
-        return logs(context, &ledger, request);
+        return logs(context, request);
     }
     if args.verdicts {
         return verdicts(context, &ledger, args);
@@ -110,50 +108,9 @@ fn verdict_row(filed: &FiledVerdict) -> Vec<Cell> {
     ]
 }
 
-/// One log of a build that was not published.
-#[derive(Debug, Serialize)]
-struct Log {
-    build: BuildId,
-    phase: String,
-    text: String,
-}
-
-/// Prints what the runs of a request logged whose builds were not published.
-fn logs(context: &Context, ledger: &SqliteLedger, request: u64) -> Result<(), Failure> {
-    let history = ledger.history(None, usize::MAX).map_err(unreadable)?;
-    let filed = history
-        .iter()
-        .find(|filed| filed.request.id == request)
-        .ok_or_else(|| {
-            Failure::new(Exit::NotFound, format!("there is no request {request}"))
-                .hint("`history` lists them")
-        })?;
-    let mut logs = Vec::new();
-    for build in filed.runs.iter().filter_map(|run| run.build.as_ref()) {
-        let dir = context.site.unpublished_logs(build)?;
-        if !dir.exists() {
-            continue;
-        }
-        for entry in walkdir::WalkDir::new(&dir).sort_by_file_name() {
-            let entry = entry.map_err(Failure::usage)?;
-            let path = Utf8Path::from_path(entry.path());
-            let Some(path) = path.filter(|path| path.extension() == Some("log")) else {
-                continue;
-            };
-            let text = fs_err::read(path).map_err(Failure::usage)?;
-            logs.push(Log {
-                build: build.clone(),
-                phase: path.file_stem().unwrap_or_default().to_owned(),
-                text: String::from_utf8_lossy(&text).into_owned(),
-            });
-        }
-    }
-    if logs.is_empty() {
-        let error = format!("request {request} has no logs of a build that was not published");
-        return Err(Failure::new(Exit::NotFound, error).hint(
-            "those of a published build are in its outputs/logs; only the newest others are kept",
-        ));
-    }
+/// Prints the logs of a request whose builds were not published.
+fn logs(context: &Context, request: u64) -> Result<(), Failure> {
+    let logs = context.site.request_logs(request)?;
     output::print(context.format(), &logs, || {
         let texts = logs
             .iter()

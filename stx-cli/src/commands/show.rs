@@ -2,79 +2,46 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-use stx_layout::{
-    BuildRecord, Origin, PhaseRecord, PhaseStatus, VerdictEntry, counted, printable, size,
-};
-use stx_publish::{Scope, ThinnedSection};
+use stx_builds::build_ref;
+use stx_builds::listing::{ListedBuild, ShownBuild};
+use stx_layout::{Origin, PhaseRecord, PhaseStatus, VerdictEntry, counted, printable, size};
+use stx_publish::ThinnedSection;
 use stx_retention::Decision;
 
-use super::list::Listed;
+use super::list::{outcome, stays};
 use super::{Context, provenance};
 use crate::args::Show;
 use crate::exit::Failure;
 use crate::output::{self, Cell, Text, Tone};
-use stx_builds::error::refused;
-use stx_builds::verdicts::verdicts;
-use stx_builds::{Reader, build_ref, retention};
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    listed: Listed,
-    record: Option<&'a BuildRecord>,
-}
 
 pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
-    let reader = context.site.reader()?;
-    let id = build_ref::resolve(reader.store(), &args.build).await?;
     if args.provenance {
-        let keys = context
-            .site
-            .options
-            .provenance
-            .trusted(&args.provenance_key)?;
+        let reader = context.site.reader()?;
+        let id = build_ref::resolve(reader.store(), &args.build).await?;
+        let options = &context.site.options.provenance;
+        let keys = options.trusted(&args.provenance_key)?;
         return provenance::show(context, reader.store(), &id, &keys).await;
     }
-    // A build of another channel keeps the build that it was made upon, and a release keeps milestones. Behind a URL, where no
-    // decision is known, one index is enough.
-    let scope = match &reader {
-        Reader::Own(_) => Scope::All,
-        Reader::Http(_) | Reader::Trusted(..) => Scope::Channel(id.channel.clone()),
-    };
-    let catalog = reader.store().catalog(&scope).await.map_err(refused)?;
-    let Some(entry) = catalog.build(&id) else {
-        // Of this channel alone; the hint may name others.
-        let all = reader.store().catalog(&Scope::All).await;
-        return Err(build_ref::missing_build(&all.map_err(refused)?, &id).into());
-    };
-    let plan = retention::known_decisions(&context.site, &reader, &catalog).await?;
-    let thinned = retention::thinned(reader.store(), &id).await?;
-    let verdicts = verdicts(&reader, &catalog).await?;
-    let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned, &verdicts);
-    let shown = Shown {
-        listed,
-        record: entry.record(),
-    };
+    let shown = context.site.show(&args.build).await?;
     output::print(context.format(), &shown, || {
         human(&args.build, &shown, context)
     })
 }
 
-fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> Text {
+fn human(asked: &str, shown: &ShownBuild, context: &Context) -> Text {
     let mut rows: Vec<[Cell; 2]> = vec![
         ["build".into(), asked.into()],
-        ["result".into(), shown.listed.outcome_cell()],
+        ["result".into(), outcome(&shown.listed)],
     ];
     let mut row = |name: &str, value: String| rows.push([name.into(), value.into()]);
     row(
         "stays",
         match &plan_reasons(&shown.listed) {
-            reasons if reasons.is_empty() => shown.listed.stays(),
-            reasons => format!("{} ({reasons})", shown.listed.stays()),
+            reasons if reasons.is_empty() => stays(&shown.listed),
+            reasons => format!("{} ({reasons})", stays(&shown.listed)),
         },
     );
-    let Some(record) = shown.record else {
+    let Some(record) = &shown.record else {
         return table(rows);
     };
     row("id", record.id.to_string());
@@ -87,11 +54,6 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> Text {
             counted(record.files, "file")
         ),
     );
-    if let Some(Origin::Adopted { at, evidence }) = &record.origin {
-        let day = at.format("%Y-%m-%d");
-        let because = evidence.first().map_or("", String::as_str);
-        row("origin", format!("adopted on {day}: {because}"));
-    }
     for (name, value) in [
         ("branch", &record.branch),
         ("recipe", &record.recipe),
@@ -121,10 +83,8 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> Text {
         }
         Some(Origin::Adopted { at, evidence }) => {
             let day = at.format("%Y-%m-%d");
-            row(
-                "origin",
-                format!("adopted on {day}, by {}", evidence.join(", ")),
-            );
+            let evidence = evidence.join(", ");
+            row("origin", format!("adopted on {day}: {evidence}"));
         }
         Some(_) | None => {}
     }
@@ -171,7 +131,7 @@ fn table(rows: Vec<[Cell; 2]>) -> Text {
 }
 
 /// The reasons of a decision, in a line.
-fn plan_reasons(listed: &Listed) -> String {
+fn plan_reasons(listed: &ListedBuild) -> String {
     match &listed.retention {
         Some(Decision::Keep { reasons, .. }) => reasons
             .iter()

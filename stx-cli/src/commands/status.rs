@@ -3,46 +3,16 @@
 mod shown;
 mod watch;
 
-use std::collections::BTreeSet;
-
-use serde::Serialize;
-use stx_builds::daemon::unreadable;
-use stx_builds::layers::{Layer, LayerState};
-use stx_builds::log::LogEnd;
-use stx_layout::{BuildId, printable};
-use stx_service::ledger::{Alarm, Ledger as _, Request, State, VerdictOrigin, VerdictRequest};
-use stx_service::status::{
-    Outcome, Past, PastBuilds, PhaseNow, PhaseState, RunningBuild, TimeLeft,
-};
+use stx_builds::layers::LayerState;
+use stx_builds::report::ServiceReport;
+use stx_layout::printable;
+use stx_service::ledger::{Alarm, Request, VerdictOrigin, VerdictRequest};
+use stx_service::status::{PhaseNow, PhaseState, RunningBuild, TimeLeft};
 
 use super::Context;
 use crate::args;
 use crate::exit::Failure;
 use crate::output::{self, Cell, Text, Tone};
-
-#[derive(Debug, Serialize)]
-struct Status<'a> {
-    service_running: bool,
-    #[serde(flatten)]
-    state: &'a State,
-    /// The channels of a distribution in layers, lower channels first; left out if there are none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    layers: Vec<Layer>,
-    /// The running builds with the time that they still take; left out if there are none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    progress: Vec<Progress<'a>>,
-    /// The ends of the logs of the newest builds that failed; left out if there are none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    failing: Vec<LogEnd>,
-}
-
-/// The progress of a running build.
-#[derive(Debug, Serialize)]
-struct Progress<'a> {
-    run: u64,
-    phases: &'a [PhaseNow],
-    left: TimeLeft,
-}
 
 pub(crate) async fn run(context: &Context, args: &args::Status) -> Result<(), Failure> {
     if args.watch {
@@ -52,48 +22,9 @@ pub(crate) async fn run(context: &Context, args: &args::Status) -> Result<(), Fa
         Ok(ledger) => ledger,
         Err(error) => return shown::run(context, error.into()),
     };
-    let state = ledger.state();
     let service = context.service()?;
-    let past = PastBuilds::new(&ledger, &service.setup).map_err(unreadable)?;
-    let running = context.site.running_builds(state, &past)?;
-    let mut failing = Vec::new();
-    for build in newest_failed(past.ended()) {
-        // A build that is gone, or a mirror that cannot be read, keeps nobody from the rest.
-        failing.extend(context.site.failing_log(build).await.ok().flatten());
-    }
-    let status = Status {
-        service_running: context.site.service_running(&service)?,
-        state,
-        layers: context.site.layers(&service, state).await?,
-        progress: running
-            .iter()
-            .map(|run| Progress {
-                run: run.run,
-                phases: &run.phases,
-                left: run.time_left(context.site.now),
-            })
-            .collect(),
-        failing,
-    };
-    output::print(context.format(), &status, || {
-        human(context, &status, &running)
-    })
-}
-
-/// The newest build of each channel, if it failed, of requests that are newest first.
-fn newest_failed(ended: &[Past]) -> Vec<&BuildId> {
-    newest(ended)
-        .filter_map(|past| past.filed.runs.last()?.build.as_ref())
-        .collect()
-}
-
-/// The newest request of each channel that has ended, if its build failed.
-fn newest(ended: &[Past]) -> impl Iterator<Item = &Past> {
-    let mut seen = BTreeSet::new();
-    let newest = ended
-        .iter()
-        .filter(move |past| seen.insert(&past.filed.request.target.channel));
-    newest.filter(|past| matches!(past.outcome(), Outcome::Failed | Outcome::NotPublished))
+    let status = context.site.service_report(&service, &ledger).await?;
+    output::print(context.format(), &status, || human(context, &status))
 }
 
 /// The last lines of a log.
@@ -174,26 +105,18 @@ fn alarm_row(alarm: &Alarm, words: &str, since: &str) -> Vec<Cell> {
     ]
 }
 
-fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> Text {
-    let Status {
-        service_running,
-        state,
-        layers,
-        progress: _,
-        failing,
-    } = status;
+fn human(context: &Context, status: &ServiceReport) -> Text {
+    let state = &status.state;
     let age = |then| output::age(context.site.now, then);
     let mut text = Text::default();
-    text.push(if *service_running {
+    text.push(if status.service_running {
         Cell::new(Tone::Good, "the service runs")
     } else {
         Cell::new(Tone::Doubtful, "no service runs")
     });
     text.push("\n");
-    let mut rows: Vec<_> = running
-        .iter()
-        .map(|run| running_row(context, run))
-        .collect();
+    let running = status.running.iter().map(|run| running_row(context, run));
+    let mut rows: Vec<_> = running.collect();
     rows.extend(state.queue.values().map(waiting_row));
     for request in state.verdicts.values() {
         rows.push(match (&request.entry, &request.origin) {
@@ -231,7 +154,7 @@ fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> Te
             Cell::new(tone, format!("{build} {result}, {good}")),
         ]);
     }
-    for layer in layers {
+    for layer in &status.layers {
         let (tone, stands) = match layer.state {
             LayerState::Runs => (Tone::Plain, "runs"),
             LayerState::Waits => (Tone::Plain, "waits"),
@@ -253,7 +176,7 @@ fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> Te
         rows.push(alarm_row(alarm, words, &age(*since)));
     }
     text.append(output::table(&rows));
-    for end in failing {
+    for end in &status.failing {
         text.append(log_end(&end.phase, &end.log, &end.lines));
     }
     text

@@ -5,10 +5,8 @@ mod wait;
 use std::time::Duration;
 
 use serde::Serialize;
-use stx_builds::daemon::Asked;
-use stx_layout::{Channel, GitMapping, ReleaseId, redact_urls};
-use stx_service::trigger::Watch;
-use stx_service::{Ask, Setup};
+use stx_builds::daemon::{Asked, WantedBuild};
+use stx_service::Ask;
 
 use super::Context;
 use crate::args::Trigger;
@@ -37,7 +35,14 @@ pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure
     let service = context.service()?;
     let ask = match (args.cancel, &args.branch) {
         (Some(request), _) => Ask::Cancel { request },
-        (None, Some(branch)) => build(&service.setup, branch, args)?,
+        (None, Some(branch)) => {
+            let mut wanted = WantedBuild::new(branch);
+            wanted.tag.clone_from(&args.tag);
+            wanted.reason.clone_from(&args.reason);
+            wanted.force = args.force;
+            wanted.new_channel = args.new_channel;
+            wanted.ask(&service.setup)?
+        }
         (None, None) => return Err(Failure::usage("neither a branch nor a request is named")),
     };
     if args.wait && !context.site.service_running(&service)? {
@@ -101,47 +106,4 @@ fn said(left: &Left<'_>) -> String {
         (Ask::Cancel { request }, _) => format!("asked to cancel request {request}"),
         (Ask::Mark { build, verdict, .. }, _) => format!("asked to mark {build} {verdict}"),
     }
-}
-
-/// A branch as git has it, a release identifier as the mirror has it, or the channel of an entry of the configuration.
-fn build(setup: &Setup, branch: &str, args: &Trigger) -> Result<Ask, Failure> {
-    let entry = branch.parse().ok();
-    let entry = entry.and_then(|channel: Channel| setup.entry_of(&channel));
-    // A branch that is called as a channel is a branch.
-    let entry = entry.filter(|_| setup.watches.iter().all(|watch| watch.git != branch));
-    let ask = |release, git, channel| Ask::Build {
-        release,
-        git,
-        reason: redact_urls(args.reason.as_deref().unwrap_or_default()).into_owned(),
-        force: args.force,
-        new_channel: args.new_channel,
-        channel,
-    };
-    if let Some(Watch { channel, git, .. }) = entry {
-        if let Some(tag) = args.tag.as_ref().filter(|tag| *tag != git) {
-            let error = format!("{channel} is built of {git}, not of {tag}");
-            return Err(Failure::usage(error).hint("leave out --tag"));
-        }
-        let release = channel.release.clone();
-        return Ok(ask(release, git.clone(), Some(channel.clone())));
-    }
-    let (release, git) = match (branch.parse::<ReleaseId>(), ReleaseId::from_git(branch)) {
-        (Ok(release), _) => {
-            let git = args
-                .tag
-                .clone()
-                .or_else(|| release.to_git(GitMapping::Candidate));
-            let git = git.ok_or_else(|| {
-                Failure::usage(format!("{release}: no branch or tag is known for it"))
-                    .hint("name it by --tag")
-            })?;
-            (release, git)
-        }
-        (Err(_), Ok(release)) => (
-            release,
-            args.tag.clone().unwrap_or_else(|| branch.to_owned()),
-        ),
-        (Err(_), Err(error)) => return Err(Failure::usage(error)),
-    };
-    Ok(ask(release, git, None))
 }

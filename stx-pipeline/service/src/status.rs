@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Status`] | the document |
 //! | [`Entry`], [`RunningBuild`], [`PhaseNow`], [`Past`], [`AlarmNow`], [`Answer`] | its parts |
-//! | [`PastBuilds`] | the ended requests, and the durations of builds |
+//! | [`PastBuilds`], [`newest_failures`] | the ended requests, and the durations of builds |
 //! | [`Follow`] | the steps of one request, from document to document |
 //! | [`Pulse`] | the values that the loop gives its host after each step |
 //! | [`Read`] | a document that was read: fresh, or too old to be believed |
@@ -26,7 +26,7 @@ use stx_layout::{BuildDate, BuildId, Channel, PhaseStatus};
 
 pub use self::follow::{Follow, Outcome, Step};
 pub use self::left::TimeLeft;
-pub use self::past::PastBuilds;
+pub use self::past::{PastBuilds, newest_failures};
 use crate::ledger::{Alarm, Filed, Ledger, PhaseRun, Request, RunRow, State, VerdictRequest};
 use crate::trigger::{Reason, Target};
 use crate::{Facts, Setup};

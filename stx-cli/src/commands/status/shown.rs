@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use stx_service::status::Status;
+use stx_service::status::{Status, newest_failures};
 
-use super::{Context, alarm_row, log_end, newest, running_row, waiting_row};
+use super::{Context, alarm_row, log_end, running_row, waiting_row};
 use crate::commands::{history, status_document};
 use crate::exit::Failure;
 use crate::output::{self, Text};
@@ -36,9 +36,8 @@ fn human(context: &Context, status: &Status) -> Text {
         rows.push(alarm_row(&alarm.alarm, &alarm.text, &age(alarm.since)));
     }
     let mut text = output::table(&rows);
-    for past in newest(&status.history) {
-        let build = past.filed.runs.last().and_then(|run| run.build.as_ref());
-        if let (Some(failing), Some(build)) = (&past.failing, build) {
+    for past in newest_failures(&status.history) {
+        if let (Some(failing), Some(build)) = (&past.failing, past.build()) {
             let (root, phase) = (&status.mirror, &failing.phase);
             let log = format!("{root}/{build}/outputs/logs/{phase}.log");
             text.append(log_end(phase, &log, &failing.log));

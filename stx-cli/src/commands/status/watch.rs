@@ -9,9 +9,9 @@ use stx_builds::daemon::unreadable;
 use stx_builds::log::LogEnd;
 use stx_layout::{BuildId, printable_json};
 use stx_service::ledger::{Ledger as _, Request};
-use stx_service::status::{Past, PastBuilds, PhaseState, RunningBuild};
+use stx_service::status::{Past, PastBuilds, PhaseState, RunningBuild, newest_failures};
 
-use super::{left, log_end, newest, newest_failed, running_row, waiting_row};
+use super::{left, log_end, running_row, waiting_row};
 use crate::args::Format;
 use crate::commands::{Context, history, status_document};
 use crate::exit::{Exit, Failure};
@@ -83,7 +83,7 @@ fn look(context: &Context) -> Result<Seen, Failure> {
                 return Err(failure);
             };
             return Ok(Seen {
-                logs: newest(&status.history)
+                logs: newest_failures(&status.history)
                     .filter_map(|past| shown_log(&status.mirror, past))
                     .collect(),
                 running: status.running,
@@ -105,7 +105,7 @@ fn look(context: &Context) -> Result<Seen, Failure> {
 
 /// The end of a log that the document of the service holds.
 fn shown_log(mirror: &str, past: &Past) -> Option<(BuildId, LogEnd)> {
-    let build = past.filed.runs.last()?.build.clone()?;
+    let build = past.build()?.clone();
     let failing = past.failing.as_ref().filter(|it| !it.log.is_empty())?;
     let end = LogEnd {
         phase: failing.phase.clone(),
@@ -122,7 +122,7 @@ async fn add_logs(
     seen: &mut Seen,
     known: &mut BTreeMap<BuildId, Option<LogEnd>>,
 ) {
-    for build in newest_failed(&seen.ended) {
+    for build in newest_failures(&seen.ended).filter_map(Past::build) {
         if seen.logs.contains_key(build) {
             continue;
         }
@@ -145,13 +145,12 @@ fn drawn(context: &Context, seen: &Seen) -> Text {
         text.push("nothing runs or waits\n");
     }
     text.append(output::table(&rows));
-    for past in newest(&seen.ended) {
+    for past in newest_failures(&seen.ended) {
         let channel = &past.filed.request.target.channel;
         text.push(format!("\n{channel}: "));
         text.push(history::outcome(&past.filed));
         text.push("\n");
-        let build = past.filed.runs.last().and_then(|run| run.build.as_ref());
-        if let Some(end) = build.and_then(|build| seen.logs.get(build)) {
+        if let Some(end) = past.build().and_then(|build| seen.logs.get(build)) {
             text.append(log_end(&end.phase, &end.log, &end.lines));
         }
     }

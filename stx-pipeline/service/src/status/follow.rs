@@ -128,6 +128,11 @@ pub enum Outcome {
 }
 
 impl Past {
+    /// The build of the newest run, once it has a name.
+    pub fn build(&self) -> Option<&BuildId> {
+        self.filed.runs.last()?.build.as_ref()
+    }
+
     /// The result.
     pub fn outcome(&self) -> Outcome {
         match &self.filed.closed {

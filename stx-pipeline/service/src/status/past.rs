@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stx_layout::{BuildOutcome, Channel, PhaseStatus};
 
-use super::{Failing, Past, PhaseNow, PhaseState, RunningBuild, Status};
+use super::{Failing, Outcome, Past, PhaseNow, PhaseState, RunningBuild, Status};
 use crate::Setup;
 use crate::ledger::stats::stats;
 use crate::ledger::{Filed, Ledger, LedgerError, Run, RunEnd, RunRow, State};
@@ -115,6 +115,15 @@ impl PastBuilds {
         }
         running.phases.append(&mut known);
     }
+}
+
+/// The newest request of each channel, if its build failed or was not published. `ended` is as [`PastBuilds::ended`] gives it.
+pub fn newest_failures(ended: &[Past]) -> impl Iterator<Item = &Past> {
+    let mut seen = BTreeSet::new();
+    let newest = ended
+        .iter()
+        .filter(move |past| seen.insert(&past.filed.request.target.channel));
+    newest.filter(|past| matches!(past.outcome(), Outcome::Failed | Outcome::NotPublished))
 }
 
 /// True if a run published a success.

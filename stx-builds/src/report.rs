@@ -1,0 +1,77 @@
+//! The state of the service from its ledger, with what the site knows beyond it.
+
+use serde::Serialize;
+use stx_service::ledger::{Ledger as _, SqliteLedger, State};
+use stx_service::status::{Past, PastBuilds, PhaseNow, RunningBuild, TimeLeft, newest_failures};
+
+use crate::Site;
+use crate::daemon::{Service, unreadable};
+use crate::error::Error;
+use crate::layers::Layer;
+use crate::log::LogEnd;
+
+/// The state of the service at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ServiceReport {
+    /// Whether the service runs.
+    pub service_running: bool,
+    /// The requests that wait, the runs, and the memory of earlier ones.
+    #[serde(flatten)]
+    pub state: State,
+    /// The channels of a distribution in layers, lower channels first; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Layer>,
+    /// The running builds with the time that they still take; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<Progress>,
+    /// The ends of the logs of the newest builds that failed; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failing: Vec<LogEnd>,
+    /// The running builds; `progress` tells the same to programs.
+    #[serde(skip)]
+    pub running: Vec<RunningBuild>,
+}
+
+/// The progress of a running build.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The run.
+    pub run: u64,
+    /// Its phases.
+    pub phases: Vec<PhaseNow>,
+    /// The time that it still takes.
+    pub left: TimeLeft,
+}
+
+impl Site {
+    /// Reports on the service from its ledger, as [`ledger`](Self::ledger) opens it.
+    pub async fn service_report(
+        &self,
+        service: &Service,
+        ledger: &SqliteLedger,
+    ) -> Result<ServiceReport, Error> {
+        let state = ledger.state();
+        let past = PastBuilds::new(ledger, &service.setup).map_err(unreadable)?;
+        let running = self.running_builds(state, &past)?;
+        let mut failing = Vec::new();
+        for build in newest_failures(past.ended()).filter_map(Past::build) {
+            // A build that is gone, or a mirror that cannot be read, keeps nobody from the rest.
+            failing.extend(self.failing_log(build).await.ok().flatten());
+        }
+        let progress = running.iter().map(|run| Progress {
+            run: run.run,
+            phases: run.phases.clone(),
+            left: run.time_left(self.now),
+        });
+        Ok(ServiceReport {
+            service_running: self.service_running(service)?,
+            state: state.clone(),
+            layers: self.layers(service, state).await?,
+            progress: progress.collect(),
+            failing,
+            running,
+        })
+    }
+}
