@@ -13,7 +13,7 @@ use super::{free_port, wait_or_show};
 /// A running cluster of one monitor, one store and one gateway; ends with this value.
 pub(crate) struct Ceph {
     /// The monitor first, so that the others end before it.
-    daemons: Vec<Child>,
+    daemons: Vec<(&'static str, Child)>,
     port: u16,
     dir: Utf8TempDir,
     /// The environment of its daemons.
@@ -57,11 +57,13 @@ impl Ceph {
         for (program, name) in [("ceph-mon", "a"), ("ceph-mgr", "x")] {
             ceph.daemon(program, &["-i", name]);
         }
+        // A monitor that cannot run, on a full disk for one, would be asked for a minute, without a word of the reason.
+        ceph.wait("ceph-mon", messages);
         let (uuid, key) = (ceph.admin("uuidgen", &[]), ceph.key());
         ceph.store(uuid.trim(), key.trim());
         ceph.daemon("ceph-osd", &["-i", "0"]);
         ceph.daemon("radosgw", &["-n", "client.rgw"]);
-        ceph.wait();
+        ceph.wait("radosgw", port);
         let user = ["--uid=stx", "--display-name=stx"];
         let keys = [format!("--access-key={KEY}"), format!("--secret={SECRET}")];
         let mut create = vec!["-c", "ceph.conf", "user", "create"];
@@ -199,8 +201,8 @@ impl Ceph {
         );
     }
 
-    fn daemon(&mut self, program: &str, args: &[&str]) {
-        let log = self.log(program);
+    fn daemon(&mut self, program: &'static str, args: &[&str]) {
+        let log = log_of(self.root(), program);
         let log = fs_err::File::create(&log).expect("a log").into_parts().0;
         let child = Command::new(program)
             .args(["-c", "ceph.conf"])
@@ -216,30 +218,32 @@ impl Ceph {
         let child = child.unwrap_or_else(|error| {
             panic!("{program}: {error}; `scripts/setup.sh test` installs what the tests need")
         });
-        self.daemons.push(child);
+        self.daemons.push((program, child));
     }
 
-    fn log(&self, program: &str) -> Utf8PathBuf {
-        self.root().join("d/log").join(format!("{program}.out"))
-    }
-
-    /// Waits until the gateway answers.
-    fn wait(&mut self) {
-        let (log, port) = (self.log("radosgw"), self.port);
+    /// Waits until a daemon listens.
+    fn wait(&mut self, program: &str, port: u16) {
+        let log = log_of(self.root(), program);
         let log = || fs_err::read_to_string(&log).unwrap_or_default();
-        let answers = || {
-            for daemon in &mut self.daemons {
+        let listens = || {
+            for (program, daemon) in &mut self.daemons {
                 let ended = daemon.try_wait().expect("a child");
+                let log = log_of(self.dir.path(), program);
                 assert!(
                     ended.is_none(),
-                    "a daemon of Ceph ended, {ended:?}\n{}",
-                    log()
+                    "{program} ended, {ended:?}\n{}",
+                    fs_err::read_to_string(log).unwrap_or_default()
                 );
             }
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         };
-        wait_or_show("radosgw answers", answers, log);
+        wait_or_show(&format!("{program} listens"), listens, log);
     }
+}
+
+/// The output of a daemon.
+fn log_of(root: &Utf8Path, program: &str) -> Utf8PathBuf {
+    root.join("d/log").join(format!("{program}.out"))
 }
 
 impl Server for Ceph {
@@ -254,7 +258,7 @@ impl Server for Ceph {
 
 impl Drop for Ceph {
     fn drop(&mut self) {
-        for daemon in self.daemons.iter_mut().rev() {
+        for (_, daemon) in self.daemons.iter_mut().rev() {
             // Nothing is kept that an orderly end would save.
             let _ = kill_process(Pid::from_child(daemon), Signal::KILL);
             drop(daemon.wait());
