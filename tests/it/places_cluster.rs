@@ -13,8 +13,8 @@ use crate::places::{kill, path, processes};
 /// The nodes.
 pub(crate) const NODES: [&str; 4] = ["b1", "b2", "b3", "b4"];
 
-/// The name of the machine for its daemons. They listen where this name leads to, and the machine's own may lead nowhere, or to
-/// another address than clients ask: Debian's installer gives it 127.0.1.1.
+/// The name that the machine has for the daemons, which listen on the address of that name. The real name may have no address, or
+/// not the one that clients use: Debian's installer maps it to 127.0.1.1.
 const HOST: &str = "localhost";
 
 /// A running cluster; ends with this value.
@@ -132,7 +132,7 @@ impl Cluster {
     fn daemon(&mut self, name: &str, program: &str, args: &[&str]) {
         let log = fs_err::File::create(self.at(&format!("{name}.out"))).expect("a log");
         let (log, _) = log.into_parts();
-        let named = format!("hostname {HOST} && exec \"$@\"");
+        let named = format!("echo {HOST} >/proc/sys/kernel/hostname && exec \"$@\"");
         let child = tool("unshare", ["--uts", "sh", "-c", &named, "sh", program])
             .args(args)
             .stdin(Stdio::null())

@@ -57,7 +57,7 @@ impl Ceph {
         for (program, name) in [("ceph-mon", "a"), ("ceph-mgr", "x")] {
             ceph.daemon(program, &["-i", name]);
         }
-        // A monitor that cannot run, on a full disk for one, would be asked for a minute, without a word of the reason.
+        // A monitor may end at once, on a full disk for example. `ceph` would wait a minute for it and say only "timed out".
         ceph.wait("ceph-mon", messages);
         let (uuid, key) = (ceph.admin("uuidgen", &[]), ceph.key());
         ceph.store(uuid.trim(), key.trim());
