@@ -3,8 +3,8 @@ CARGO ?= cargo
 DEMO ?= demo
 DISTRO ?= centos
 export CARGO_TERM_COLOR ?= auto
-# Nothing is compiled incrementally until somebody has done so, by cargo itself: writing the state for the next compilation takes a fifth of
-# the time. Cargo keeps what it compiles either way apart, so all commands have to agree.
+# Incremental compilation takes a fifth longer at first, so `make` uses it only where its state exists: where cargo was run without `make`. Cargo
+# stores the results of the two modes separately, so a change of the mode would compile everything again.
 export CARGO_INCREMENTAL ?= $(if $(wildcard target/debug/incremental/*),1,0)
 # The features and the profile of the tests: `make demo` and `make test` share what they compile.
 SHARED = --locked --workspace --all-features

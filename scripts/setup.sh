@@ -8,8 +8,8 @@
 #   scripts/setup.sh bench    and what the benchmarks compare with
 #   scripts/setup.sh packages what cargo needs, and what packages of stx-builds are made with
 #
-# With a command behind the group, as in `scripts/setup.sh demo cargo build`, what cargo needs is installed first, and the rest while the
-# command runs. Programs that install things then speak only if one of them fails.
+# With a command after the group, as in `scripts/setup.sh demo cargo build`, it installs what cargo needs, then runs the command and installs
+# the rest at the same time. The output of apt, dnf and pip is then shown only if the set-up fails.
 #
 # Uses apt-get, or dnf where that is the system's, and sudo when not root. Nothing
 # happens when nothing is missing.
@@ -241,12 +241,12 @@ install_packages() {
 
 if ((${#command[@]} > 0)); then
     "$0" build
-    # Whoever has to type a password is asked before the command runs.
+    # sudo asks for a password now, not in the middle of the command's output.
     [[ -z $(missing) ]] || as_root true
     log=$(mktemp)
     "$0" "$group" > "$log" 2>&1 &
     setup=$!
-    # Ctrl-C does not reach what runs in the background. apt ends the step that it is at.
+    # Ctrl-C does not reach processes in the background, so the set-up is stopped here. apt finishes its current step.
     trap 'kill "$setup" 2> /dev/null || true; rm -f "$log"; exit 130' INT TERM
     status=0
     "${command[@]}" || status=$?

@@ -54,7 +54,7 @@ pub struct ListedBuild {
     pub build: BuildId,
     /// Absent where the record cannot be read.
     pub result: Option<BuildOutcome>,
-    /// Why the record cannot be read.
+    /// The reason why the record cannot be read; absent if it can be.
     pub unreadable: Option<String>,
     /// The verdicts on it, oldest first; the newest counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -245,7 +245,7 @@ impl Site {
     }
 }
 
-/// The catalog of the whole mirror: retention of one channel depends on others.
+/// The catalog of the whole mirror, also for one channel: how long its builds stay depends on builds of other channels.
 async fn whole_catalog(
     site: &Site,
     reader: &Reader,

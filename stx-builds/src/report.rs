@@ -14,7 +14,7 @@ use crate::log::LogEnd;
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ServiceReport {
-    /// Whether the service runs.
+    /// True if the service runs.
     pub service_running: bool,
     /// The requests that wait, the runs, and the memory of earlier ones.
     #[serde(flatten)]
@@ -28,7 +28,7 @@ pub struct ServiceReport {
     /// The ends of the logs of the newest builds that failed; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<LogEnd>,
-    /// The running builds; `progress` tells the same to programs.
+    /// The running builds, to be shown to people; `progress` has what programs read.
     #[serde(skip)]
     pub running: Vec<RunningBuild>,
 }

@@ -322,7 +322,7 @@ impl Service<'_> {
         self.answers.push(answer);
     }
 
-    /// Whether every build, verdict and retention run has ended. While the ledger cannot be written, a task that has finished counts
+    /// True if every build, verdict and retention run has ended. While the ledger cannot be written, a task that has finished counts
     /// as ended, although its end is not recorded.
     fn idle(&self) -> bool {
         let builds = self.builds.values().map(|(_, task)| task);
