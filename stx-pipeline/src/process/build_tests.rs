@@ -2,7 +2,7 @@ use camino_tempfile::Utf8TempDir;
 use stx_layout::{BuildOutcome, ReleaseId};
 
 use super::*;
-use crate::process::{read_journal, remove_journal};
+use crate::process::{JournalWriter, read_journal, remove_journal, this_boot};
 use crate::{BuildRequest, Recipe, plan};
 
 const RECIPE: &str = r#"
@@ -135,4 +135,28 @@ async fn other_sources_or_no_directory_stop_it() {
     fs_err::write(&state, "no directory").unwrap();
     let error = Build::new(started(&dir), &state).err().unwrap();
     assert!(matches!(error, BuildError::Prepare { .. }), "{error}");
+}
+
+#[test]
+fn a_journal_is_read_whole_or_not_at_all_while_it_is_removed() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let line = r#"{"entry":"attempt","phase":"sync","attempt":1,"time":"2018-11-05T06:00:00Z"}"#;
+    let journal = Journal::new(started(&dir), &format!("{line}\n"), "");
+    assert_eq!(journal.begun.len(), 1);
+    let state = dir.path();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..500 {
+                let written = JournalWriter::resume(state, &journal).unwrap();
+                drop(written);
+                remove_journal(state).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            if let Some(read) = read_journal(state).unwrap() {
+                assert_eq!(read.begun, journal.begun);
+                assert_eq!(read.started.boot, this_boot());
+            }
+        }
+    });
 }

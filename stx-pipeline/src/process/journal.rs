@@ -54,7 +54,8 @@ pub fn this_boot() -> String {
     boot()
 }
 
-/// Reads the journal of a build that was not published; `None` if there is none.
+/// Reads the journal of a build that was not published; `None` if there is none. It needs no lock: a journal that is removed meanwhile
+/// is read whole or not at all.
 ///
 /// # Errors
 /// See [`JournalError`].
@@ -68,7 +69,7 @@ pub fn read_journal(state: &Utf8Path) -> Result<Option<Journal>, JournalError> {
         source,
     };
     let file = state.join(STARTED);
-    let Some(text) = read(&file).map_err(failed)? else {
+    let Some((text, lines)) = read_both(state).map_err(failed)? else {
         return Ok(None);
     };
     let form = |source| JournalError::Form {
@@ -80,12 +81,22 @@ pub fn read_journal(state: &Utf8Path) -> Result<Option<Journal>, JournalError> {
         return Err(JournalError::Schema { file, found });
     }
     let started = serde_json::from_str(&text).map_err(form)?;
-    let lines = read(&state.join(FINISHED)).map_err(failed)?;
-    Ok(Some(Journal::new(
-        started,
-        lines.as_deref().unwrap_or_default(),
-        &boot(),
-    )))
+    Ok(Some(Journal::new(started, &lines, &boot())))
+}
+
+/// Reads the two files of one journal. A reader without the lock of the build may come while they are removed, or while the next build
+/// writes its own: the lines belong to the start that is there before and after they are read.
+fn read_both(state: &Utf8Path) -> io::Result<Option<(String, String)>> {
+    let start = state.join(STARTED);
+    let mut before = read(&start)?;
+    while let Some(text) = before {
+        let lines = read(&state.join(FINISHED))?;
+        before = read(&start)?;
+        if before.as_ref() == Some(&text) {
+            return Ok(Some((text, lines.unwrap_or_default())));
+        }
+    }
+    Ok(None)
 }
 
 fn read(file: &Utf8Path) -> io::Result<Option<String>> {
