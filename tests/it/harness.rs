@@ -100,6 +100,18 @@ impl Started {
         ))
     }
 
+    /// Waits until it has opened a file below a directory.
+    #[track_caller]
+    pub(crate) fn until_it_reads(&self, dir: &Utf8Path) {
+        let files = format!("/proc/{}/fd", self.id());
+        wait(&format!("a file below {dir} is open"), || {
+            // It may have ended, which the test sees by its output.
+            let open = fs_err::read_dir(&files).into_iter().flatten().flatten();
+            let mut targets = open.filter_map(|entry| entry.path().read_link().ok());
+            targets.any(|target| target.starts_with(dir))
+        });
+    }
+
     /// Waits for its end.
     pub(crate) fn output(mut self) -> Output {
         let child = self.0.take().expect("taken here only");

@@ -1,7 +1,6 @@
 //! `log`: the logs of phases, of running and of ended builds.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use crate::builds::Small;
 use crate::harness::{Ran, Started, run, tool, wait};
@@ -73,7 +72,9 @@ fn a_running_build_is_followed_to_its_end_and_to_its_exit_code() {
         let all = started(&mut small.stx(&["log", "-f", "master/centos"]));
         let one = started(&mut small.stx(&["log", "-f", "-n", "0", "master/centos", "image"]));
         // They follow before there is more.
-        std::thread::sleep(Duration::from_secs(1));
+        for follower in [&all, &one] {
+            follower.until_it_reads(&small.at("mirror.state/master/centos/logs"));
+        }
         fs_err::remove_file(small.at("hold")).expect("a file");
         let (stdout, stderr, status) = ended(all);
         assert_eq!(status, Some(code), "{stdout}{stderr}");
@@ -234,7 +235,7 @@ fn followed_after_its_sources(small: &Small, journal: &[(&str, String)]) -> (Str
     lock.file().lock().expect("locked");
     let follows = started(&mut small.stx(&["log", "-f", "master/centos"]));
     // It has seen the build run.
-    std::thread::sleep(Duration::from_secs(1));
+    follows.until_it_reads(&state.join("logs"));
     for (name, _) in journal {
         fs_err::remove_file(state.join(name)).expect("removed");
     }

@@ -103,7 +103,7 @@ fn the_group_watches_builds_and_reads_their_redacted_logs_while_they_run() {
         .expect("a mode");
     let mut follows = site.of_member(&["log", "-f", "master/centos", "image"]);
     let follows = Started::new(follows.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    follows.until_it_reads(&site.small.at("state.spool/running"));
 
     // Killed, it shows the logs of the run again, and nothing of the one before.
     daemon.signal(Signal::KILL);

@@ -45,16 +45,16 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
         &site,
         &["trigger", "master", "--reason", "please", "--wait"],
     );
-    let mut watch = start(&site, &["status", "--watch"]);
+    let watched = site.small.at("watched");
+    let file = fs_err::File::create(&watched).expect("a file");
+    let mut watch = member(&site, &["./stx-builds", "status", "--watch"]);
+    let mut watch = Started::new(watch.stdout(file.into_file()));
     site.until_file("holds");
-    let log = |args: &[&str]| {
-        run(&mut member(
-            &site,
-            &[&["./stx-builds", "log"], args].concat(),
-        ))
-    };
     site.until("the log", || {
-        log(&["master/centos"]).stdout.contains("the first words")
+        let log = ["./stx-builds", "log", "master/centos"];
+        run(&mut member(&site, &log))
+            .stdout
+            .contains("the first words")
     });
     let status = run(&mut member(&site, &["./stx-builds", "status"])).code(0);
     assert!(
@@ -66,7 +66,11 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
     let all = start(&site, &["log", "-f"]);
     let one = start(&site, &["log", "-f", "master/centos", "image", "-n", "0"]);
     // They follow before there is more.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    for follower in [&all, &one] {
+        follower.until_it_reads(&site.small.at("state.spool/running"));
+    }
+    let lines = || fs_err::read_to_string(&watched).expect("text");
+    site.until("the phase", || lines().contains("runs phase image"));
     fs_err::remove_file(site.small.at("hold")).expect("a file");
 
     let all = ended(all).code(3);
@@ -90,30 +94,21 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
         one.stdout
     );
     ended(wait).code(3);
-    let history = run(&mut member(&site, &["./stx-builds", "history"])).code(0);
-    assert!(
-        history.stdout.contains("phase image: exit status 7"),
-        "{}",
-        history.stdout
-    );
-    let status = run(&mut member(&site, &["./stx-builds", "status"])).code(0);
-    assert!(
-        status.stdout.contains("the disk is on fire"),
-        "{}",
-        status.stdout
-    );
-    // The log of the published build, by the name of its channel.
-    let published = log(&["master/centos"]).code(0);
-    assert!(
-        published.stdout.contains("the disk is on fire"),
-        "{}",
-        published.stdout
-    );
+    // The log is that of the published build, by the name of its channel.
+    for (args, words) in [
+        (&["history"][..], "phase image: exit status 7"),
+        (&["status"], "the disk is on fire"),
+        (&["log", "master/centos"], "the disk is on fire"),
+    ] {
+        let ran = run(&mut member(&site, &[&["./stx-builds"], args].concat())).code(0);
+        assert!(ran.stdout.contains(words), "{args:?}: {}", ran.stdout);
+    }
 
     // A line for each change.
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    site.until("the last change", || lines().contains("exit status 7"));
     watch.kill().expect("killed");
-    let lines = ended(watch).stdout;
+    drop(watch.output());
+    let lines = lines();
     for wanted in ["runs phase image", "phase image: exit status 7"] {
         assert_eq!(lines.matches(wanted).count(), 1, "{wanted}: {lines}");
     }
