@@ -16,7 +16,7 @@ use stx_publish::index::{PageId, PageName};
 use stx_publish::memory::MemoryStore;
 use stx_publish::publish::{prepare, publish};
 use stx_publish::seal::{Seal, Signer as _};
-use stx_publish::store::{MirrorRead, MirrorStore, Scope, StoreError};
+use stx_publish::store::{MirrorRead, MirrorStore, Scope, StoreError, read_all};
 
 const KEY: &str = include_str!("fixtures/signing.key");
 const LOCKED: &str = include_str!("fixtures/locked.key");
@@ -154,6 +154,25 @@ async fn serials_grow_and_old_ones_are_refused() {
         late.seen(),
         SeenSerials::default(),
         "what is refused is not seen"
+    );
+}
+
+#[tokio::test]
+async fn an_older_build_under_the_name_of_a_newer_one_is_refused() {
+    let store = signed(1).await;
+    put(&store, 2).await;
+    let (older, newer) = (sample_id(1), sample_id(2));
+    for name in ["build.json", "SHA256SUMS", "SHA256SUMS.asc"] {
+        let path = name.parse().expect("a path");
+        let bytes = read_all(&store, &older, &path, 1 << 20).await;
+        store.tamper_file(&newer, &path, Some(bytes.expect("a file").into()));
+    }
+    let mirror = trusted(&store, SeenSerials::default(), now());
+    mirror.sums(&older).await.expect("signed");
+    let refused = mirror.sums(&newer).await;
+    assert!(
+        matches!(refused, Err(StoreError::Untrusted { .. })),
+        "{refused:?}"
     );
 }
 

@@ -1,7 +1,7 @@
 //! A mirror of which nothing is believed that a keyring does not vouch for.
 //!
-//! The sums of a build are believed when `SHA256SUMS.asc` is good, its record when the sums name it, its files by whoever
-//! compares them with the sums. What the mirror holds, and which build an alias means, is taken from the signed `index.json`
+//! The sums of a build are believed when `SHA256SUMS.asc` is good and the record that they name is that of this build, its files by
+//! whoever compares them with the sums. What the mirror holds, and which build an alias means, is taken from the signed `index.json`
 //! of the root and of the channel: [`SeenSerials`] remembers their serials, so that a mirror that goes back in time is noticed, and
 //! their `expires`, so that one that stands still is.
 //!
@@ -173,9 +173,27 @@ impl TrustedMirror {
             signature => signature?,
         };
         let judged = self.keyring.verify(&sums, &signature, self.now);
-        judged.map_err(|why| untrusted(format!("{id}/{}", Sums::FILE_NAME), why))?;
+        let what = || format!("{id}/{}", Sums::FILE_NAME);
+        judged.map_err(|why| untrusted(what(), why))?;
+        // A signature says nothing of a name: those of an older build, signed as well, could lie under a newer date.
+        let record = self.record_text(id, &parse_sums(id, &sums)?).await?;
+        let Named { id: found } = serde_json::from_slice(&record)
+            .map_err(|error| damaged(&format!("{id}/{}", BuildRecord::FILE_NAME), error))?;
+        if found != *id {
+            return Err(untrusted(what(), OtherBuild { found }));
+        }
         lock(&self.sums).insert(id.clone(), (sums.clone(), signature.clone()));
         Ok((sums, signature))
+    }
+
+    /// The text of a build's record, which its sums name.
+    async fn record_text(&self, id: &BuildId, sums: &Sums) -> Result<Vec<u8>, StoreError> {
+        let text = read_all(&*self.inner, id, &record_path(), LONGEST).await?;
+        if sums.get(&record_path()) != Some(digest_of(&text)) {
+            let found = "it is not the one that SHA256SUMS names".to_owned();
+            return Err(damaged(&format!("{id}/{}", BuildRecord::FILE_NAME), found));
+        }
+        Ok(text)
     }
 
     /// An index, whose signature is good, and which is neither too old nor expired.
@@ -285,6 +303,26 @@ fn dates(text: &[u8]) -> Result<Dates, serde_json::Error> {
     Ok((dated.serial, dated.expires))
 }
 
+/// The build that a record is of; the rest may be of a later version.
+#[derive(Deserialize)]
+struct Named {
+    id: BuildId,
+}
+
+/// Signed sums are those of another build.
+#[derive(Debug, thiserror::Error)]
+#[error("it is signed as that of {found}: the mirror shows another build under this name")]
+struct OtherBuild {
+    found: BuildId,
+}
+
+fn parse_sums(id: &BuildId, sums: &[u8]) -> Result<Sums, StoreError> {
+    let what = format!("{id}/{}", Sums::FILE_NAME);
+    let sums = str::from_utf8(sums).map_err(|error| damaged(&what, error))?;
+    sums.parse()
+        .map_err(|error: stx_layout::SumsError| damaged(&what, error))
+}
+
 fn untrusted(what: String, source: impl Error + Send + Sync + 'static) -> StoreError {
     StoreError::Untrusted {
         what,
@@ -332,12 +370,8 @@ impl MirrorRead for TrustedMirror {
 
     async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
         let sums = self.sums(id).await?;
-        let text = read_all(&*self.inner, id, &record_path(), LONGEST).await?;
+        let text = self.record_text(id, &sums).await?;
         let what = format!("{id}/{}", BuildRecord::FILE_NAME);
-        if sums.get(&record_path()) != Some(digest_of(&text)) {
-            let found = "it is not the one that SHA256SUMS names".to_owned();
-            return Err(damaged(&what, found));
-        }
         let text = str::from_utf8(&text).map_err(|error| damaged(&what, error))?;
         let record = BuildRecord::from_json(text).map_err(|error| damaged(&what, error))?;
         stx_publish::store::check_record(id, &record)?;
@@ -346,10 +380,7 @@ impl MirrorRead for TrustedMirror {
 
     async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
         let (sums, _) = self.signed_sums(id).await?;
-        let what = format!("{id}/{}", Sums::FILE_NAME);
-        let sums = str::from_utf8(&sums).map_err(|error| damaged(&what, error))?;
-        sums.parse()
-            .map_err(|error: stx_layout::SumsError| damaged(&what, error))
+        parse_sums(id, &sums)
     }
 
     async fn alias(
