@@ -162,7 +162,7 @@ impl LocalStore {
         }
     }
 
-    /// Refuses to make a mirror in `root` where that would lie in another one, or around one.
+    /// Refuses to make a mirror in `root` where that would lie in another one, or around one, or among the files of somebody else.
     ///
     /// # Errors
     /// [`StoreError::NotAMirror`], which names the other one.
@@ -177,8 +177,10 @@ impl LocalStore {
                 not_a_mirror(root, &Likeness::Within(dir.to_owned()))
             }
             Some((_, found @ Likeness::Within(_))) => not_a_mirror(root, &found),
-            Some((dir, found @ Likeness::Above(_))) if dir == root => not_a_mirror(root, &found),
-            // What else lies there is none of the mirror's business.
+            Some((dir, found @ (Likeness::Above(_) | Likeness::Other))) if dir == root => {
+                not_a_mirror(root, &found)
+            }
+            // What else lies above it is none of the mirror's business.
             Some((
                 _,
                 Likeness::Mirror | Likeness::Above(_) | Likeness::Empty | Likeness::Other,
@@ -188,14 +190,19 @@ impl LocalStore {
         error.map_or(Ok(()), Err)
     }
 
-    /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there. The
+    /// Opens the mirror in `root`; makes the directory, with mode 0755, its parents and the private area where they are not there. The
     /// first commit makes them durable.
     ///
     /// # Errors
     /// The errors of the file system.
     pub fn create(root: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
+        let is_new = !root.exists();
         fs::create_dir_all(&root).map_err(io_error("make", &root))?;
+        if is_new {
+            // Everybody reads it, whatever the umask.
+            disk::set_mode(&root, 0o755)?;
+        }
         let store = Self::open(root)?;
         store.inner.make_private()?;
         Ok(store)

@@ -6,7 +6,7 @@ use std::process::Command;
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{in_memory, run, stx, tool, wait, write_script};
+use crate::harness::{around, in_memory, run, stx, tool, wait, write_script};
 
 mod files;
 mod web;
@@ -146,6 +146,10 @@ fn a_place_that_is_no_mirror_says_where_one_is() {
         format!("publish tree --channel {CHANNEL} --date 20200102T000000Z --result success");
     let within = format!("--mirror srv/mirror/master {publish}");
     let around = format!("--mirror srv {publish} --dry-run");
+    let among = format!("--mirror other {publish}");
+    // Somebody else's site would get other pages.
+    fs_err::create_dir(bed.path("www")).expect("a directory");
+    fs_err::write(bed.path("www/index.html"), "mine").expect("a file");
     bed.check([
         row(
             "--mirror other list",
@@ -157,6 +161,9 @@ fn a_place_that_is_no_mirror_says_where_one_is() {
         row("--mirror other pages", 5, &[none]),
         row("serve other --port 0", 5, &[none]),
         row("copy other new", 5, &[none]),
+        row(&*among, 5, &[none, "that is empty"]),
+        row("copy srv/mirror other", 5, &[none]),
+        row("copy srv/mirror www", 5, &[none]),
         row(
             "--mirror srv list",
             5,
@@ -216,6 +223,19 @@ fn an_empty_directory_that_the_configuration_names_becomes_a_mirror() {
         row(&*publish, 0, &["published"]),
         row("--config new/stx-builds.toml list", 0, &[GOOD]),
     ]);
+}
+
+#[test]
+fn a_new_mirror_is_open_to_readers_whatever_the_umask() {
+    let bed = Bed::new();
+    let publish =
+        format!("--mirror new publish tree --channel {CHANNEL} --date {GOOD} --result success");
+    let shell = tool("sh", ["-c", "umask 077; exec \"$@\"", "sh"]);
+    run(&mut around(shell, &bed.stx(&publish))).code(0);
+    for (path, mode) in [("new", 0o755), ("new/master", 0o755), ("new/.stx", 0o700)] {
+        let found = fs_err::metadata(bed.path(path)).expect("a directory");
+        assert_eq!(found.permissions().mode() & 0o777, mode, "{path}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
             (source.kind() == io::ErrorKind::PermissionDenied).then(|| denied(path.as_ref()))
         }
         StoreError::NotAMirror { instead, .. } => Some(match instead.as_slice() {
-            [] => "the root of a mirror is what holds the channels, such as `master/centos`"
+            [] => "the root of a mirror is what holds the channels, such as `master/centos`; a new mirror needs a directory that is empty, or not there"
                 .to_owned(),
             [one] => format!("the mirror is {one}"),
             several => format!("these are mirrors: {}", several.join(", ")),

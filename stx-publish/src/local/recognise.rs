@@ -11,7 +11,6 @@ use fs_err as fs;
 use stx_layout::{AliasName, BuildDate, Channel, ReleaseKind};
 
 use super::list::DEEPEST;
-use crate::index::PageName;
 
 /// The private area, which a mirror has from its first publish on.
 const PRIVATE: &str = ".stx";
@@ -64,7 +63,7 @@ pub(super) fn likeness(root: &Utf8Path) -> io::Result<Likeness> {
     // A new file system has `lost+found`.
     let is_empty = names
         .iter()
-        .all(|name| name.starts_with('.') || name == "lost+found" || PageName::is(name));
+        .all(|name| name.starts_with('.') || name == "lost+found");
     if is_empty {
         return Ok(Likeness::Empty);
     }
