@@ -114,6 +114,15 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
             )));
         }
     }
+    // A disk that is not mounted, or a name of another directory, must not empty the second mirror.
+    if request.delete && one.catalog.builds().next().is_none() {
+        let error = format!(
+            "{}: holds no build, and everything would be retired",
+            wanted.from
+        );
+        return Err(Error::new(ErrorKind::NotFound, error)
+            .hint("is it the root of the mirror, and is its file system mounted?"));
+    }
     let plan = plan(&one, &other, &request);
     Ok(Prepared { from, target, plan })
 }

@@ -6,8 +6,8 @@
 //!
 //! A build arrives with the very `build.json` and `SHA256SUMS` that it has, or not at all; every byte is checked against
 //! these sums on the way. Builds come in the order of their dates, aliases after them. What was copied before is not copied
-//! again; the same command resumes an interrupted copy. A build that lost sections to retention arrives without them, and with the record
-//! of them.
+//! again; the same command resumes an interrupted copy. A build that is damaged on the first mirror is left out, and all others come. A build
+//! that lost sections to retention arrives without them, and with the record of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -192,6 +192,18 @@ pub struct CopyPlan {
     pub pins: Vec<Pin>,
     /// Builds that are to be retired, oldest first: the first mirror has them not.
     pub retire: Vec<BuildId>,
+    /// Builds that the first mirror has not either, and that something keeps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptBuild>,
+}
+
+/// A build that is not retired although the first mirror has it not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptBuild {
+    /// The build.
+    pub build: BuildId,
+    /// The pin or the alias that keeps it, in a line.
+    pub reason: String,
 }
 
 /// Reads what a plan needs to know of two mirrors.
@@ -310,11 +322,16 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         arrive.contains(&pin.build) && !there.is_some_and(|there| lasts_as_long(there, pin))
     });
     let pins = pins.cloned().collect();
-    let mut retire = Vec::new();
+    let (mut retire, mut kept) = (Vec::new(), Vec::new());
     if request.delete {
         let gone = to.catalog.builds().map(|(id, _)| id);
         let gone = gone.filter(|id| request.wants(&id.channel) && from.catalog.build(id).is_none());
-        retire.extend(gone);
+        for build in gone {
+            match keeper(to, &aliases, &build) {
+                Some(reason) => kept.push(KeptBuild { build, reason }),
+                None => retire.push(build),
+            }
+        }
         retire.sort_by_key(|id| id.date);
     }
     CopyPlan {
@@ -325,7 +342,31 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         verdicts,
         pins,
         retire,
+        kept,
     }
+}
+
+/// Why the second mirror would refuse to retire a build after the copy: a pin that holds, or an alias that stays where it is.
+fn keeper(to: &Side, aliases: &[CopyAlias], build: &BuildId) -> Option<String> {
+    if let Some(pin) = to.pins.iter().find(|pin| pin.build == *build) {
+        return Some(format!("pinned by {}: {}", pin.author, pin.reason));
+    }
+    let entry = to.catalog.channels.get(&build.channel)?;
+    let moves = |alias: &AliasName| {
+        let mut steps = aliases.iter();
+        steps.any(|step| {
+            let points = matches!(step.verdict, AliasVerdict::Point { .. });
+            points && step.channel == build.channel && step.alias == *alias
+        })
+    };
+    let mut shown = entry.aliases.iter();
+    let (alias, _) = shown.find(|(alias, at)| {
+        // `latest_green_build` follows the verdicts, and nothing is known here of those that stay.
+        **at == AliasEntry::Build(build.date)
+            && **alias != AliasName::latest_green_build()
+            && !moves(alias)
+    })?;
+    Some(format!("{alias} points at it"))
 }
 
 /// True if the pin that is there ends no earlier than `pin`.
@@ -430,7 +471,44 @@ impl CopyPlan {
             };
             Some(format!("{}: {why}", step.alias))
         });
-        builds.chain(aliases).chain(names).collect()
+        let kept = self.kept.iter();
+        let kept = kept.map(|KeptBuild { build, reason }| format!("{build}: {reason}"));
+        builds.chain(aliases).chain(names).chain(kept).collect()
+    }
+
+    /// What is left to do without builds that did not arrive, by the reason why.
+    fn without(&self, missing: &BTreeMap<BuildId, String>) -> Self {
+        let mut plan = self.clone();
+        for step in &mut plan.builds {
+            if let Some(reason) = missing.get(&step.build) {
+                let reason = reason.clone();
+                step.verdict = BuildVerdict::Unreadable { reason };
+            }
+        }
+        let is_missing = |channel: &Channel, date: BuildDate| {
+            missing.contains_key(&BuildId::new(channel.clone(), date))
+        };
+        for step in &mut plan.aliases {
+            if is_missing(&step.channel, step.to) {
+                step.verdict = AliasVerdict::NoBuild;
+            }
+        }
+        let latest = AliasName::latest_build();
+        let leads = |channel: &Channel| {
+            let mut aliases = plan.aliases.iter();
+            aliases.any(|it| it.channel == *channel && it.alias == latest && it.verdict.arrives())
+        };
+        plan.undated.retain(|channel, _| leads(channel));
+        let arrive = plan.builds.iter().filter(|step| step.verdict.arrives());
+        let channels: BTreeSet<_> = arrive.map(|step| &step.build.channel).collect();
+        for step in &mut plan.names {
+            if !channels.iter().any(|channel| step.to.holds(channel)) {
+                step.verdict = AliasVerdict::NoBuild;
+            }
+        }
+        plan.verdicts.retain(|it| !missing.contains_key(&it.build));
+        plan.pins.retain(|pin| !missing.contains_key(&pin.build));
+        plan
     }
 
     /// Whether there is nothing to do.

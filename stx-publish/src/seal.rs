@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildId, BuildPath, BuildRecord, SumLine, Sums};
+use stx_layout::{BuildId, BuildPath, BuildRecord, SumLine, Sums, counted};
 
 use crate::error::StoreError;
 use crate::incoming::digest_of;
@@ -167,6 +167,27 @@ impl Sealed {
             }
         }
         Ok(self)
+    }
+
+    /// Refuses sums that do not name as many files as the record counts: some of their lines were lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], with both numbers.
+    pub fn check_counts(&self, id: &BuildId) -> Result<(), StoreError> {
+        let lines = self.sums.lines().iter();
+        let files = lines.filter(|line| line.path != record_path()).count() as u64;
+        if files == self.record.files {
+            return Ok(());
+        }
+        let named = counted(files, "file");
+        let why = format!(
+            "it names {named}, and build.json says {}",
+            self.record.files
+        );
+        Err(StoreError::Damaged {
+            what: format!("{id}/{}", sums_path()),
+            source: why.into(),
+        })
     }
 
     /// Refuses a seal that is not that of the build `id` with files of these sums.

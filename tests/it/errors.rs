@@ -165,6 +165,11 @@ fn a_place_that_is_no_mirror_says_where_one_is() {
         row("copy srv/mirror other", 5, &[none]),
         row("copy srv/mirror www", 5, &[none]),
         row(
+            "copy empty srv/mirror --delete",
+            5,
+            &["empty: holds no build", "mounted"],
+        ),
+        row(
             "--mirror srv list",
             5,
             &[none, "a mirror lies below it", "the mirror is srv/mirror"],

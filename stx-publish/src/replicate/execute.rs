@@ -13,6 +13,7 @@ use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, Sha256, Verd
 
 use super::report::failed;
 use super::{AliasVerdict, BuildVerdict, CopyError, CopyEvent, CopyPlan, CopyReport};
+use crate::error::chain;
 use crate::fetch::{FetchEvent, FetchOptions, Unfinished, Wanted, fetch_beside};
 use crate::incoming::Entry;
 use crate::ingest::blocking;
@@ -35,10 +36,7 @@ pub async fn copy(
     now: DateTime<Utc>,
     observe: &(dyn Fn(CopyEvent<'_>) + Sync),
 ) -> Result<CopyReport, CopyError> {
-    let mut report = CopyReport {
-        left: plan.problems(),
-        ..CopyReport::default()
-    };
+    let mut report = CopyReport::default();
     let same = plan.builds.iter();
     let same = same.filter(|step| step.verdict == BuildVerdict::Same);
     // Whoever copied these may have died before they were durable.
@@ -53,6 +51,7 @@ pub async fn copy(
     let wanted: Vec<_> = wanted
         .filter(|step| step.verdict == BuildVerdict::Copy)
         .collect();
+    let mut missing = BTreeMap::new();
     for (step, done) in wanted.iter().zip(0..) {
         observe(CopyEvent::Build {
             build: &step.build,
@@ -69,11 +68,23 @@ pub async fn copy(
             observe,
             counts: Mutex::default(),
         };
-        let counts = one.copy().await?;
-        report.transferred += counts.transferred;
-        report.shared += counts.shared;
-        report.copied.push(step.build.clone());
+        match one.copy().await {
+            Ok(counts) => {
+                report.transferred += counts.transferred;
+                report.shared += counts.shared;
+                report.copied.push(step.build.clone());
+            }
+            // It would be the same the next time, and must not keep the others.
+            Err(error) if error.is_damage() => {
+                let reason = error.of_build().map_or_else(|| chain(&error), chain);
+                missing.insert(step.build.clone(), reason);
+            }
+            Err(error) => return Err(error),
+        }
     }
+    let rest = plan.without(&missing);
+    let plan = &rest;
+    report.left = plan.problems();
     // Before the aliases: a build that no alias shows any more could be retired meanwhile.
     for pin in &plan.pins {
         let failed = |source| failed(pin.build.to_string(), source);
@@ -178,6 +189,8 @@ impl One<'_> {
     async fn copy(self) -> Result<Counts, CopyError> {
         let original = Sealed::read(self.from, self.id).await;
         let original = original.map_err(|error| self.source(error))?;
+        let whole = original.check_counts(self.id);
+        whole.map_err(|error| self.source(error))?;
         let (files, links) = self.content(&original).await?;
         let dir = self.work.to_owned();
         let made = blocking_io("make", self.work, move || work_dir(&dir));
@@ -198,6 +211,10 @@ impl One<'_> {
             let what = self.id.to_string();
             // The mirror knows whether it took effect. Another build of this name is not the one that was copied.
             let is_other = matches!(source, StoreError::AlreadyExists { .. });
+            if let StoreError::Refused { .. } = source {
+                // The files are not those of the seal, which is the original's.
+                return Err(self.source(source));
+            }
             return Err(match self.to.record(self.id).await {
                 Ok(_) if !is_other => CopyError::AfterEffect { what, source },
                 Ok(_) | Err(_) => failed(what, source),
@@ -331,7 +348,14 @@ impl One<'_> {
             digest: Some(file.digest),
         };
         let added = staged.add(&file.path, &entry).await;
-        let _: Added = added.map_err(|error| self.target(error))?;
+        let _: Added = added.map_err(|error| match error {
+            // It was read where it lies on the first mirror.
+            StoreError::Changed { .. } => self.source(StoreError::Damaged {
+                what: file.path.to_string(),
+                source: "its bytes are not those that SHA256SUMS names".into(),
+            }),
+            error => self.target(error),
+        })?;
         Ok(())
     }
 

@@ -97,6 +97,36 @@ pub enum CopyError {
 }
 
 impl CopyError {
+    /// True if it is a fault of one build on the first mirror: a missing, damaged or untrusted file. Other builds may be whole.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Source { source, .. }
+            | Self::File {
+                source: FetchError::Store { source, .. },
+                ..
+            } => matches!(
+                source,
+                StoreError::Damaged { .. }
+                    | StoreError::NotFound { .. }
+                    | StoreError::Refused { .. }
+                    | StoreError::Untrusted { .. }
+            ),
+            Self::File { source, .. } => {
+                matches!(source, FetchError::Corrupt { .. } | FetchError::Gone { .. })
+            }
+            Self::Target { .. } | Self::AfterEffect { .. } | Self::Work { .. } => false,
+        }
+    }
+
+    /// What happened to the build that it names, for who names the build as well.
+    pub(super) fn of_build(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Source { source, .. } => Some(source),
+            Self::File { source, .. } => Some(source),
+            Self::Target { .. } | Self::AfterEffect { .. } | Self::Work { .. } => None,
+        }
+    }
+
     /// Its kind.
     pub fn kind(&self) -> ErrorKind {
         match self {

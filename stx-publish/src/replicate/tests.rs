@@ -384,3 +384,104 @@ fn a_plan_takes_time_in_proportion_to_the_builds() {
     });
     assert!(is_linear, "a large mirror, many small ones: {rounds:?}");
 }
+
+/// A mirror of three builds of which the second is damaged, and how: by whom it is read where it lies, and by whom it is fetched.
+#[tokio::test]
+async fn a_damaged_build_is_left_out_and_all_others_come() {
+    let path = |name: &str| name.parse::<BuildPath>().expect("a path");
+    for what in [
+        "outputs/RPMS/std/a.rpm",
+        "no file",
+        "SHA256SUMS",
+        "build.json",
+    ] {
+        for latest in [2, 3] {
+            let (afar, (_one, near)) = (MemoryStore::new(), mirror());
+            let mut stores: [(&dyn MirrorStore, bool); 2] = [(&afar, true), (&near, false)];
+            for (from, is_afar) in &mut stores {
+                for day in 1..=latest {
+                    put(*from, day, BuildOutcome::Success, &format!("day {day}")).await;
+                }
+                let id = sample_id(2);
+                let sums = from.sums(&id).await.expect("sums");
+                let first = sums.lines().iter().map(|line| line.path.clone());
+                let first = first.clone().find(|it| it.as_str().starts_with("outputs/"));
+                let first = first.expect("an output");
+                let (file, bytes) = match what {
+                    "no file" => (first, None),
+                    "SHA256SUMS" => {
+                        let lines = sums.lines().iter().filter(|line| line.path != first);
+                        let rest: Sums = lines.cloned().collect();
+                        (path(what), Some(rest.to_string()))
+                    }
+                    "build.json" => (path(what), Some("{".to_owned())),
+                    _ => (first, Some("other bytes".to_owned())),
+                };
+                tamper(&afar, near.root(), *is_afar, &id, &file, bytes);
+                let (_other, to) = mirror();
+                let report = copied(*from, &to, false).await.expect("the rest");
+                let others: Vec<_> = [1, 3].into_iter().filter(|day| *day <= latest).collect();
+                let others: Vec<_> = others.into_iter().map(sample_id).collect();
+                assert_eq!(report.copied, others, "{what}");
+                let about = format!("{id}: ");
+                assert!(report.left[0].starts_with(&about), "{what}: {report:?}");
+                let is_moved = report.moved == ["master/centos/latest_build"];
+                assert_eq!(is_moved, latest == 3, "{what}: {report:?}");
+                let found = verify(&to, &Scope::All).await.expect("verified").findings;
+                let is_alias = |kind| kind == FindingKind::AliasMissing;
+                assert!(
+                    found.iter().all(|it| is_alias(it.kind)),
+                    "{what}: {found:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Writes into a build of one of two mirrors, as a bad disk would.
+fn tamper(
+    afar: &MemoryStore,
+    near: &camino::Utf8Path,
+    is_afar: bool,
+    id: &BuildId,
+    file: &BuildPath,
+    bytes: Option<String>,
+) {
+    if is_afar {
+        return afar.tamper_file(id, file, bytes.map(Bytes::from));
+    }
+    let file = near.join(id.to_string()).join(file.as_str());
+    match bytes {
+        Some(bytes) => {
+            // The file of another build may be the same.
+            fs_err::remove_file(&file).expect("removed");
+            fs_err::write(&file, bytes).expect("written");
+        }
+        None => fs_err::remove_file(&file).expect("removed"),
+    }
+}
+
+#[tokio::test]
+async fn a_plan_retires_nothing_that_the_mirror_keeps() {
+    let ((_one, from), (_other, to)) = (mirror(), mirror());
+    put(&from, 2, BuildOutcome::Success, "day 2").await;
+    for day in [1, 3, 4] {
+        put(&to, day, BuildOutcome::Success, &format!("day {day}")).await;
+    }
+    let id = sample_id(1);
+    let writer = to.lock(&id.channel).await.expect("the lock");
+    let pin = sample_pin(&id, "ann", None);
+    writer.pin(&pin).await.expect("pinned");
+    // An alias that the first mirror has not stays where it is.
+    let (own, three) = ("latest_docker_images", sample_id(3).date);
+    let own: AliasName = own.parse().expect("an alias");
+    writer.point(&own, None, Some(three)).await.expect("moved");
+    drop(writer);
+    let plan = planned(&from, &to, true).await;
+    assert_eq!(plan.retire, [sample_id(4)]);
+    let kept: Vec<_> = plan.kept.iter().map(|kept| kept.build.clone()).collect();
+    assert_eq!(kept, [id, sample_id(3)]);
+    let report = copied(&from, &to, true).await.expect("copied");
+    assert_eq!(report.retired, plan.retire);
+    assert_eq!(report.left, plan.problems());
+}

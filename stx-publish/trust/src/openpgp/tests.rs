@@ -315,7 +315,7 @@ async fn repositories_that_apt_refuses_are_found() {
         publish_to(&store).await;
         if !name.is_empty() {
             let file = path(&format!("outputs/std/packages/{name}"));
-            let bytes = stx_publish::store::read_all(&store, &sample_id(1), &file, 1 << 20).await;
+            let bytes = read_all(&store, &sample_id(1), &file, 1 << 20).await;
             let mut bytes = bytes.expect("there");
             let at = bytes.windows(5).position(|it| it == b"maste").unwrap_or(90);
             bytes[at] ^= 1;
