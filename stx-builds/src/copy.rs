@@ -6,6 +6,7 @@ use stx_layout::{Channel, Pin};
 use stx_publish::replicate::{
     CopyError, CopyEvent, CopyPlan, CopyReport, CopyRequest, copy, plan, survey,
 };
+use stx_publish::verdicts::readable_verdicts;
 use stx_publish::{MemoryStore, MirrorRead, Scope, StoreError};
 
 use crate::error::{Error, ErrorKind};
@@ -96,14 +97,15 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
     let (mut one, mut other) = survey(from.store(), there, &request)
         .await
         .map_err(refused)?;
-    one.verdicts = verdicts(&from, &one.catalog).await?;
+    one.verdicts = verdicts(site, &from, &one.catalog).await?;
     // Pins are private: no web server shows them, and no signature covers them.
     if let Reader::Own(from) = &from {
         one.pins = pins(site, from).await?;
     }
     if let Some(target) = &target {
         other.pins = pins(site, target).await?;
-        other.verdicts = target.verdicts(&Scope::All).await.map_err(refused)?;
+        let read = readable_verdicts(&**target, &Scope::All, &other.catalog).await;
+        other.verdicts = read.map_err(refused)?.history;
     }
     for channel in &request.channels {
         if !one.catalog.channels.contains_key(channel) {

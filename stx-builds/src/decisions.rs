@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stx_layout::{BuildId, Catalog, Pin, VerdictEntry};
-use stx_publish::verdicts::{listed_verdicts, newest_verdicts};
+use stx_publish::verdicts::{listed_verdicts, newest_verdicts, readable_verdicts};
 use stx_publish::{
     Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, store,
 };
@@ -98,21 +98,10 @@ pub async fn add_verdicts(
     catalog: &Catalog,
     facts: &mut PolicyInputs,
 ) -> Result<(), Error> {
-    match store.verdicts(scope).await {
-        Ok(history) => tell_verdicts(catalog, &history, facts),
-        Err(StoreError::Damaged { .. }) => {
-            for (id, _) in catalog.builds() {
-                match store.verdicts(&Scope::Build(id.clone())).await {
-                    Ok(history) => tell_verdicts(catalog, &history, facts),
-                    Err(error @ StoreError::Damaged { .. }) => {
-                        facts.unclear.insert(id, stx_publish::verify::chain(&error));
-                    }
-                    Err(error) => return Err(refused(error)),
-                }
-            }
-        }
-        Err(error) => return Err(refused(error)),
-    }
+    let read = readable_verdicts(store, scope, catalog);
+    let read = read.await.map_err(refused)?;
+    tell_verdicts(catalog, &read.history, facts);
+    facts.unclear.extend(read.unreadable);
     Ok(())
 }
 

@@ -170,7 +170,7 @@ impl Site {
             aliases.retain(|_, to| to.target().is_some_and(|to| to.holds(channel)));
         }
         let mut decisions = plan.as_ref().map(PrunePlan::decisions).unwrap_or_default();
-        let mut verdicts = by_build(verdicts(&reader, &catalog).await?);
+        let mut verdicts = by_build(verdicts(self, &reader, &catalog).await?);
         let mut builds = Vec::new();
         for (id, entry) in chosen(&catalog, options) {
             let thinned = match &reader {
@@ -235,7 +235,7 @@ impl Site {
         };
         let plan = known_decisions(self, &reader, &catalog).await?;
         let thinned = thinned(reader.store(), &id).await?;
-        let mut verdicts = by_build(verdicts(&reader, &catalog).await?);
+        let mut verdicts = by_build(verdicts(self, &reader, &catalog).await?);
         let verdicts = verdicts.remove(&id).unwrap_or_default();
         let decision = plan.and_then(|plan| plan.decision(&id));
         Ok(ShownBuild {

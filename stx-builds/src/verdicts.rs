@@ -8,7 +8,7 @@ use serde::Serialize;
 use stx_layout::{
     BuildDate, BuildId, Catalog, LinkError, Verdict, VerdictEntry, check_link, redact_urls,
 };
-use stx_publish::verdicts::{listed_verdicts, mark};
+use stx_publish::verdicts::{listed_verdicts, mark, readable_verdicts};
 use stx_publish::{MirrorStore, Scope, StoreError};
 use stx_service::Marking;
 
@@ -120,13 +120,25 @@ pub(crate) async fn record(
 
 /// The verdicts on the builds of a catalog, by build, each build's oldest first. Those of a mirror that can only be read are taken from
 /// its `index.json`.
-pub async fn verdicts(reader: &Reader, catalog: &Catalog) -> Result<Vec<VerdictEntry>, Error> {
+pub async fn verdicts(
+    site: &Site,
+    reader: &Reader,
+    catalog: &Catalog,
+) -> Result<Vec<VerdictEntry>, Error> {
     let mut found = match reader {
-        Reader::Own(mirror) => match mirror.verdicts(&Scope::All).await {
+        Reader::Own(mirror) => match readable_verdicts(&**mirror, &Scope::All, catalog).await {
             Err(StoreError::Io { source, .. }) if source.kind() == Io::PermissionDenied => {
                 listed(reader, catalog).await?
             }
-            found => found.map_err(refused)?,
+            read => {
+                let read = read.map_err(refused)?;
+                for (build, why) in &read.unreadable {
+                    site.note(&format!(
+                        "note: {build}: its verdicts cannot be read: {why}"
+                    ));
+                }
+                read.history
+            }
         },
         Reader::Http(_) | Reader::Trusted(..) => listed(reader, catalog).await?,
     };

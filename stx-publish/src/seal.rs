@@ -172,7 +172,7 @@ impl Sealed {
     /// Refuses sums that do not name as many files as the record counts: some of their lines were lost.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], with both numbers.
+    /// [`StoreError::Refused`], with both numbers.
     pub fn check_counts(&self, id: &BuildId) -> Result<(), StoreError> {
         let lines = self.sums.lines().iter();
         let files = lines.filter(|line| line.path != record_path()).count() as u64;
@@ -180,13 +180,12 @@ impl Sealed {
             return Ok(());
         }
         let named = counted(files, "file");
-        let why = format!(
-            "it names {named}, and build.json says {}",
-            self.record.files
-        );
-        Err(StoreError::Damaged {
+        Err(StoreError::Refused {
             what: format!("{id}/{}", sums_path()),
-            source: why.into(),
+            reason: format!(
+                "it names {named}, and build.json says {}",
+                self.record.files
+            ),
         })
     }
 

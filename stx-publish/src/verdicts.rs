@@ -11,11 +11,13 @@
 use std::collections::BTreeMap;
 
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel, ChannelEntry, Verdict,
-    VerdictEntry,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Catalog, Channel, ChannelEntry,
+    Verdict, VerdictEntry,
 };
 
+use crate::error::chain;
 use crate::index::{ChannelIndex, PageId, PageName};
+use crate::store::rules::is_within;
 use crate::store::{ChannelWriter, MirrorRead, MirrorStore, Scope, StoreError};
 
 /// The verdict that counts for each build: the newest.
@@ -116,6 +118,41 @@ pub async fn is_green_right(
     let to = newest_green(channel, entry, &history);
     let shown = entry.aliases.get(&AliasName::latest_green_build());
     Ok(history.is_empty() || shown == to.map(AliasEntry::Build).as_ref())
+}
+
+/// Verdicts as far as they can be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadableVerdicts {
+    /// The verdicts, by build, those on one build oldest first.
+    pub history: Vec<VerdictEntry>,
+    /// The builds whose verdicts cannot be read, and why, in a line.
+    pub unreadable: BTreeMap<BuildId, String>,
+}
+
+/// Reads the verdicts on the builds of `catalog` within `scope`. A damaged file hides the verdicts on its build, and no others: it must
+/// not keep pages, lists and retention of a whole mirror from being made.
+pub async fn readable_verdicts(
+    store: &dyn MirrorStore,
+    scope: &Scope,
+    catalog: &Catalog,
+) -> Result<ReadableVerdicts, StoreError> {
+    let mut read = ReadableVerdicts::default();
+    match store.verdicts(scope).await {
+        Err(StoreError::Damaged { .. }) => {}
+        history => {
+            read.history = history?;
+            return Ok(read);
+        }
+    }
+    for (id, _) in catalog.builds().filter(|(id, _)| is_within(id, scope)) {
+        match store.verdicts(&Scope::Build(id.clone())).await {
+            Err(error @ StoreError::Damaged { .. }) => {
+                read.unreadable.insert(id, chain(&error));
+            }
+            history => read.history.extend(history?),
+        }
+    }
+    Ok(read)
 }
 
 /// The verdicts on the builds of a channel as its `index.json` tells of them: for readers who cannot ask the store.

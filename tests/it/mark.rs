@@ -113,6 +113,45 @@ fn a_wrong_alias_is_found_and_repaired() {
 }
 
 #[test]
+fn verdicts_that_cannot_be_read_hide_nothing_else() {
+    let mirror = Mirror::new(3);
+    mark(&mirror, 1, "green", &["--by", "lab"]);
+    let file = mirror.at("mirror/.stx/verdicts").join(build(2) + ".json");
+    fs_err::write(&file, "").expect("a file");
+    let of_build = mirror.at("mirror").join(build(3)).join("outputs/success");
+    fs_err::remove_file(&of_build).expect("removed");
+    fs_err::write(&of_build, "other bytes").expect("a file");
+    for verify in [&["verify"][..], &["verify", "--repair"]] {
+        let found = run(&mut mirror.stx(verify)).code(4).stdout;
+        for words in ["its verdicts cannot be read", "20200103T060000Z"] {
+            assert!(found.contains(words), "{words}: {found}");
+        }
+    }
+    // Lists say that they are incomplete; the build is kept, as retention says.
+    let listed = run(&mut mirror.stx(&["list"])).code(0);
+    let note = format!("note: {}: its verdicts cannot be read", build(2));
+    assert!(listed.stderr.contains(&note), "{}", listed.stderr);
+    let verdicts = &listed.json()["builds"][0]["verdicts"];
+    assert_eq!(verdicts[0]["verdict"], "green");
+    run(&mut mirror.stx(&["show", &build(3)])).code(0);
+    // A build of another channel is on its page.
+    mirror.publish("master/debian", &january(4), "success");
+    let page = mirror.at("mirror/master/debian/index.json");
+    assert!(page.exists());
+    run(&mut mirror.stx(&["pages"])).code(0);
+    let [from, to] = ["mirror", "copy"].map(|name| mirror.at(name));
+    let copy = run(&mut mirror.stx(&["copy", from.as_str(), to.as_str()])).code(4);
+    assert_eq!(copy.json()["copied"].as_array().map(Vec::len), Some(4));
+    // Nothing is recorded beside them.
+    let refused = run(&mut mirror.stx(&["mark", &build(2), "green", "--by", "lab"])).code(4);
+    assert!(
+        refused.stderr.contains("move this file away"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn what_cannot_be_marked_is_refused() {
     let mirror = Mirror::new(3);
     let by = ["--by", "lab"];

@@ -40,9 +40,14 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         StoreError::NotDurable { .. } => {
             Some("the change can be seen; check the disk that the mirror lies on".to_owned())
         }
-        StoreError::Damaged { source, .. } => source
-            .is::<WebPage>()
-            .then(|| "is it the URL of a mirror, and is no login or proxy in between?".to_owned()),
+        StoreError::Damaged { source, .. } if source.is::<WebPage>() => {
+            Some("is it the URL of a mirror, and is no login or proxy in between?".to_owned())
+        }
+        StoreError::Damaged { what, .. }
+            if [".stx/verdicts/", ".stx/pins/"].iter().any(|dir| what.contains(dir)) =>
+        {
+            Some("move this file away, and record again what it said".to_owned())
+        }
         StoreError::Network { .. } => {
             Some("is the URL right, and does this machine reach the server?".to_owned())
         }

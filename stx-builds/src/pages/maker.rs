@@ -163,6 +163,7 @@ impl<'a> Maker<'a> {
         let catalog = &contents.catalog;
         let mut facts = protected(self.store, pins, catalog).await?;
         tell_verdicts(catalog, &contents.verdicts, &mut facts);
+        facts.unclear.clone_from(&contents.unclear);
         Ok(facts)
     }
 

@@ -9,6 +9,7 @@ use stx_layout::index::{ChannelIndex, PageId, PageName, RootIndex};
 use stx_layout::{AliasName, Catalog, Channel, ChannelEntry};
 use stx_publish::incoming::digest_of;
 use stx_publish::store::{MirrorStore, Scope, StoreError};
+use stx_publish::verdicts::readable_verdicts;
 use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport};
 
 use crate::html::{MADE_OF, PAGES_OF_CHANNEL, PAGES_OF_ROOT, digest_of_channel, digest_of_root};
@@ -124,8 +125,14 @@ async fn of_channel(
         let finding = wrong(&json, FindingKind::PageStale, message);
         found.push((finding, Some(text.clone())));
     }
-    let there = store.verdicts(&Scope::Channel(channel.clone())).await?;
+    // Those that cannot be read are a finding of their own.
+    let catalog = Catalog {
+        channels: [(channel.clone(), entry.clone())].into(),
+    };
+    let scope = Scope::Channel(channel.clone());
+    let there = readable_verdicts(store, &scope, &catalog).await?;
     let there = there
+        .history
         .iter()
         .filter(|it| entry.builds.contains_key(&it.build.date));
     let said = index.builds.iter().rev().flat_map(|build| &build.verdicts);

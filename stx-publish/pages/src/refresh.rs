@@ -16,6 +16,7 @@ use stx_layout::{
 };
 use stx_publish::seal::LONGEST_TEXT;
 use stx_publish::store::{MirrorStore, PageWriter, Retired, Scope, StoreError};
+use stx_publish::verdicts::{ReadableVerdicts, readable_verdicts};
 
 use crate::build_pages::InTrash;
 use crate::contents::Files;
@@ -49,8 +50,10 @@ pub async fn refresh_sealed(
 pub struct MirrorContents {
     /// Channels, builds and their aliases.
     pub catalog: Catalog,
-    /// All verdicts.
+    /// All verdicts that can be read.
     pub verdicts: Vec<VerdictEntry>,
+    /// The builds whose verdicts cannot be read, and why, in a line.
+    pub unclear: BTreeMap<BuildId, String>,
     /// The builds and sections in the trash.
     pub retired: Vec<Retired>,
     /// The aliases of releases.
@@ -60,16 +63,31 @@ pub struct MirrorContents {
 impl MirrorContents {
     /// Reads them side by side: a mirror far away answers all questions in the time of one.
     pub async fn read(store: &dyn MirrorStore) -> Result<Self, StoreError> {
+        let verdicts = async {
+            match store.verdicts(&Scope::All).await {
+                Err(StoreError::Damaged { .. }) => Ok(None),
+                verdicts => verdicts.map(Some),
+            }
+        };
         let (catalog, verdicts, retired, aliases) = try_join4(
             store.catalog(&Scope::All),
-            store.verdicts(&Scope::All),
+            verdicts,
             store.retired(),
             store.root_aliases(),
         )
         .await?;
+        let read = match verdicts {
+            Some(history) => ReadableVerdicts {
+                history,
+                ..ReadableVerdicts::default()
+            },
+            // One by one, which takes longer.
+            None => readable_verdicts(store, &Scope::All, &catalog).await?,
+        };
         Ok(Self {
             catalog,
-            verdicts,
+            verdicts: read.history,
+            unclear: read.unreadable,
             retired,
             aliases,
         })
@@ -79,7 +97,8 @@ impl MirrorContents {
     pub async fn read_part(store: &dyn MirrorStore, catalog: Catalog) -> Result<Self, StoreError> {
         let scopes = catalog.channels.keys().cloned().map(Scope::Channel);
         let scopes: Vec<_> = scopes.collect();
-        let verdicts = scopes.iter().map(|scope| store.verdicts(scope));
+        let verdicts = scopes.iter();
+        let verdicts = verdicts.map(|scope| readable_verdicts(store, scope, &catalog));
         let verdicts = stream::iter(verdicts.collect::<Vec<_>>()).buffered(PARALLEL);
         let (verdicts, retired, aliases) = try_join3(
             verdicts.try_collect::<Vec<_>>(),
@@ -87,9 +106,15 @@ impl MirrorContents {
             store.root_aliases(),
         )
         .await?;
+        let (mut history, mut unclear) = (Vec::new(), BTreeMap::new());
+        for read in verdicts {
+            history.extend(read.history);
+            unclear.extend(read.unreadable);
+        }
         Ok(Self {
             catalog,
-            verdicts: verdicts.concat(),
+            verdicts: history,
+            unclear,
             retired,
             aliases,
         })
@@ -174,6 +199,7 @@ pub(super) async fn refresh_up_to(
         verdicts,
         retired,
         aliases,
+        unclear: _,
     } = contents;
     let mut below = below(&catalog, &kept);
     let refresh = Refresh {

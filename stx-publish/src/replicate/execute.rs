@@ -350,9 +350,9 @@ impl One<'_> {
         let added = staged.add(&file.path, &entry).await;
         let _: Added = added.map_err(|error| match error {
             // It was read where it lies on the first mirror.
-            StoreError::Changed { .. } => self.source(StoreError::Damaged {
+            StoreError::Changed { .. } => self.source(StoreError::Refused {
                 what: file.path.to_string(),
-                source: "its bytes are not those that SHA256SUMS names".into(),
+                reason: "its bytes are not those that SHA256SUMS names".to_owned(),
             }),
             error => self.target(error),
         })?;

@@ -11,7 +11,7 @@ use super::green::check_green;
 use super::{FindingKind, VerifyError, VerifyReport, check_aliases};
 use crate::aliases::RootStep;
 use crate::store::{Leftover, MirrorStore, Scope, StoreError, offer_latest};
-use crate::verdicts::newest_green;
+use crate::verdicts::{newest_green, readable_verdicts};
 
 /// One alias that was put right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -154,7 +154,14 @@ pub async fn repair(
         let asked = report.aliases.iter();
         let mut asked = asked.filter(|seen| seen.channel == *channel);
         let history = if asked.any(|seen| seen.alias == latest_green) {
-            store.verdicts(&scope).await.map_err(fail)?
+            let read = readable_verdicts(store, &scope, &catalog).await;
+            let read = read.map_err(fail)?;
+            // Of all verdicts but some, another build could seem to be the newest green one.
+            if read.unreadable.is_empty() {
+                read.history
+            } else {
+                Vec::new()
+            }
         } else {
             Vec::new()
         };
