@@ -5,7 +5,9 @@ use std::{fmt, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_images::{ImagePlan, Prepared};
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, counted};
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, counted, printable,
+};
 use stx_publish::aliases::RootStep;
 use stx_publish::metadata::{Carried, carry};
 use stx_publish::{
@@ -160,11 +162,29 @@ fn requested(site: &Site, tree: &Tree) -> Result<PublishRequest, Error> {
     let roots = site.options.source_roots(&tree.source_roots);
     let Survey { incoming, problems } =
         survey(&tree.dir, &roots).map_err(|error| unsurveyed(&tree.dir, error))?;
+    let beside = beside(&tree.dir);
+    if !beside.is_empty() {
+        // A build without its `output/` would look as good as one with its `outputs/`.
+        let (dir, names) = (&tree.dir, printable(&beside.join(", ")).into_owned());
+        let problem = format!("{dir}: only inputs/ and outputs/ are published, and not {names}");
+        site.note(&format!("warning: {problem}"));
+    }
     let mut record = BuildRecord::new(tree.build.clone(), tree.result);
     record.trigger = Some("publish".to_owned());
     let mut request = request(site, record, incoming, problems)?;
     request.force_alias = tree.force_alias;
     Ok(request)
+}
+
+/// The names in a tree beside `inputs` and `outputs`.
+fn beside(dir: &Utf8Path) -> Vec<String> {
+    let entries = dir.read_dir().into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names
+        .filter(|name| !["inputs", "outputs"].contains(&name.as_str()))
+        .collect();
+    names.sort();
+    names
 }
 
 /// Makes a request of files that nobody has searched yet, with the `problems` that are known already.

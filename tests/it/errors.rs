@@ -244,6 +244,41 @@ fn a_new_mirror_is_open_to_readers_whatever_the_umask() {
 }
 
 #[test]
+fn a_directory_in_the_place_of_an_alias_is_named_and_left_alone() {
+    let bed = Bed::new();
+    let alias = bed.path("srv/mirror").join(CHANNEL).join("latest_build");
+    fs_err::remove_file(&alias).expect("removed");
+    // As a copy leaves it that follows symlinks.
+    let build = bed.path("srv/mirror").join(CHANNEL).join(GOOD);
+    run(Command::new("cp").args(["-r", build.as_str(), alias.as_str()])).code(0);
+    bed.write("tree/output/lost", "a slip");
+    let publish = format!(
+        "--mirror srv/mirror publish tree --channel {CHANNEL} --date 20200102T000000Z --result success"
+    );
+    let why = ["latest_build: it is no symlink", "move it away"];
+    bed.check([
+        row(
+            &*publish,
+            4,
+            &[
+                "published, but latest_build could not be moved",
+                why[0],
+                why[1],
+                "and not output",
+            ],
+        ),
+        row("--mirror srv/mirror list", 0, &["20200102T000000Z"]),
+        row("--mirror srv/mirror verify --repair", 4, &why),
+    ]);
+    assert!(alias.join("build.json").exists());
+    fs_err::remove_dir_all(&alias).expect("removed");
+    bed.check([
+        row(&*publish, 0, &["latest_build -> 20200102T000000Z"]),
+        row("--mirror srv/mirror verify", 0, &["0 findings"]),
+    ]);
+}
+
+#[test]
 fn names_of_builds_and_channels_that_are_not_there() {
     let bed = Bed::new();
     let newest = format!("the newest build of {CHANNEL} is {GOOD}");

@@ -29,7 +29,7 @@ pub(super) const DEEPEST: usize = 6;
 const SAVE_DATA: &str = "SAVE_DATA";
 
 /// The text that is shown instead of a symlink's target where an alias is no symlink.
-const NOT_A_LINK: &str = "(not a symlink)";
+pub(super) const NOT_A_LINK: &str = "(not a symlink)";
 
 /// The entries of a channel.
 #[derive(Default)]
@@ -183,7 +183,9 @@ impl Inner {
             mut pages,
         } = Listed::default();
         for (name, kind) in self.names(&self.root.join(channel.to_string()))? {
-            if kind.is_dir() {
+            // A copy that follows symlinks leaves a directory in the place of an alias.
+            let alias = name.parse::<AliasName>().ok();
+            if kind.is_dir() && alias.is_none() {
                 match name.parse::<BuildDate>() {
                     Ok(date) if only.is_none_or(|only| only == date) => {
                         let id = BuildId::new(channel.clone(), date);
@@ -192,7 +194,7 @@ impl Inner {
                     Ok(_) => {}
                     Err(_) => dirs.push(name),
                 }
-            } else if let Ok(alias) = name.parse::<AliasName>() {
+            } else if let Some(alias) = alias {
                 if let Some(shown) = self.alias(channel, &alias)? {
                     // Who may not look into the private area learns of no hold.
                     let note = fs::read_link(self.held(channel).join(alias.as_str()));

@@ -16,6 +16,7 @@ use super::disk::{
 };
 use super::hold::Held;
 use super::index::Index;
+use super::list::NOT_A_LINK;
 use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::staged::LocalStaged;
@@ -245,6 +246,13 @@ pub(super) fn point(
     check_alias(channel, alias, expected, found.as_ref())?;
     let dir = inner.root.join(channel.to_string());
     let link = dir.join(alias.as_str());
+    if matches!(&found, Some(AliasEntry::Other(text)) if text == NOT_A_LINK) {
+        // It may hold the only copy of something.
+        return Err(StoreError::Refused {
+            what: link.into_string(),
+            reason: "it is no symlink, as aliases are: move it away".to_owned(),
+        });
+    }
     let Some(date) = to else {
         inner.step("point: remove")?;
         remove_file(&link)?;

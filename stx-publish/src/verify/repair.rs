@@ -193,6 +193,11 @@ pub async fn repair(
                     to,
                 }),
                 Err(StoreError::Conflict { .. }) => {}
+                // Something of somebody else lies in its place.
+                Err(error @ StoreError::Refused { .. }) => done.left.push(LeftName {
+                    name: format!("{channel}/{}", seen.alias),
+                    why: error.to_string(),
+                }),
                 Err(source) => return Err(fail(source)),
             }
         }
