@@ -9,6 +9,7 @@ use stx_publish::fetch::{
     FetchError, FetchEvent, FetchOptions, FetchReport, SelectError, Wanted, What, fetch, resolve,
     select,
 };
+use stx_publish::seal::check_counts;
 use stx_publish::{Hold, StoreError};
 
 use crate::build_ref;
@@ -95,6 +96,12 @@ impl Site {
             hold => hold.map_err(refused)?,
         };
         let sums = sums(&reader, &id).await?;
+        match reader.store().record(&id).await {
+            Ok(record) => check_counts(&id, &sums, &record).map_err(refused)?,
+            // The digests are enough for each file; a record may be of a later version.
+            Err(StoreError::Damaged { .. } | StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(refused(error)),
+        }
         let wanted = select(&sums, &args.what).map_err(|error| {
             let failure = |kind| Error::new(kind, format!("{id}: {error}"));
             let SelectError::Several { names } = &error else {

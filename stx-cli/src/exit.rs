@@ -201,7 +201,7 @@ pub(crate) fn misused(error: &clap::Error, format: Format) -> ExitCode {
         return match error.print() {
             // A reader that has seen enough is no error; nor is one whom nobody can tell of a mistake.
             Err(unwritten) if !error.use_stderr() && unwritten.kind() != Io::BrokenPipe => {
-                ExitCode::from(Exit::Bug as u8)
+                output::unwritten(&unwritten).report(format)
             }
             Ok(()) | Err(_) => code,
         };

@@ -77,11 +77,15 @@ pub(crate) fn write(text: &str) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Bug, error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
         _ => Ok(()),
     }
+}
+
+/// The failure of a command whose result nobody can read.
+pub(crate) fn unwritten(error: &io::Error) -> Failure {
+    Failure::usage(format!("standard output cannot be written: {error}"))
+        .hint("what the command changed stays changed; only its output is lost")
 }
 
 /// Passes bytes on to standard output as they are; `false` if its reader has seen enough.
@@ -90,7 +94,7 @@ pub(crate) fn pass(bytes: &[u8]) -> Result<bool, Failure> {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::new(Exit::Bug, error)),
+        Err(error) => Err(unwritten(&error)),
     }
 }
 

@@ -169,26 +169,6 @@ impl Sealed {
         Ok(self)
     }
 
-    /// Refuses sums that do not name as many files as the record counts: some of their lines were lost.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`], with both numbers.
-    pub fn check_counts(&self, id: &BuildId) -> Result<(), StoreError> {
-        let lines = self.sums.lines().iter();
-        let files = lines.filter(|line| line.path != record_path()).count() as u64;
-        if files == self.record.files {
-            return Ok(());
-        }
-        let named = counted(files, "file");
-        Err(StoreError::Refused {
-            what: format!("{id}/{}", sums_path()),
-            reason: format!(
-                "it names {named}, and build.json says {}",
-                self.record.files
-            ),
-        })
-    }
-
     /// Refuses a seal that is not that of the build `id` with files of these sums.
     ///
     /// # Errors
@@ -229,6 +209,23 @@ impl Sealed {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses sums that do not name as many files as the record counts: some of their lines were lost.
+///
+/// # Errors
+/// [`StoreError::Refused`], with both numbers.
+pub fn check_counts(id: &BuildId, sums: &Sums, record: &BuildRecord) -> Result<(), StoreError> {
+    let lines = sums.lines().iter();
+    let files = lines.filter(|line| line.path != record_path()).count() as u64;
+    if files == record.files {
+        return Ok(());
+    }
+    let named = counted(files, "file");
+    Err(StoreError::Refused {
+        what: format!("{id}/{}", sums_path()),
+        reason: format!("it names {named}, and build.json says {}", record.files),
+    })
 }
 
 /// Refuses the record of another build than the one that is committed.

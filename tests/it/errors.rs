@@ -279,6 +279,59 @@ fn a_directory_in_the_place_of_an_alias_is_named_and_left_alone() {
 }
 
 #[test]
+fn sums_that_lost_lines_are_not_those_of_the_build() {
+    let bed = Bed::new();
+    let sums = bed
+        .path("srv/mirror")
+        .join(CHANNEL)
+        .join(GOOD)
+        .join("SHA256SUMS");
+    let text = fs_err::read_to_string(&sums).expect("sums");
+    let lines: Vec<_> = text.lines().collect();
+    let kept = lines.iter().filter(|line| !line.ends_with("source.tar"));
+    let kept: Vec<_> = kept.copied().collect();
+    fs_err::write(&sums, kept.join("\n") + "\n").expect("sums");
+    let why = format!(
+        "SHA256SUMS: it names {} files, and build.json says {}",
+        lines.len() - 2,
+        lines.len() - 1
+    );
+    bed.check([
+        row(
+            "--mirror srv/mirror fetch master/centos ** --to all",
+            4,
+            &[&why],
+        ),
+        row("copy srv/mirror new", 4, &[&why, "0 builds copied"]),
+    ]);
+}
+
+#[test]
+fn a_full_disk_behind_the_output_is_named() {
+    let bed = Bed::new();
+    for args in [
+        "--mirror srv/mirror list",
+        "--mirror srv/mirror show master/centos",
+        "--help",
+        "--version",
+    ] {
+        let full = fs_err::OpenOptions::new().write(true).open("/dev/full");
+        let full = full.expect("a device").into_file();
+        let mut command = bed.stx(args);
+        let child = command.stdout(full).stderr(std::process::Stdio::piped());
+        let ended = child
+            .spawn()
+            .and_then(std::process::Child::wait_with_output);
+        let ended = ended.expect("it runs");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(2), "{args}: {said}");
+        for words in ["standard output cannot be written", "stays changed"] {
+            assert!(said.contains(words), "{args}: {said}");
+        }
+    }
+}
+
+#[test]
 fn names_of_builds_and_channels_that_are_not_there() {
     let bed = Bed::new();
     let newest = format!("the newest build of {CHANNEL} is {GOOD}");

@@ -17,7 +17,7 @@ use crate::error::chain;
 use crate::fetch::{FetchEvent, FetchOptions, Unfinished, Wanted, fetch_beside};
 use crate::incoming::Entry;
 use crate::ingest::blocking;
-use crate::seal::Sealed;
+use crate::seal::{Sealed, check_counts};
 use crate::store::{
     Added, Depth, Found, KnownFile, MirrorRead, MirrorStore, StagedBuild, StoreError, record_path,
 };
@@ -189,7 +189,7 @@ impl One<'_> {
     async fn copy(self) -> Result<Counts, CopyError> {
         let original = Sealed::read(self.from, self.id).await;
         let original = original.map_err(|error| self.source(error))?;
-        let whole = original.check_counts(self.id);
+        let whole = check_counts(self.id, &original.sums, &original.record);
         whole.map_err(|error| self.source(error))?;
         let (files, links) = self.content(&original).await?;
         let dir = self.work.to_owned();
