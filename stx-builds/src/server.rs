@@ -13,12 +13,16 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 
+mod ranges;
+
 /// The private area of a mirror, which no server shows.
 pub const PRIVATE: &str = ".stx";
 
-/// The files of a directory, read-only and without listings.
+/// The files of a directory, read-only and without listings, also in one or several ranges.
 pub fn files(root: &Utf8Path) -> Router {
-    Router::new().fallback_service(ServeDir::new(root))
+    Router::new()
+        .fallback_service(ServeDir::new(root))
+        .layer(from_fn(ranges::answer))
 }
 
 /// Hides the private area of a mirror from readers.

@@ -314,6 +314,7 @@ fn serve_shows_a_mirror_on_the_loopback_interface() {
         &["--range", "3-6"],
         &[" 206", "content-range: bytes 3-6/13"],
     );
+    ranges(&image);
     has(url, &[], &[" 200", "content-type: text/html"]);
     // A build's own directory leads to its page, and those below are listed.
     let page = format!("location: ../{}.html", DATES[1].to_lowercase());
@@ -354,4 +355,59 @@ fn serve_shows_a_mirror_on_the_loopback_interface() {
     .ok();
     assert_eq!(names(&to), ["bootimage.iso"]);
     crate::zsync::delta::next_day(url, &site);
+    // Debian's `zsync` asks for several ranges at once.
+    let channel = "feature/zsync/centos";
+    let iso = |date| format!("{channel}/{date}/outputs/iso/bootimage.iso");
+    let (old, dir) = (site.mirror().join(iso(DATES[0])), site.to("by-zsync"));
+    let control = format!("{url}{}.zsync", iso(DATES[1]));
+    let said = crate::zsync::zsync(&dir, &old, "new.iso", &control);
+    assert!(said.contains("checksum matches OK"), "{said}");
+    let length = fs_err::metadata(dir.join("new.iso"))
+        .expect("an image")
+        .len();
+    assert!(crate::zsync::fetched(&said) <= length / 10, "{said}");
+}
+
+/// Requests for ranges of the file at `url`, "another image", as RFC 9110 has them answered.
+fn ranges(url: &str) {
+    let whole = &[" 200", "content-length: 13"][..];
+    let missing = &[" 416", "content-range: bytes */13"][..];
+    for (asked, wanted) in [
+        (
+            "bytes=0-1,5-6",
+            &[" 206", "content-type: multipart/byteranges; boundary="][..],
+        ),
+        ("bytes=0-1,13-20", &[" 206", "content-range: bytes 0-1/13"]),
+        ("bytes=-3", &[" 206", "content-range: bytes 10-12/13"]),
+        (
+            "bytes=-99999999999",
+            &[" 206", "content-range: bytes 0-12/13"],
+        ),
+        (
+            "bytes=4-99999999999",
+            &[" 206", "content-range: bytes 4-12/13"],
+        ),
+        ("bytes=0-,0-,0-", whole),
+        ("bytes=5-3", whole),
+        ("bytes=abc", whole),
+        ("lines=1-2", whole),
+        ("bytes=13-", missing),
+        ("bytes=13-14,20-30", missing),
+        ("bytes=-0", missing),
+    ] {
+        has(url, &["--header", &format!("Range: {asked}")], wanted);
+    }
+    let other = ["--range", "0-1", "--header", "If-Range: \"other\""];
+    has(url, &other, whole);
+    has(url, &["--head", "--range", "0-1,5-6"], whole);
+    let several = ["-sS", "--noproxy", "*", "--range", "0-1,5-6,-2", url];
+    let body = run(&mut tool("curl", several)).ok();
+    let parts: Vec<_> = body.split("\r\n").collect();
+    let boundary = parts[1];
+    let of = |range, text| {
+        let kind = "Content-Type: application/octet-stream";
+        format!("\r\n{boundary}\r\n{kind}\r\nContent-Range: bytes {range}/13\r\n\r\n{text}")
+    };
+    let parts = [of("0-1", "an"), of("5-6", "er"), of("11-12", "ge")];
+    assert_eq!(body, format!("{}\r\n{boundary}--\r\n", parts.concat()));
 }

@@ -47,14 +47,14 @@ fn iso(date: &str) -> String {
 }
 
 /// The bytes that `zsync` says it fetched.
-fn fetched(said: &str) -> u64 {
+pub(crate) fn fetched(said: &str) -> u64 {
     let (_, rest) = said.rsplit_once("fetched ").expect("a count");
     let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();
     digits.unwrap_or_default().parse().expect("a number")
 }
 
 /// Runs `zsync` in `dir`; returns what it says.
-fn zsync(dir: &Utf8Path, seed: &Utf8Path, to: &str, url: &str) -> String {
+pub(crate) fn zsync(dir: &Utf8Path, seed: &Utf8Path, to: &str, url: &str) -> String {
     let mut command = tool("zsync", ["-i", seed.as_str(), "-o", to, url]);
     let ran = run(command.current_dir(dir)).code(0);
     ran.stdout + &ran.stderr
