@@ -9,7 +9,8 @@
 use std::str::FromStr;
 
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, Catalog, Channel, ChannelPrefix, RootAlias, nearest,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildRecord, Catalog, Channel, ChannelPrefix,
+    RootAlias, nearest,
 };
 use stx_publish::{MirrorRead, Scope};
 
@@ -351,6 +352,9 @@ pub async fn missing_alias(store: &dyn MirrorRead, channel: &Channel, alias: &Al
     match catalog.channels.get(channel) {
         None => missing_channel(&catalog, channel),
         Some(entry) => {
+            if let Some(target) = entry.aliases.get(alias) {
+                return unreadable_alias(channel, alias, target);
+            }
             let failure = Error::new(
                 ErrorKind::NotFound,
                 format!("{channel}/{alias}: there is no such alias"),
@@ -364,6 +368,22 @@ pub async fn missing_alias(store: &dyn MirrorRead, channel: &Channel, alias: &Al
                 format!("{channel} has {}", aliases.join(", "))
             })
         }
+    }
+}
+
+/// The error about an alias that the index of the mirror lists, and that cannot be read all the same. Behind a web server the two are
+/// different files.
+fn unreadable_alias(channel: &Channel, alias: &AliasName, target: &AliasEntry) -> Error {
+    let file = BuildRecord::FILE_NAME;
+    let error = format!(
+        "{channel}/{alias}: the index of {channel} lists this alias, but the mirror has no {channel}/{alias}/{file}, or does not show it"
+    );
+    let failure = Error::new(ErrorKind::Mirror, error);
+    match target {
+        AliasEntry::Build(date) => failure.hint(format!(
+            "{channel}/{date} names the same build; the keeper of the mirror can check it with `stx-builds verify {channel}`"
+        )),
+        AliasEntry::Other(_) => failure,
     }
 }
 
@@ -415,7 +435,7 @@ pub fn missing_build(catalog: &Catalog, id: &BuildId) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use stx_layout::{BuildEntry, BuildOutcome, BuildRecord, BuildState};
+    use stx_layout::{BuildEntry, BuildOutcome, BuildState};
 
     use super::*;
 

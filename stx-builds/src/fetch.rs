@@ -143,12 +143,21 @@ pub async fn sums(reader: &Reader, id: &BuildId) -> Result<Sums, Error> {
 }
 
 /// A build that is not there, with the newest one that is; or a file that is missing from a build that is there.
-async fn gone(reader: &Reader, id: &BuildId, error: StoreError) -> Error {
+async fn gone(
+    reader: &Reader,
+    id: &BuildId,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
     let failure = Error::new(ErrorKind::NotFound, error);
-    if reader.store().record(id).await.is_ok() {
-        return failure.hint(format!(
-            "the build exists, but this file is missing; `stx-builds verify {id}` checks its files"
-        ));
+    match reader.store().record(id).await {
+        Ok(_) => {
+            return failure.hint(format!(
+                "the build exists, but this file is missing; `stx-builds verify {id}` checks its files"
+            ));
+        }
+        Err(StoreError::NotFound { .. }) => {}
+        // Nobody knows then if the build exists.
+        Err(_) => return failure,
     }
     match resolve(reader.store(), &id.channel, &AliasName::latest_build()).await {
         Ok(newest) if newest != *id => failure.hint(format!(
@@ -168,7 +177,7 @@ async fn failure(reader: &Reader, id: &BuildId, report: &FetchReport) -> Option<
         .collect();
     let errors = failures.join("\nerror: ");
     Some(match first {
-        FetchError::Gone { .. } => gone(reader, id, StoreError::NotFound { what: errors }).await,
+        FetchError::Gone { .. } => gone(reader, id, errors).await,
         FetchError::Corrupt { .. } => Error::new(ErrorKind::Mirror, errors)
             .hint("nothing of it was kept; another mirror may have it right"),
         FetchError::Local { path, source, .. } => {

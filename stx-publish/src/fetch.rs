@@ -165,6 +165,8 @@ pub enum FetchError {
     Gone {
         /// The file.
         path: BuildPath,
+        /// Where it was looked for.
+        source: StoreError,
     },
     /// The mirror could not be read.
     #[error("{path}: cannot be read from the mirror")]

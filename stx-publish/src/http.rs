@@ -376,9 +376,13 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
         StatusCode::NOT_FOUND | StatusCode::GONE => Err(StoreError::NotFound {
             what: url.to_string(),
         }),
-        // An object store says so of what is not there, to those who may not list.
-        status @ StatusCode::FORBIDDEN => Err(StoreError::NotFound {
-            what: format!("{url} (the server says {status})"),
+        // An object store answers so for what does not exist, to those who may not list.
+        StatusCode::FORBIDDEN if is_object_store(response.headers()) => Err(StoreError::NotFound {
+            what: format!("{url} (403 Forbidden: missing, or not public)"),
+        }),
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(StoreError::Refused {
+            what: url.to_string(),
+            reason: format!("the server refuses access ({status})"),
         }),
         // To the web it would have been followed.
         status if status.is_redirection() => Err(StoreError::Refused {
@@ -390,6 +394,18 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
             reason: format!("the server says {status}"),
         }),
     }
+}
+
+/// True if an answer without a file is that of an object store: only those number their answers so, or write errors as XML. A proxy in
+/// front of one may keep either of the two to itself.
+fn is_object_store(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    headers.contains_key("x-amz-request-id")
+        || ["application/xml", "text/xml"]
+            .iter()
+            .any(|xml| kind.eq_ignore_ascii_case(xml))
 }
 
 /// The body of a small file.

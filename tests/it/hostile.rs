@@ -14,6 +14,7 @@ use crate::harness::{Ran, names, stx};
 use crate::site::{CHANNEL, DATES, Site, noise};
 
 mod packages;
+mod refusals;
 mod server;
 
 use server::{Answer, Hostile, Request};

@@ -271,9 +271,9 @@ impl File<'_> {
         let path = &self.wanted.path;
         let mut body = match self.store.read_ranges(self.id, path, ranges).await {
             Ok(body) => body,
-            Err(StoreError::NotFound { .. }) => {
+            Err(source @ StoreError::NotFound { .. }) => {
                 let path = path.clone();
-                return Err(Ok(Stop::Failed(FetchError::Gone { path })));
+                return Err(Ok(Stop::Failed(FetchError::Gone { path, source })));
             }
             Err(error @ (StoreError::Network { .. } | StoreError::Io { .. })) => {
                 return Err(Err(Some(error)));

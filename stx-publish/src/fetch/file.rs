@@ -68,9 +68,10 @@ impl File<'_> {
         loop {
             let from = part.length;
             let body = match self.store.read(self.id, &self.wanted.path, from).await {
-                Err(StoreError::NotFound { .. }) => {
+                Err(source @ StoreError::NotFound { .. }) => {
                     return Err(FetchError::Gone {
                         path: self.wanted.path.clone(),
+                        source,
                     });
                 }
                 body => body.map_err(|source| self.failed(source))?,
