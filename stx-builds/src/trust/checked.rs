@@ -46,8 +46,11 @@ impl Site {
             return Ok(None);
         };
         let bytes = fs_err::read(file).map_err(Error::usage)?;
-        let keyring = Keyring::read(&bytes)
-            .map_err(|error| Error::usage(format!("{file}: {}", chain(&error))));
+        let keyring = Keyring::read(&bytes).map_err(|error| {
+            Error::usage(format!("{file}: {}", chain(&error))).hint(
+                "`gpg --armor --export KEY > FILE` writes a public key; several may stand in one file",
+            )
+        });
         keyring.map(Some)
     }
 }

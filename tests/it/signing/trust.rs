@@ -271,6 +271,68 @@ fn keys_that_ended_are_refused_and_it_is_said_why() {
 }
 
 #[test]
+fn an_expired_subkey_is_named() {
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    let print = key.fingerprint().to_owned();
+    let loopback = ["--pinentry-mode", "loopback", "--passphrase", ""];
+    let add = ["--quick-add-key", &print, "ed25519", "sign", "10d"];
+    key.gpg(&[&loopback[..], &add].concat()).ok();
+    let signed = Signed::new(&key.signing());
+    let (ring, mirror) = (keyring(&signed, &key), signed.at("mirror"));
+    signed.publish(DATES[0]).ok();
+    signed.fetch(mirror.as_str(), &ring, &[]).ok();
+    let late = ["--now", &in_days(11), "--allow-stale"];
+    let refused = signed.fetch(mirror.as_str(), &ring, &late).code(4);
+    let named = format!(" (subkey of {print}), which expired at");
+    assert!(refused.stderr.contains(&named), "{}", refused.stderr);
+}
+
+#[test]
+fn a_keyring_that_is_none_says_what_it_is() {
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    let signed = Signed::new(&key.signing());
+    let mirror = signed.at("mirror");
+    signed.publish(DATES[0]).ok();
+    let secret = signed.at("secret");
+    let text = signed.at("text");
+    fs_err::write(&text, "no key").expect("a file");
+    let print = key.fingerprint();
+    let loopback = ["--pinentry-mode", "loopback", "--passphrase", "", "--yes"];
+    for (file, form, says) in [
+        (
+            &secret,
+            Some("--no-armor"),
+            "holds a secret key, not public keys",
+        ),
+        (
+            &secret,
+            Some("--armor"),
+            "holds a secret key, not public keys",
+        ),
+        (&text, None, "holds no OpenPGP public key"),
+    ] {
+        if let Some(form) = form {
+            let export = [
+                form,
+                "--output",
+                file.as_str(),
+                "--export-secret-keys",
+                print,
+            ];
+            key.gpg(&[&loopback[..], &export].concat()).ok();
+        }
+        let refused = signed.fetch(mirror.as_str(), file, &[]).code(2);
+        for words in [says, "`gpg --armor --export"] {
+            assert!(
+                refused.stderr.contains(words),
+                "{form:?}: {}",
+                refused.stderr
+            );
+        }
+    }
+}
+
+#[test]
 fn signing_subkeys_and_weak_signatures() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let print = key.fingerprint().to_owned();

@@ -55,14 +55,27 @@ impl<'a> Key<'a> {
     }
 }
 
-impl Component<'_> {
-    /// Whether it may sign at `now`.
-    pub(super) fn state(&self, now: DateTime<Utc>) -> Result<(), KeyState> {
+impl<'a> Component<'a> {
+    /// Checks that it may sign at `now`. The error has the key that keeps it from that: a subkey may sign no longer than its primary key.
+    pub(super) fn state(&self, now: DateTime<Utc>) -> Result<(), (Key<'a>, KeyState)> {
+        let binding = self.primary(now);
+        let binding = binding.map_err(|state| (Key::Primary(&self.of.primary_key), state))?;
+        self.own(binding, now).map_err(|state| (self.key, state))
+    }
+
+    /// The signature that binds the primary key, if that may be used at `now`.
+    fn primary(&self, now: DateTime<Utc>) -> Result<&'a Signature, KeyState> {
         let primary = &self.of.primary_key;
         let revocations = self.of.details.revocation_signatures.iter();
         revoked(revocations.filter(|by| by.verify_key(primary).is_ok()))?;
         let binding = newest(self.self_signatures()).ok_or(KeyState::Unbound)?;
         lasts(primary, binding, now)?;
+        Ok(binding)
+    }
+
+    /// Checks the key itself, whose primary key has this binding.
+    fn own(&self, binding: &Signature, now: DateTime<Utc>) -> Result<(), KeyState> {
+        let primary = &self.of.primary_key;
         let (key, binding) = match self.key {
             Key::Primary(_) => (self.key, binding),
             Key::Sub(sub) => {
@@ -95,7 +108,7 @@ impl Component<'_> {
     }
 
     /// The signatures of the primary key on itself.
-    fn self_signatures(&self) -> impl Iterator<Item = &Signature> {
+    fn self_signatures(&self) -> impl Iterator<Item = &'a Signature> + use<'a> {
         let primary = &self.of.primary_key;
         let details = &self.of.details;
         let direct = details

@@ -8,14 +8,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
-use pgp::types::{KeyDetails, Timestamp};
+use pgp::types::{KeyDetails, Tag, Timestamp};
 
-use super::component::components;
+use super::component::{Component, Key, components};
 
 /// How far ahead of the clock a signature may be: the date of a build is that of another machine's clock.
 const AHEAD: TimeDelta = TimeDelta::days(1);
 
 const PUBLIC_KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+const SECRET_KEY: &[u8] = b"-----BEGIN PGP PRIVATE KEY BLOCK-----";
 
 /// Public keys whose owners are trusted.
 #[derive(Debug, Clone)]
@@ -34,8 +35,11 @@ pub enum KeyringError {
         source: pgp::errors::Error,
     },
     /// There is no key in it.
-    #[error("holds no public key")]
+    #[error("holds no OpenPGP public key")]
     Empty,
+    /// It holds secret keys, which no reader needs.
+    #[error("holds a secret key, not public keys")]
+    Secret,
 }
 
 /// A signature that is trusted.
@@ -81,7 +85,7 @@ pub enum TrustError {
     /// The key must not sign.
     #[error("signed by {key}, which {state}")]
     Key {
-        /// The key.
+        /// The key that must not: a subkey with its primary key, `FINGERPRINT (subkey of FINGERPRINT)`.
         key: String,
         /// The reason that it may not sign.
         state: KeyState,
@@ -155,6 +159,13 @@ impl Keyring {
                 }
             }
             Ok(_) | Err(_) => {
+                if is_secret(bytes) {
+                    return Err(KeyringError::Secret);
+                }
+                // The first byte of a packet has its highest bit set (RFC 9580, 4.2).
+                if bytes.first().is_none_or(|first| first & 0x80 == 0) {
+                    return Err(KeyringError::Empty);
+                }
                 let found = SignedPublicKey::from_bytes_many(bytes).map_err(form)?;
                 keys.extend(found.collect::<Result<Vec<_>, _>>().map_err(form)?);
             }
@@ -228,8 +239,8 @@ impl Keyring {
         for key in self.keys.iter().flat_map(components) {
             match key.state(now) {
                 Ok(()) => usable.push((key.key.created(), key.key.fingerprint())),
-                Err(state) => {
-                    let key = name(key.key.details());
+                Err((barred, state)) => {
+                    let key = key_name(&key, barred);
                     why = why.max(TrustError::Key { key, state });
                 }
             }
@@ -270,15 +281,41 @@ impl Keyring {
         }
         let from = key.key.created();
         let state = if at < from {
-            Err(KeyState::NotYet { from })
+            Err((key.key, KeyState::NotYet { from }))
         } else {
             // A signature may be a day ahead, and so may its key.
             key.state(now.max(at))
         };
         match state {
             Ok(()) => Ok(ValidSignature { key: name, at }),
-            Err(state) => Err(TrustError::Key { key: name, state }),
+            Err((barred, state)) => Err(TrustError::Key {
+                key: key_name(&key, barred),
+                state,
+            }),
         }
+    }
+}
+
+/// True for an export of secret keys, armored or as bytes.
+fn is_secret(bytes: &[u8]) -> bool {
+    let is_armored = bytes
+        .windows(SECRET_KEY.len())
+        .any(|part| part == SECRET_KEY);
+    // The tag of the first packet, in the new form or the old one (RFC 9580, 4.2).
+    let tag = bytes.first().map(|first| match first {
+        0xC0.. => first & 0x3F,
+        0x80..0xC0 => first >> 2 & 0x0F,
+        _ => 0,
+    });
+    is_armored || tag == Some(u8::from(Tag::SecretKey))
+}
+
+/// The fingerprint of the key that keeps a signature from counting; that of a subkey with its primary key, by which the owner is known.
+fn key_name(key: &Component<'_>, barred: Key<'_>) -> String {
+    let primary = name(&key.of.primary_key);
+    match barred {
+        Key::Primary(_) => primary,
+        Key::Sub(sub) => format!("{} (subkey of {primary})", name(&sub.key)),
     }
 }
 
