@@ -26,6 +26,9 @@ const FORMS: &str = "name a build by its date or the beginning of the date, CHAN
                      CHANNEL/latest_build; CHANNEL alone means its newest good build, and so does the beginning of its path, \
                      such as release/11.0.0, if only one channel begins with it";
 
+/// Digits that are the beginning of a date without its day: a year at least.
+const SHORTEST_DATE: std::ops::Range<usize> = 4..8;
+
 /// A build as a user names it. Every command takes the same forms.
 ///
 /// ```
@@ -48,7 +51,8 @@ pub enum BuildRef {
     Alias(Channel, AliasName),
     /// `CHANNEL/` and the beginning of a date, a day at least: the one build whose date begins so.
     Prefix(Channel, String),
-    /// `CHANNEL`, or the beginning of its path: the build that its `latest_build` points at.
+    /// `CHANNEL`, or the beginning of its path: the build that its `latest_build` points at. `CHANNEL/2018` and `CHANNEL/201811` have this
+    /// form as well; if the mirror has no such channel, they are beginnings of dates.
     Newest(ChannelPrefix),
 }
 
@@ -98,6 +102,23 @@ fn begins_a_date(text: &str) -> bool {
     (8..whole.len()).contains(&text.len()) && text.bytes().zip(whole.bytes()).all(fits)
 }
 
+/// `CHANNEL` and the beginning of a date that is shorter than a day, such as `master/centos/2018`. A layer may have such a name, too, so
+/// that the mirror has to tell: it has the channel, and none whose layer is called so.
+fn short_date(catalog: &Catalog, prefix: &ChannelPrefix) -> Option<(Channel, String)> {
+    let text = prefix.to_string();
+    let (channel, name) = text.rsplit_once('/')?;
+    let channel: Channel = channel.parse().ok()?;
+    (may_be_a_date(name) && catalog.channels.contains_key(&channel))
+        .then(|| (channel, name.to_owned()))
+}
+
+/// True if the last segment of a path may be the beginning of a date without its day.
+fn may_be_a_date(path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let name = path.rsplit('/').next().unwrap_or_default();
+    SHORTEST_DATE.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The alias that a word was probably meant to be.
 fn alias_meant(word: &str) -> Option<AliasName> {
     let alias = AliasName::latest_build();
@@ -119,17 +140,22 @@ impl Site {
     pub async fn scope(&self, text: &str) -> Result<Scope, Error> {
         match text.parse() {
             Ok(BuildRef::Build(id)) => return Ok(Scope::Build(id)),
-            Ok(BuildRef::Newest(prefix)) if prefix.channel().is_some() => {
+            Ok(BuildRef::Newest(prefix)) if prefix.channel().is_some() && !may_be_a_date(text) => {
                 return Ok(prefix.channel().cloned().map_or(Scope::All, Scope::Channel));
             }
-            // It may begin with an alias.
+            // It may begin with an alias, or end with the year of a date.
             Ok(_) | Err(_) => {}
         }
         let reader = self.reader()?;
         let store = reader.store();
         let path = named(store, text).await?;
         match path.parse()? {
-            BuildRef::Newest(_) => channel(store, &path).await.map(Scope::Channel),
+            BuildRef::Newest(_) => match channel(store, &path).await {
+                Err(failure) if failure.kind == ErrorKind::NotFound && may_be_a_date(&path) => {
+                    resolve(store, &path).await.map(Scope::Build)
+                }
+                found => found.map(Scope::Channel),
+            },
             BuildRef::Build(_) | BuildRef::Alias(..) | BuildRef::Prefix(..) => {
                 resolve(store, &path).await.map(Scope::Build)
             }
@@ -224,7 +250,15 @@ async fn resolve_plain(
                 return Ok(id);
             }
             let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
-            let channel = only(&prefix, channels(&catalog, &prefix)?)?;
+            let found = channels(&catalog, &prefix);
+            if found.is_err()
+                && let Some((channel, date)) = short_date(&catalog, &prefix)
+            {
+                let id = begun(&catalog, &channel, &date)?;
+                note(&format!("{prefix} is {}", id.date));
+                return Ok(id);
+            }
+            let channel = only(&prefix, found?)?;
             let id = newest(store, channel).await?;
             note(&format!("{prefix} is {id}"));
             Ok(id)

@@ -131,6 +131,28 @@ fn set_mode(path: &Utf8Path, mode: u32) {
 }
 
 #[test]
+fn the_beginning_of_a_date_may_be_its_year() {
+    let bed = Bed::new();
+    for begin in ["2020", "202001", "2020010"] {
+        let of = |command: &str| format!("--mirror srv/mirror {command} {CHANNEL}/{begin}");
+        let found = [&*format!("{CHANNEL}/{GOOD}")];
+        bed.check([row(of("show"), 0, &found), row(of("verify"), 0, &[])]);
+    }
+    bed.check([
+        row(
+            format!("--mirror srv/mirror show {CHANNEL}/202002"),
+            5,
+            &["no build begins with 202002"],
+        ),
+        row(
+            format!("--mirror srv/mirror show {CHANNEL}/202"),
+            5,
+            &["no such channel"],
+        ),
+    ]);
+}
+
+#[test]
 fn a_place_that_is_no_mirror_says_where_one_is() {
     let bed = Bed::new();
     let mirror = bed.path("srv/mirror");
