@@ -182,6 +182,15 @@ fn a_place_that_is_no_mirror_says_where_one_is() {
         row("--mirror other prune", 5, &[none]),
         row("--mirror other pages", 5, &[none]),
         row("serve other --port 0", 5, &[none]),
+        row(
+            "serve http://x --port 0",
+            2,
+            &[
+                "http://x: only a mirror in a directory can be served",
+                "a web server serves it already",
+            ],
+        ),
+        row("serve s3://x/y --port 0", 2, &["its object store"]),
         row("copy other new", 5, &[none]),
         row(&*among, 5, &[none, "that is empty"]),
         row("copy srv/mirror other", 5, &[none]),

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use axum::middleware::from_fn_with_state;
+use camino::Utf8Path;
 use tokio::net::TcpListener;
 
 use super::Context;
@@ -11,6 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use stx_builds::Mirror;
 use stx_builds::mirror::directory;
+use stx_builds::options::MirrorLocation;
 use stx_builds::server::{files, hide_private, serve};
 
 mod listing;
@@ -18,12 +20,14 @@ mod listing;
 /// Serves until it is interrupted. Its one line of output is the address.
 pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> {
     let root = match &args.dir {
-        Some(dir) => directory(dir)?.root().to_owned(),
+        Some(dir) => match MirrorLocation::of(dir) {
+            MirrorLocation::Directory => directory(dir)?.root().to_owned(),
+            other => return Err(elsewhere(dir, other)),
+        },
         None => match context.site.mirror()? {
             Mirror::Directory(store) => store.root().to_owned(),
             Mirror::Bucket(_) => {
-                let failure = Failure::usage("only a mirror in a directory can be served");
-                return Err(failure.hint("a bucket is served by its object store"));
+                return Err(elsewhere("the mirror".into(), MirrorLocation::Bucket));
             }
         },
     };
@@ -46,4 +50,16 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
     serve(listener, hide_private(files), interrupted)
         .await
         .map_err(|error| Failure::new(Exit::Bug, error))
+}
+
+/// A mirror that is not in a directory.
+fn elsewhere(mirror: &Utf8Path, location: MirrorLocation) -> Failure {
+    let failure = Failure::usage(format!(
+        "{mirror}: only a mirror in a directory can be served"
+    ));
+    failure.hint(match location {
+        MirrorLocation::Bucket => "a bucket is served by its object store",
+        MirrorLocation::Web => "a web server serves it already: name it with `--mirror`, or make a directory of it by `stx-builds copy`",
+        MirrorLocation::Directory => "name the directory",
+    })
 }
