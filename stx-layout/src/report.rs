@@ -30,7 +30,7 @@ use crate::{
 pub struct PathReport<'a> {
     /// The text as it was given.
     pub input: &'a str,
-    /// The path without URL prefix and last slash.
+    /// The path without URL prefix, and without the last slash unless that tells a layer from a file: `master/centos/a.tar/`.
     pub path: &'a str,
     /// The grammar it needs.
     pub dialect: Dialect,
@@ -62,7 +62,7 @@ impl<'a> From<MirrorPathRef<'a>> for PathReport<'a> {
     fn from(path: MirrorPathRef<'a>) -> Self {
         Self {
             input: path.as_str(),
-            path: path.path(),
+            path: reported(path),
             dialect: path.dialect(),
             release: path.release(),
             distro: path.distro(),
@@ -77,6 +77,20 @@ impl<'a> From<MirrorPathRef<'a>> for PathReport<'a> {
             rest: path.rest(),
         }
     }
+}
+
+/// The path without its last slash, where it means the same without it.
+fn reported(path: MirrorPathRef<'_>) -> &str {
+    let bare = path.path();
+    let last = bare.rsplit('/').next().unwrap_or_default();
+    // Only the name of a file is read otherwise without the slash; no other path is parsed twice.
+    if path.is_directory()
+        && last.contains('.')
+        && MirrorPathRef::parse(bare).is_ok_and(|bare| bare.rest() != path.rest())
+    {
+        return &path.as_str()[path.prefix().len()..];
+    }
+    bare
 }
 
 /// A parsed image name.

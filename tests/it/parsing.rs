@@ -226,3 +226,26 @@ fn the_path_of_a_url_is_decoded() {
         "as they were given"
     );
 }
+
+#[test]
+fn the_path_that_is_printed_means_the_same() {
+    for (text, path) in [
+        ("master/centos/a.tar/", "master/centos/a.tar/"),
+        ("master/centos/a.tar", "master/centos/a.tar"),
+        (
+            "http://h.example/mirror/starlingx/master/centos/a.tar/",
+            "master/centos/a.tar/",
+        ),
+        ("master/centos/flock/", "master/centos/flock"),
+        ("release/11.0.0/", "release/11.0.0"),
+    ] {
+        let of = |text: &str| {
+            objects(&run(&mut stx(["--format", "json", "parse", text])).code(0)).remove(0)
+        };
+        let parsed = of(text);
+        assert_eq!(parsed["path"], path, "{text}");
+        let mut again = of(path);
+        again["input"] = text.into();
+        assert_eq!(again, parsed, "{text}");
+    }
+}
