@@ -4,8 +4,8 @@ mod file;
 mod store;
 
 pub(crate) use self::file::{is_there, unusable};
-pub(crate) use self::store::hint_of;
 pub use self::store::refused;
+pub(crate) use self::store::{hint_of, unreached};
 
 use std::fmt;
 use std::io;

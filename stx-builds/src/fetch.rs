@@ -2,7 +2,7 @@
 
 use std::io;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use stx_layout::{AliasName, BuildId, BuildPath, Sums};
 use stx_publish::fetch::{
@@ -13,10 +13,10 @@ use stx_publish::seal::check_counts;
 use stx_publish::{Hold, StoreError};
 
 use crate::build_ref;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, unreached};
 use crate::trust::TrustOptions;
 use crate::users::denied;
-use crate::{Reader, Site, refused};
+use crate::{Reader, Site, hint_of, refused};
 
 /// The files that are fetched, and how.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl Site {
         )
         .await;
         self.progress().finished();
-        let failed = failure(&reader, &build, &report).await;
+        let failed = failure(&reader, &build, &args.seeds, &report).await;
         Ok(FetchedBuild {
             build,
             report,
@@ -168,7 +168,12 @@ async fn gone(
 }
 
 /// The first failure of a fetch, in the name of all.
-async fn failure(reader: &Reader, id: &BuildId, report: &FetchReport) -> Option<Error> {
+async fn failure(
+    reader: &Reader,
+    id: &BuildId,
+    seeds: &[Utf8PathBuf],
+    report: &FetchReport,
+) -> Option<Error> {
     let first = report.failed.first()?;
     let failures: Vec<_> = report
         .failed
@@ -181,23 +186,85 @@ async fn failure(reader: &Reader, id: &BuildId, report: &FetchReport) -> Option<
         FetchError::Corrupt { .. } => Error::new(ErrorKind::Mirror, errors)
             .hint("nothing of it was kept; another mirror may have it right"),
         FetchError::Local { path, source, .. } => {
-            let failure = Error::usage(errors);
-            match source.kind() {
-                io::ErrorKind::PermissionDenied => failure.hint(denied(path)),
-                io::ErrorKind::NotFound
-                | io::ErrorKind::NotADirectory
-                | io::ErrorKind::AlreadyExists => {
-                    failure.hint("`--to DIR` names the directory for the files")
-                }
-                _ => failure.hint("rerun the command to resume the download"),
-            }
+            Error::usage(errors).hint(local_hint(path, source.kind(), seeds))
         }
         FetchError::Busy { .. } => {
             Error::new(ErrorKind::Busy, errors).hint("run the same command again when it is done")
         }
-        // The transfer stopped; what arrived is kept.
-        other => {
-            Error::new(other.kind().into(), errors).hint("rerun the command to resume the download")
+        FetchError::Store { source, .. } => {
+            Error::new(first.kind().into(), errors).hint(store_hint(source))
         }
+        // The transfer stopped; what arrived is kept.
+        other => Error::new(other.kind().into(), errors).hint(RERUN),
     })
+}
+
+const RERUN: &str = "rerun the command to resume the download";
+
+/// The next step where the mirror did not give a file.
+fn store_hint(error: &StoreError) -> String {
+    let hint = match error {
+        StoreError::Network { url, source } => unreached(url, source.as_ref()),
+        StoreError::Refused { .. } => Some(
+            "it refuses every such request: ask the keeper of the mirror, or name another mirror with `--mirror`"
+                .to_owned(),
+        ),
+        error => hint_of(error),
+    };
+    hint.unwrap_or_else(|| RERUN.to_owned())
+}
+
+/// The next step where a file of this machine could not be read or written.
+fn local_hint(path: &Utf8Path, error: io::ErrorKind, seeds: &[Utf8PathBuf]) -> String {
+    let hint = match error {
+        io::ErrorKind::PermissionDenied => return denied(path),
+        _ if seeds.iter().any(|seed| seed == path) => {
+            "`--seed FILE` names an older file on this machine"
+        }
+        io::ErrorKind::IsADirectory => {
+            "a directory has the name of the file: move it away, or name another directory with `--to DIR`"
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "`--to DIR` names the directory for the files"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "`--to DIR` names a directory that can be written",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "make room on the disk, then rerun the command to resume the download"
+        }
+        _ => RERUN,
+    };
+    hint.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_failure_has_the_hint_that_fits() {
+        let seeds = [Utf8PathBuf::from("/old.iso")];
+        for (path, error, expected) in [
+            ("/old.iso", io::ErrorKind::NotFound, "`--seed FILE`"),
+            (
+                "/to",
+                io::ErrorKind::NotFound,
+                "`--to DIR` names the directory",
+            ),
+            (
+                "/to/a.iso",
+                io::ErrorKind::IsADirectory,
+                "a directory has the name",
+            ),
+            ("/to", io::ErrorKind::ReadOnlyFilesystem, "can be written"),
+            ("/to/a.part", io::ErrorKind::StorageFull, "make room"),
+            (
+                "/to/a.part",
+                io::ErrorKind::Interrupted,
+                "rerun the command",
+            ),
+        ] {
+            let hint = local_hint(path.into(), error, &seeds);
+            assert!(hint.contains(expected), "{path}, {error}: {hint}");
+        }
+    }
 }

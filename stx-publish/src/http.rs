@@ -21,8 +21,9 @@ use stx_layout::{
     RootAlias, RootEntry, Sums, encode_path,
 };
 
+use crate::error::chain;
 use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
-use crate::net::{HttpOptions, WebPage, client, is_transient, is_web_page, retry_after};
+use crate::net::{HttpOptions, NoLength, WebPage, client, is_transient, is_web_page, retry_after};
 use crate::seal::LONGEST_TEXT;
 use crate::store::{
     Audit, ByteRange, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, Scope,
@@ -217,7 +218,10 @@ impl HttpStore {
                 ),
                 Ok(response) => return answer(url, response),
                 Err(error) if error.is_redirect() || error.is_builder() => {
-                    return Err(network(url, error.without_url()));
+                    return Err(StoreError::Refused {
+                        what: url.to_string(),
+                        reason: chain(&error.without_url()),
+                    });
                 }
                 Err(error) => (None, network(url, error.without_url())),
             };
@@ -295,8 +299,7 @@ impl HttpStore {
             }
             _ => {
                 let length = response.content_length();
-                let size =
-                    length.ok_or_else(|| network(url, "the server does not say how long it is"))?;
+                let size = length.ok_or_else(|| network(url, NoLength))?;
                 (size, from)
             }
         };

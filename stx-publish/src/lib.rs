@@ -94,7 +94,7 @@ pub use index::{PageId, PageName};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "http")]
-pub use net::{HttpOptions, WebPage};
+pub use net::{HttpOptions, NoLength, WebPage};
 pub use plan::{
     AliasStep, AliasVerdict, ControlRules, Linked, MirrorFiles, Original, PlanError,
     PromoteProblem, PromoteRequest, Promotion, PublishAction, PublishPlan, PublishRequest, plan,

@@ -3,10 +3,12 @@
 //! The mirror behind a web server, buckets and the registries of `stx-images` share it.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, StatusCode, Url, redirect};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -106,6 +108,41 @@ pub fn is_transient(status: StatusCode) -> bool {
     )
 }
 
+/// The proxy that the environment names for a URL (`http_proxy`, `https_proxy`, `all_proxy`, except the hosts of `no_proxy`), without
+/// credentials.
+pub fn proxy(url: &str) -> Option<String> {
+    let proxy = Matcher::from_env().intercept(&url.parse().ok()?)?;
+    let mut proxy = Url::parse(&proxy.uri().to_string()).ok()?;
+    // A URL that can have no credentials has none.
+    proxy.set_username("").unwrap_or_default();
+    proxy.set_password(None).unwrap_or_default();
+    Some(proxy.to_string())
+}
+
+/// Whether a request failed because the certificate of the server is not trusted.
+pub fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        // The source of an I/O error is that of the error inside, which is left out.
+        next = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// An answer that does not state its length: a reader has to know the size of a file before its first byte.
+#[derive(Debug, thiserror::Error)]
+#[error("the server does not send the length of the file (no Content-Length)")]
+pub struct NoLength;
+
 /// A page for people in the place of a file: of a proxy, a login, or a server that answers everything.
 #[derive(Debug, thiserror::Error)]
 #[error("the server answered with a web page")]
@@ -133,4 +170,24 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let date = |text| DateTime::parse_from_rfc2822(text).ok();
     let wait = date(after)? - date(text(header::DATE)?)?;
     Some(wait.to_std().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_untrusted_certificate_is_found_in_the_errors_around_it() {
+        let unknown = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(is_untrusted_certificate(&unknown()));
+        assert!(is_untrusted_certificate(&io::Error::other(unknown())));
+        assert!(is_untrusted_certificate(&io::Error::other(
+            io::Error::other(unknown())
+        )));
+        let other = rustls::Error::HandshakeNotComplete;
+        assert!(!is_untrusted_certificate(&io::Error::other(other)));
+        assert!(!is_untrusted_certificate(&io::Error::from(
+            io::ErrorKind::ConnectionRefused
+        )));
+    }
 }

@@ -217,7 +217,7 @@ fn a_file_of_the_wrong_length_is_no_file() {
         (
             "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
             b"an image",
-            "does not say how long",
+            "does not send the length",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n",

@@ -1,8 +1,10 @@
 //! A store's refusal as the error of an operation.
 
+use std::error::Error as StdError;
 use std::io;
 
-use stx_publish::{StoreError, WebPage};
+use stx_publish::net::{is_untrusted_certificate, proxy};
+use stx_publish::{NoLength, StoreError, WebPage};
 
 use super::{Error, ErrorKind};
 use crate::users::denied;
@@ -16,6 +18,26 @@ impl From<stx_publish::ErrorKind> for ErrorKind {
             stx_publish::ErrorKind::Busy => Self::Busy,
         }
     }
+}
+
+/// The hint for a request that failed, if its cause is known: another attempt would fail as well.
+pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<String> {
+    if source.is::<NoLength>() {
+        return Some(
+            "the web server of a mirror has to send the length of each file; docs/serving.md"
+                .to_owned(),
+        );
+    }
+    if is_untrusted_certificate(source) {
+        return Some(
+            "this machine does not trust the server's certificate: install that of its authority, or name it in SSL_CERT_FILE".to_owned(),
+        );
+    }
+    let proxy = proxy(url)?;
+    Some(format!(
+        "requests for this URL pass through the proxy {proxy}, which the environment names (http_proxy, https_proxy or all_proxy); \
+         no_proxy names hosts that are reached without it"
+    ))
 }
 
 /// The hint for an error of a store, where the error alone is enough to give one.
@@ -48,8 +70,10 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         {
             Some("move this file away, and record again what it said".to_owned())
         }
-        StoreError::Network { .. } => {
-            Some("is the URL right, and does this machine reach the server?".to_owned())
+        StoreError::Network { url, source } => {
+            Some(unreached(url, source.as_ref()).unwrap_or_else(|| {
+                "is the URL right, and does this machine reach the server?".to_owned()
+            }))
         }
         // The refusal itself says all that is known: its kind decides the exit code, and adds nothing to do.
         _ => None,

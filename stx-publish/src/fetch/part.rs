@@ -172,7 +172,12 @@ impl Dir {
             Err(error) => return Err(refused("open", path)(error)),
         };
         let stat = fstat(&file).map_err(refused("look at", &*path))?;
-        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory {
+            // No file can take its name: this is said before the download, not after it.
+            return Err(local("replace", path)(io::ErrorKind::IsADirectory.into()));
+        }
+        let regular = kind == FileType::RegularFile;
         if !regular || !self.trusts(stat.st_uid) {
             return Ok(None);
         }

@@ -84,3 +84,66 @@ fn an_object_store_that_refuses_may_have_no_such_file() {
     case.run(&server, &["verify"]).ok();
     case.fetch(&server).ok();
 }
+
+#[test]
+fn a_server_that_sends_no_length_is_named_as_the_cause() {
+    let case = Case::new();
+    let server = case.serve(|request| {
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+        let is_image = request.path.ends_with("bootimage.iso");
+        is_image.then(|| Answer::Bytes(format!("{head}an image").into()))
+    });
+    let ran = case.fetch(&server);
+    says(
+        &ran,
+        4,
+        "does not send the length of the file (no Content-Length)",
+    );
+    says(
+        &ran,
+        4,
+        "hint: the web server of a mirror has to send the length",
+    );
+}
+
+#[test]
+fn a_refusal_is_not_to_be_tried_again() {
+    let case = Case::new();
+    let image = |request: &super::Request| request.path.ends_with("bootimage.iso");
+    let denied = case.serve(move |request| image(request).then(|| status("401 Unauthorized", "")));
+    let circle = case.serve(move |request| image(request).then(|| Answer::redirect(&request.path)));
+    for server in [denied, circle] {
+        let ran = case.fetch(&server);
+        says(&ran, 4, "ask the keeper of the mirror");
+        assert!(!ran.stderr.contains("rerun"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_proxy_that_fails_is_named() {
+    let case = Case::new();
+    let server = case.serve(|_| None);
+    let url = server.url();
+    let list = |name: &str, value: &str, except: &str| {
+        let mut command = crate::harness::stx(["--mirror", &url, "list"]);
+        command.env(name, value).env("no_proxy", except);
+        crate::harness::run(&mut command)
+    };
+    // Nothing listens there.
+    for name in ["http_proxy", "all_proxy"] {
+        let ran = list(name, "http://user:secret@127.0.0.1:1", "");
+        says(&ran, 4, "through the proxy http://127.0.0.1:1/");
+        assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+        list(name, "http://127.0.0.1:1", "127.0.0.1").ok();
+    }
+}
+
+#[test]
+fn a_directory_in_the_place_of_a_file_is_noticed_before_the_download() {
+    let case = Case::new();
+    let server = case.serve(|_| None);
+    fs_err::create_dir(case.to().join("bootimage.iso")).expect("a directory");
+    let ran = case.fetch(&server);
+    says(&ran, 2, "a directory has the name of the file");
+    assert_eq!(server.asked("bootimage.iso"), 0);
+}
