@@ -81,6 +81,7 @@ mod task;
 pub mod thinning;
 pub mod verdicts;
 pub mod verify;
+mod web_page;
 
 pub use error::{ErrorKind, SignError, StoreError};
 #[cfg(feature = "local")]
@@ -94,7 +95,7 @@ pub use index::{PageId, PageName};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "http")]
-pub use net::{HttpOptions, NoLength, WebPage};
+pub use net::{HttpOptions, NoLength};
 pub use plan::{
     AliasStep, AliasVerdict, ControlRules, Linked, MirrorFiles, Original, PlanError,
     PromoteProblem, PromoteRequest, Promotion, PublishAction, PublishPlan, PublishRequest, plan,
@@ -123,6 +124,7 @@ pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
     repair_aliases, verify, verify_after, verify_observed, verify_readable,
 };
+pub use web_page::WebPage;
 
 /// The examples of the README.
 #[cfg(doctest)]

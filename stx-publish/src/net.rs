@@ -13,6 +13,9 @@ use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, StatusCode, Url, redirect};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
+pub use crate::web_page::WebPage;
+use crate::web_page::is_html;
+
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: usize = 5;
 
@@ -143,21 +146,11 @@ pub fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
 #[error("the server does not send the length of the file (no Content-Length)")]
 pub struct NoLength;
 
-/// A page for people in the place of a file: of a proxy, a login, or a server that answers everything.
-#[derive(Debug, thiserror::Error)]
-#[error("the server answered with a web page")]
-pub struct WebPage;
-
 /// Whether a body that is none of a mirror's pages is HTML all the same.
 pub fn is_web_page(said: Option<&HeaderValue>, body: &[u8]) -> bool {
-    let text = body.trim_ascii_start();
-    let begins = |word: &str| {
-        let begin = text.get(..word.len());
-        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
-    };
     let said = said.and_then(|said| said.to_str().ok());
     let is_said = said.is_some_and(|said| said.starts_with("text/html"));
-    begins("<!doctype html") || begins("<html") || (is_said && begins("<"))
+    is_html(body) || (is_said && body.trim_ascii_start().starts_with(b"<"))
 }
 
 /// The time to wait that `Retry-After` asks for: seconds, or a date, which is compared with the server's own date.

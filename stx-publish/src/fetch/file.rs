@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::part::{Dir, Part, Unfinished, local, me};
 use super::{FetchError, FetchEvent, FetchOptions, Fetched, Wanted};
 use crate::store::{ByteRange, MirrorRead, StoreError};
+use crate::web_page::{BEGINNING, WebPage, is_html};
 
 /// Chunks that may wait between the network and the disk.
 const QUEUE: usize = 32;
@@ -94,7 +95,16 @@ impl File<'_> {
                         return Ok(self.fetched(size, transferred, reused));
                     }
                     if trusted {
-                        blocking(move || part.remove()).await?;
+                        let beginning = blocking(move || {
+                            let beginning = part.beginning(BEGINNING)?;
+                            part.remove().map(|()| beginning)
+                        });
+                        if is_html(&beginning.await?) {
+                            return Err(self.failed(StoreError::Damaged {
+                                what: format!("{}/{}", self.id, self.wanted.path),
+                                source: WebPage.into(),
+                            }));
+                        }
                         return Err(FetchError::Corrupt {
                             path: self.wanted.path.clone(),
                             expected,

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::TryLockError;
 use std::io::{self, Seek as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
@@ -275,6 +276,16 @@ impl Part {
 
     pub(super) fn digest(&self) -> Sha256 {
         Sha256(self.hash.clone().finalize().into())
+    }
+
+    /// The first bytes, at most so many.
+    pub(super) fn beginning(&self, most: usize) -> Result<Vec<u8>, FetchError> {
+        let length = usize::try_from(self.length).map_or(most, |length| length.min(most));
+        let mut bytes = vec![0; length];
+        // A hole at the end of what was written is not in the file yet.
+        let read = self.file.file().read_at(&mut bytes, 0);
+        bytes.truncate(read.map_err(local("read", &self.path))?);
+        Ok(bytes)
     }
 
     /// Begins again.

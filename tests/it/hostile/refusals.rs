@@ -147,3 +147,17 @@ fn a_directory_in_the_place_of_a_file_is_noticed_before_the_download() {
     says(&ran, 2, "a directory has the name of the file");
     assert_eq!(server.asked("bootimage.iso"), 0);
 }
+
+#[test]
+fn a_web_page_in_the_place_of_a_file_is_named() {
+    let case = Case::new();
+    let server = case.serve(|request| {
+        let page = b"\n<!DOCTYPE html><html><body>Please log in</body></html>";
+        let is_image = request.path.ends_with("bootimage.iso");
+        is_image.then(|| Answer::ok(page))
+    });
+    let ran = case.fetch(&server);
+    says(&ran, 4, "the server answered with a web page");
+    says(&ran, 4, "no login or proxy in between?");
+    assert_eq!(crate::harness::names(&case.to()), [""; 0]);
+}
