@@ -88,6 +88,12 @@ fn sections_go_as_planned_and_readers_can_tell() {
 fn undelete_brings_sections_back_and_the_grace_period_ends() {
     let mirror = mirror();
     mirror.json(&["prune", "--now", NOW]);
+    let trash = mirror.json(&["trash", "--now", NOW]);
+    assert_eq!(trash[0]["build"], build(1));
+    assert_eq!(trash[0]["section"], "inputs");
+    let said = mirror.say(&["trash", "--now", NOW]);
+    let row = format!("{}/outputs/logs  section ", build(1));
+    assert!(said.contains(&row), "{said}");
     let back = mirror.json(&["undelete", &build(1)]);
     assert_eq!(back["restored"].as_array().map(Vec::len), Some(2));
     let first = mirror.at(&format!("mirror/{}", build(1)));
@@ -108,7 +114,9 @@ fn undelete_brings_sections_back_and_the_grace_period_ends() {
     ]);
     mirror.json(&["prune", "--now", "2020-01-15T12:00:00Z"]);
     assert!(first.join("inputs").is_dir());
-    run(&mut mirror.stx(&["undelete", &build(2)])).code(5);
+    let lost = run(&mut mirror.stx(&["undelete", &build(2)])).code(5);
+    let why = "it is there without outputs/logs, inputs, which were deleted for good";
+    assert!(lost.stderr.contains(why), "{}", lost.stderr);
     run(&mut mirror.stx(&["verify"])).ok();
 }
 

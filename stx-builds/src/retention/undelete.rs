@@ -6,11 +6,12 @@ use chrono::SubsecRound as _;
 use serde::Serialize;
 use stx_layout::{BuildDate, BuildId, Pin};
 use stx_publish::verdicts::point_green;
-use stx_publish::{MirrorStore, Retired, Scope, StoreError};
+use stx_publish::{MirrorStore, Retired, Scope, StoreError, ThinnedSection};
 
 use super::pin::user;
 use super::prune::GRACE;
 use crate::build_ref::BuildRef;
+use crate::decisions::thinned;
 use crate::error::{Error, ErrorKind, chain};
 use crate::{Site, build_ref, refused};
 
@@ -45,7 +46,8 @@ impl Site {
         let sections = own().filter(|retired| retired.section.is_some());
         let coming: Vec<_> = whole.into_iter().chain(sections).cloned().collect();
         if coming.is_empty() {
-            return Err(not_there(build, &retired, is_there));
+            let gone = thinned(&*store, build).await?;
+            return Err(not_there(build, &retired, is_there, &gone));
         }
         let pin = Pin {
             build: build.clone(),
@@ -103,7 +105,19 @@ async fn meant(store: &dyn MirrorStore, text: &str) -> Result<BuildId, Error> {
     build_ref::resolve(store, text).await
 }
 
-fn not_there(build: &BuildId, retired: &[Retired], is_there: bool) -> Error {
+/// Why nothing can be restored; `gone` are the sections that the build has no more.
+fn not_there(
+    build: &BuildId,
+    retired: &[Retired],
+    is_there: bool,
+    gone: &[ThinnedSection],
+) -> Error {
+    let sections = gone.iter().map(|it| it.section.as_str());
+    let sections = sections.collect::<Vec<_>>().join(", ");
+    if is_there && !gone.is_empty() {
+        let error = format!("{build}: it is there without {sections}, which were deleted for good");
+        return Error::new(ErrorKind::NotFound, error);
+    }
     if is_there {
         return Error::new(ErrorKind::NotFound, format!("{build}: it is there, whole"));
     }

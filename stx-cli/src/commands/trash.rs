@@ -1,8 +1,8 @@
-//! `trash`: the builds that were taken out of sight and can be brought back.
+//! `trash`: the builds, and the sections of builds, that were taken out of sight and can be brought back.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use stx_layout::{BuildDate, BuildId, BuildOutcome, size};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, BuildPath, size};
 
 use super::Context;
 use crate::exit::Failure;
@@ -10,10 +10,13 @@ use crate::output;
 use stx_builds::error::refused;
 use stx_builds::retention::GRACE;
 
-/// A build that can be brought back.
+/// A build or a section that can be brought back.
 #[derive(Debug, Serialize)]
 struct Row {
     build: BuildId,
+    /// The section, where the build itself is still there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    section: Option<BuildPath>,
     /// Since when it is out of sight.
     since: BuildDate,
     /// Until when it can be brought back; the first `prune` after that deletes it.
@@ -30,13 +33,17 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let store = context.site.mirror()?;
     let mut rows = Vec::new();
     for retired in store.retired().await.map_err(refused)? {
-        let record = store.retired_record(&retired).await.ok();
+        let record = match retired.section {
+            None => store.retired_record(&retired).await.ok(),
+            Some(_) => None,
+        };
         rows.push(Row {
             since: retired.at,
             until: retired.at.time() + GRACE,
             result: record.as_ref().map(|record| record.result),
             bytes: record.as_ref().map(|record| record.bytes),
             build: retired.id,
+            section: retired.section,
         });
     }
     output::print(context.format(), &rows, || {
@@ -55,10 +62,14 @@ fn line(context: &Context, row: &Row) -> Vec<String> {
     } else {
         format!("until {}", row.until.format("%Y-%m-%d %H:%M"))
     };
+    let (name, result) = match (&row.section, row.result) {
+        (Some(section), _) => (format!("{}/{section}", row.build), "section".to_owned()),
+        (None, Some(result)) => (row.build.to_string(), result.to_string()),
+        (None, None) => (row.build.to_string(), "unknown".to_owned()),
+    };
     vec![
-        row.build.to_string(),
-        row.result
-            .map_or_else(|| "unknown".to_owned(), |result| result.to_string()),
+        name,
+        result,
         row.bytes.map(size).unwrap_or_default(),
         format!("since {}", row.since.time().format("%Y-%m-%d %H:%M")),
         until,
