@@ -234,6 +234,7 @@ fn unreadable(file: &Utf8Path, error: PackageError) -> Error {
         error @ (PackageError::Store(_)
         | PackageError::Fetch(_)
         | PackageError::Contents(_)
+        | PackageError::Whole(_)
         | PackageError::Another { .. }) => Error::usage(format!("{file}: {}", chain(&error))),
     }
 }
@@ -416,15 +417,8 @@ async fn all(reader: &Reader, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<C
     let shown = |place: Place| redact_urls(&place.to_string()).into_owned();
     stream::iter(pairs)
         .map(|(key, (from, to))| async move {
-            let outcome = match (&from, &to) {
-                (Some(from), Some(to)) => differences(reader, from, to, contents, seats)
-                    .await
-                    .unwrap_or_else(|error| Outcome::Failed {
-                        reason: chain(&error).to_string(),
-                    }),
-                (None, _) => Outcome::Added,
-                (_, None) => Outcome::Removed,
-            };
+            let outcome = outcome(reader, from.as_ref(), to.as_ref(), contents, seats).await;
+            let outcome = outcome.unwrap_or_else(|error| failed(&error));
             Comparison {
                 key,
                 from: from.map(shown),
@@ -435,4 +429,34 @@ async fn all(reader: &Reader, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<C
         .buffered(PARALLEL as usize)
         .collect()
         .await
+}
+
+/// Compares one pair.
+async fn outcome(
+    reader: &Reader,
+    from: Option<&Place>,
+    to: Option<&Place>,
+    contents: bool,
+    seats: &Seats,
+) -> Result<Outcome, PackageError> {
+    if let Some(to) = to {
+        packages::check(to).await?;
+    }
+    match (from, to) {
+        (Some(from), Some(to)) => differences(reader, from, to, contents, seats).await,
+        (None, _) => Ok(Outcome::Added),
+        (_, None) => Ok(Outcome::Removed),
+    }
+}
+
+/// A package that could not be compared, with the next step.
+fn failed(error: &PackageError) -> Outcome {
+    let hint = match error {
+        PackageError::Whole(_) => "is it a whole RPM package?",
+        _ => "`verify` checks a mirror's files",
+    };
+    Outcome::Failed {
+        reason: chain(error).to_string(),
+        hint: Some(hint.to_owned()),
+    }
 }

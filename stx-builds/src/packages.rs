@@ -24,6 +24,7 @@ use stx_compare::header::{HeaderError, package};
 use stx_compare::inventory::{Entry, Inventory, Key, Named};
 use stx_compare::report::Outcome;
 use stx_compare::version::Format;
+use stx_compare::whole::{self, WholeError};
 use stx_compare::{Differences, Package, compare};
 use stx_deb::{DebError, Extent};
 use stx_layout::rpm::{Frame, FrameError, HeadError, frame, read_head};
@@ -85,6 +86,8 @@ pub(crate) enum PackageError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Contents(#[from] ContentsError),
+    #[error(transparent)]
+    Whole(#[from] WholeError),
     #[error("cannot read {path}")]
     Io {
         path: Utf8PathBuf,
@@ -372,6 +375,18 @@ pub(crate) async fn digest(path: &Utf8Path) -> Result<Sha256, PackageError> {
         }
     })
     .await
+}
+
+/// Checks an RPM package beside the mirror against what its own headers say, for no sum of a build vouches for it. Debian
+/// packages say nothing of their payloads.
+pub(crate) async fn check(place: &Place) -> Result<(), PackageError> {
+    match place {
+        Place::File(path) if place.format() == Format::Rpm => {
+            let path = path.clone();
+            apart(move || Ok(whole::check(open(&path)?)?)).await
+        }
+        Place::File(_) | Place::Mirror(..) => Ok(()),
+    }
 }
 
 /// Compares two packages; `contents` looks into files of which only the bytes differ.

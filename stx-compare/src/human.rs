@@ -99,7 +99,7 @@ impl fmt::Display for Comparison {
             }
             Outcome::Added => writeln!(f, "{name}{place}: added"),
             Outcome::Removed => writeln!(f, "{name}{place}: removed"),
-            Outcome::Failed { reason } => {
+            Outcome::Failed { reason, .. } => {
                 writeln!(f, "{name}{place}: not compared: {}", printable(reason))
             }
         }

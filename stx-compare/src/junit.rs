@@ -65,7 +65,7 @@ fn case(package: &Comparison) -> TestCase {
         ),
         Outcome::Added => failed(NonSuccessKind::Failure, "added".to_owned()),
         Outcome::Removed => failed(NonSuccessKind::Failure, "removed".to_owned()),
-        Outcome::Failed { reason } => failed(NonSuccessKind::Error, reason.clone()),
+        Outcome::Failed { reason, .. } => failed(NonSuccessKind::Error, reason.clone()),
     };
     let mut case = TestCase::new(format!("{}.{}", package.key.name, package.key.arch), status);
     case.set_classname(package.key.place.replace('/', "."));

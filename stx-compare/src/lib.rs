@@ -23,6 +23,7 @@
 //! | [`bisect`] | since when something is as it is |
 //! | [`report`], [`junit`] | many comparisons, as a value, as text and as XML |
 //! | `header` (feature `rpm`) | an RPM package out of the bytes of its headers, which may be anybody's |
+//! | `whole` (feature `rpm`) | whether an RPM package is whole, by the digests in its headers |
 //! | `deb` (feature `deb`) | a Debian package out of its control member and payload, a source package out of its `.dsc` |
 //! | `contents`, `times` (feature `contents`) | times within files, out of payloads |
 
@@ -50,6 +51,8 @@ pub mod times;
 #[cfg(any(feature = "deb", feature = "rpm"))]
 mod utf8;
 pub mod version;
+#[cfg(feature = "rpm")]
+pub mod whole;
 
 pub use change::Differences;
 pub use compare::{aspects, compare};

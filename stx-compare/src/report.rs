@@ -64,6 +64,9 @@ pub enum Outcome {
     Failed {
         /// The reason, as a text for people.
         reason: String,
+        /// The next step, where there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
 }
 

@@ -272,6 +272,56 @@ impl<'a> Headers<'a> {
     }
 }
 
+/// Tags that say which bytes main header and payload have, as rpm's `rpmtag.h` has them.
+mod tag {
+    /// Of the signature header: the size of both, where four bytes do not hold it.
+    pub(super) const LONGSIZE: u32 = 270;
+    /// Of the signature header: the size of both.
+    pub(super) const SIZE: u32 = 1000;
+    /// Of the signature header: the MD5 of both.
+    pub(super) const MD5: u32 = 1004;
+    /// Of the main header: the digest of the payload, since rpm 4.14.
+    pub(super) const PAYLOADDIGEST: u32 = 5092;
+    /// Of the main header: the algorithm of that digest.
+    pub(super) const PAYLOADDIGESTALGO: u32 = 5093;
+}
+
+/// Which bytes main header and payload have, as the headers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stated<'a> {
+    /// The MD5 of both.
+    pub md5: Option<&'a [u8]>,
+    /// The digest of the payload, in hexadecimal digits.
+    pub payload: Option<&'a [u8]>,
+    /// The algorithm of that digest, as OpenPGP numbers them: 8 is SHA-256, 10 is SHA-512.
+    pub algorithm: Option<u64>,
+    /// The size of both, in bytes.
+    pub size: Option<u64>,
+}
+
+impl<'a> Headers<'a> {
+    /// Which bytes main header and payload have. Who wrote the headers wrote that too: it tells damage, not malice.
+    pub fn stated(&self) -> Stated<'a> {
+        let long = self.signature.number(tag::LONGSIZE);
+        Stated {
+            md5: self.signature.binary(tag::MD5),
+            payload: self.main.string(tag::PAYLOADDIGEST),
+            algorithm: self.main.number(tag::PAYLOADDIGESTALGO),
+            size: long.or_else(|| self.signature.number(tag::SIZE)),
+        }
+    }
+}
+
+/// Tells whether a text is the hexadecimal form of a digest, as headers have it.
+pub fn is_hex(text: &[u8], digest: &[u8]) -> bool {
+    text.len() == 2 * digest.len()
+        && text.chunks_exact(2).zip(digest).all(|(pair, byte)| {
+            let pair = str::from_utf8(pair).ok();
+            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) == Some(*byte)
+        })
+}
+
 /// One header, which passed the check.
 #[derive(Debug, Clone, Copy)]
 pub struct Header<'a> {

@@ -5,10 +5,12 @@ use std::sync::OnceLock;
 
 use camino::Utf8PathBuf;
 use serde_json::Value;
+use stx_layout::rpm::Headers;
 use stx_layout::size;
 
-use crate::harness::{run, stx};
+use crate::harness::{run, stx, tool};
 use crate::nginx::Nginx;
+use crate::rpms::Parts;
 
 mod releases;
 mod summary;
@@ -434,4 +436,69 @@ fn packages_that_lie_are_errors_and_the_others_are_compared() {
     lie("hello", &|bytes| *bytes.last_mut().expect("bytes") ^= 1);
     let ran = work.stx(&["compare", again.as_str(), "--with", builds[1], "--contents"]);
     assert!(ran.code(4).stdout.contains("corrupt on the mirror"));
+}
+
+#[test]
+fn a_package_that_is_not_what_its_headers_say_is_not_compared() {
+    let Rebuilt { work, noise, .. } = rebuilt();
+    let today = fs_err::read(noise).expect("a package");
+    // CentOS 7 knows no digest of the payload, only the MD5 of header and payload.
+    let old = Parts::read(&today).of_4_11().write();
+    for (form, bytes) in [("today", today), ("4.11", old)] {
+        let payload = Headers::parse(&bytes).expect("headers").payload;
+        let mut flipped = bytes.clone();
+        flipped[payload + 1000] ^= 1;
+        let whole = bytes.len() - payload;
+        let size = |size: usize| format!("{size} bytes instead of {whole}");
+        let digest = if form == "today" {
+            "another SHA-256"
+        } else {
+            "another MD5"
+        };
+        for (damage, bytes, reason) in [
+            ("none", &bytes[..], None),
+            ("header only", &bytes[..payload], Some(size(0))),
+            (
+                "cut off",
+                &bytes[..bytes.len() - 40],
+                Some(size(whole - 40)),
+            ),
+            ("flipped", &flipped[..], Some(digest.to_owned())),
+        ] {
+            let file = work.at("judged.rpm");
+            fs_err::write(&file, bytes).expect("written");
+            let judge = run(&mut tool("rpm", ["-K", "--nosignature", file.as_str()]));
+            judge.code(i32::from(reason.is_some()));
+            let compare = |more: &[&str]| {
+                let asked = [
+                    "compare",
+                    file.as_str(),
+                    "--with",
+                    "master/centos",
+                    "--contents",
+                ];
+                work.stx(&[&asked[..], more].concat())
+            };
+            let Some(reason) = reason else {
+                compare(&[]).code(0);
+                continue;
+            };
+            // A phase that has no such package: it is new, and damaged all the same.
+            for more in [&["--noise", "count"][..], &["--phase", "rt"]] {
+                let found = compare(more).code(4);
+                let expected =
+                    format!("not compared: its payload is not what its header says: {reason}\n");
+                assert!(
+                    found.stdout.contains(&expected),
+                    "{form}, {damage}: {}",
+                    found.stdout
+                );
+                assert!(
+                    found.stderr.contains("is it a whole RPM package?"),
+                    "{}",
+                    found.stderr
+                );
+            }
+        }
+    }
 }

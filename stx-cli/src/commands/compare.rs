@@ -41,18 +41,25 @@ fn finish(report: &Reports) -> Result<(), Failure> {
     let failed = report
         .packages()
         .find_map(|package| match &package.outcome {
-            Outcome::Failed { reason } => Some(format!(
-                "{}.{}: {}",
-                printable(&package.key.name),
-                printable(&package.key.arch),
-                printable(reason)
-            )),
+            Outcome::Failed { reason, hint } => Some((package, reason, hint)),
             _ => None,
         });
-    match failed {
-        Some(first) => Err(Failure::new(Exit::Mirror, first)
-            .hint("the other packages were compared; `verify` checks a mirror's files")),
-        None if report.differs() => Err(Failure::said(Exit::DIFFERENT)),
-        None => Ok(()),
-    }
+    let Some((package, reason, hint)) = failed else {
+        return if report.differs() {
+            Err(Failure::said(Exit::DIFFERENT))
+        } else {
+            Ok(())
+        };
+    };
+    let name = [package.key.name.as_str(), &package.key.arch].join(".");
+    let name = printable(name.trim_end_matches('.')).into_owned();
+    let failure = Failure::new(Exit::Mirror, format!("{name}: {}", printable(reason)));
+    let reports = report.reports.iter();
+    let all: usize = reports.map(|it| it.identical + it.packages.len()).sum();
+    let others = (all > 1).then(|| "the other packages were compared".to_owned());
+    let hints: Vec<_> = others.into_iter().chain(hint.clone()).collect();
+    Err(match hints.join("; ") {
+        none if none.is_empty() => failure,
+        hint => failure.hint(hint),
+    })
 }

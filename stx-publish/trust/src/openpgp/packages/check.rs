@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
-use stx_layout::rpm::{FrameError, HeadError, Headers, read_head};
+use stx_layout::rpm::{FrameError, HeadError, Headers, is_hex, read_head};
 
 use super::form::{has_md5, has_payload_digest, header_signatures, whole_signatures};
 use crate::openpgp::{Keyring, TrustError, ValidSignature};
@@ -37,12 +37,6 @@ mod tag {
     pub(super) const SHA1: u32 = 269;
     /// Of the signature header: of the main header, SHA-256.
     pub(super) const SHA256: u32 = 273;
-    /// Of the signature header: of main header and payload, MD5.
-    pub(super) const MD5: u32 = 1004;
-    /// Of the main header: of the payload.
-    pub(super) const PAYLOADDIGEST: u32 = 5092;
-    /// Of the main header: the kind of the digest of the payload, as OpenPGP numbers them.
-    pub(super) const PAYLOADDIGESTALGO: u32 = 5093;
 }
 
 /// Reads a package to its end, and says why a client that trusts `keyring` refuses it.
@@ -112,17 +106,18 @@ fn check(
     if let Some(Err(why)) = whole {
         return Ok(Err(Refused::Whole(why)));
     }
-    let md5 = signature.binary(tag::MD5);
+    let stated = headers.stated();
+    let md5 = stated.md5;
     if md5.is_some_and(|expected| expected != &hashing.md5.finalize()[..]) {
         return Ok(Err(Refused::Digest("MD5")));
     }
-    let digest = match main.number(tag::PAYLOADDIGESTALGO) {
+    let digest = match stated.algorithm {
         Some(8) => Some(hashing.sha256.finalize().to_vec()),
         Some(10) => Some(hashing.sha512.finalize().to_vec()),
         // One that rpm never made.
         Some(_) | None => None,
     };
-    let known = digest.zip(main.string(tag::PAYLOADDIGEST));
+    let known = digest.zip(stated.payload);
     if let Some((digest, expected)) = &known
         && !is_hex(expected, digest)
     {
@@ -160,15 +155,6 @@ pub(super) fn is_signed(headers: &Headers<'_>, keyring: &Keyring, now: DateTime<
     let is_covered = has_payload_digest(headers.main)
         || (whole_signatures(signature).next().is_some() && has_md5(signature));
     is_covered && header(headers, keyring, now).is_ok()
-}
-
-/// Whether a text is the hexadecimal form of a digest.
-fn is_hex(text: &[u8], digest: &[u8]) -> bool {
-    text.len() == 2 * digest.len()
-        && text.chunks_exact(2).zip(digest).all(|(pair, byte)| {
-            let pair = str::from_utf8(pair).ok();
-            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) == Some(*byte)
-        })
 }
 
 /// Main header and payload, hashed as they are read.
