@@ -295,7 +295,7 @@ impl<R: Read> Members<R> {
 }
 
 impl<R: Read> Member<'_, R> {
-    /// Unpacks the member and hands it to `read`, which need not read to its end.
+    /// Unpacks the member and hands it to `read`, which has to read to its end: only there are the checksums compared.
     pub(crate) fn unpack<T>(
         self,
         read: impl FnOnce(&mut dyn Read) -> io::Result<T>,

@@ -132,13 +132,15 @@ pub fn read_payload(
             io::copy(&mut entry, &mut io::sink())?;
             left.set(LONGEST_HEADERS);
         }
-        Ok(())
+        left.set(u64::MAX);
+        read_to_end(archive.into_inner())
     })
 }
 
 fn control_files(unpacked: &mut impl Read) -> io::Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
-    for entry in Archive::new(unpacked).entries()? {
+    let mut archive = Archive::new(unpacked);
+    for entry in archive.entries()? {
         let mut entry = entry?;
         if entry.header().entry_type().is_file() {
             let path = printable_bytes(&entry.path_bytes()).into_owned();
@@ -148,7 +150,14 @@ fn control_files(unpacked: &mut impl Read) -> io::Result<BTreeMap<String, Vec<u8
             files.insert(name.to_owned(), bytes);
         }
     }
+    read_to_end(archive.into_inner())?;
     Ok(files)
+}
+
+/// Reads what is left of a member: `tar` stops at the end of its archive, before the checksums of a compressed member.
+fn read_to_end(mut unpacked: impl Read) -> io::Result<()> {
+    io::copy(&mut unpacked, &mut io::sink())?;
+    Ok(())
 }
 
 fn one_paragraph(text: &str) -> Result<Paragraph, ControlError> {

@@ -130,6 +130,48 @@ fn packages_are_read_as_dpkg_deb_reads_them_whatever_packs_them() {
     }
 }
 
+/// The `tar` archives end long before their members do: the checksums are behind them.
+#[test]
+fn members_are_read_to_their_ends() {
+    let dir = tree();
+    for compression in ["gzip", "xz", "zstd"] {
+        let bytes = fs::read(pack(dir.path(), compression)).expect("read");
+        let Ok(Extent::Whole(end)) = control_extent(&bytes) else {
+            panic!("a whole package has its control member");
+        };
+        let control = usize::try_from(end).expect("fits");
+        let header = control.next_multiple_of(2);
+        let size = std::str::from_utf8(&bytes[header + 48..header + 58]).expect("digits");
+        let data = header + 60 + size.trim_end().parse::<usize>().expect("a size");
+        for (end, option) in [(control, "--info"), (data, "--contents")] {
+            let mut refused = 0;
+            for at in end - 32..end {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1;
+                let file = dir.path().join("damaged.deb");
+                fs::write(&file, &damaged).expect("written");
+                let judge = Command::new("dpkg-deb")
+                    .args([option, file.as_str()])
+                    .output();
+                if judge.expect("dpkg-deb").status.success() {
+                    continue;
+                }
+                refused += 1;
+                let control = read_control(&*damaged).map(drop);
+                let found = control.and_then(|()| read_payload(&*damaged, |_, _| Ok(())));
+                assert!(
+                    matches!(found, Err(DebError::Damaged { .. })),
+                    "{compression} {option}, byte {at} of {end}: {found:?}"
+                );
+            }
+            assert!(
+                refused > 3,
+                "{compression} {option}: dpkg-deb refuses {refused}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_control_member_is_read_from_the_bytes_before_its_end() {
     let dir = tree();
