@@ -85,6 +85,7 @@ pub mod server;
 mod signing;
 pub mod since;
 pub mod site;
+mod taken;
 pub mod trust;
 pub mod users;
 pub mod verdicts;

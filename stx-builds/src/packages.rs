@@ -34,6 +34,7 @@ use stx_publish::{ByteRange, MirrorRead, StoreError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Reader;
+use crate::taken::{Taken, taken};
 
 /// Bytes that are asked for first: the lead, most signature headers, and the beginning of the main header.
 const FIRST: usize = 8 << 10;
@@ -124,6 +125,23 @@ impl std::fmt::Display for Place {
             Self::Mirror(id, entry) => write!(f, "{id}/{}", entry.path),
             Self::File(path) => path.fmt(f),
         }
+    }
+}
+
+/// The section that retention took a package with, where that is why it cannot be read.
+pub(crate) async fn taken_with(
+    reader: &Reader,
+    place: &Place,
+    error: &PackageError,
+) -> Option<Taken> {
+    let is_gone = matches!(
+        error,
+        PackageError::Store(StoreError::NotFound { .. })
+            | PackageError::Fetch(FetchError::Gone { .. })
+    );
+    match place {
+        Place::Mirror(id, entry) if is_gone => taken(reader.store(), id, &entry.path).await,
+        Place::Mirror(..) | Place::File(_) => None,
     }
 }
 

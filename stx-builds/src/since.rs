@@ -7,7 +7,7 @@
 
 mod line;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use stx_compare::bisect::Bisection;
@@ -17,16 +17,18 @@ use stx_compare::nearest::{CommitRange, commit_ranges};
 use stx_compare::package::File;
 use stx_compare::version::Version;
 use stx_compare::{Package, aspects, compare};
-use stx_layout::{AliasName, BuildId, Catalog};
+use stx_layout::{AliasName, BuildId, Catalog, Sha256};
 use stx_publish::Scope;
 use tokio::sync::OnceCell;
 
 use crate::build_ref::pairs::pairs;
 use crate::compare::sources;
 use crate::error::{Error, ErrorKind, chain};
-use crate::packages::{self, Place};
+use crate::packages::{self, PackageError, Place};
 use crate::trust::TrustOptions;
 use crate::{Reader, Site, build_ref, fetch, refused};
+
+pub use crate::taken::Taken;
 
 /// The build that last changed a package or one of its files.
 #[derive(Debug, Serialize)]
@@ -34,7 +36,7 @@ pub struct Found {
     /// The package.
     #[serde(flatten)]
     pub key: Key,
-    /// The build in which it changed; absent if it is the same in all that are retained.
+    /// The build in which it changed; absent if it is the same in all that were searched.
     pub changed: Option<BuildId>,
     /// The original build, before all promotions; absent if the build was not promoted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +45,10 @@ pub struct Found {
     pub before: Option<BuildId>,
     /// The oldest of the searched builds.
     pub oldest: BuildId,
+    /// The section that retention took, with the package, from the build before the oldest: whether the package changed since then
+    /// cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<Taken>,
     /// The version before, and the version since; with the epoch of a package that has one.
     pub versions: (Option<String>, Option<String>),
     /// The changes of the package; empty if it was not there before.
@@ -120,6 +126,9 @@ struct Builds {
     catalog: Catalog,
 }
 
+/// Most builds that are passed over one by one, because retention took their packages.
+const MOST_PASSED: usize = 64;
+
 /// The search among builds.
 struct Search<'a> {
     reader: &'a Reader,
@@ -143,10 +152,7 @@ impl Site {
             ids: builds,
             catalog,
         } = args.among.builds(self, &reader).await?;
-        let (newest, mut bisection) = builds
-            .last()
-            .zip(Bisection::new(builds.len()))
-            .expect("there are builds");
+        let newest = builds.last().expect("there are builds");
         let mut inventory = Inventory::of(&fetch::sums(&reader, newest).await?);
         let (key, _) = named(&inventory, args).map_err(|error| {
             let failure = Error::new(ErrorKind::NotFound, format!("{newest}: {error}"));
@@ -194,13 +200,20 @@ impl Site {
             args,
             builds,
         };
-        let mut looked_at = BTreeMap::from([(search.builds.len() - 1, Some(place))]);
-        while let Some(index) = bisection.next() {
-            let (same, place) = search.look(index).await?;
-            bisection.tell(index, same);
-            looked_at.insert(index, place);
+        let mut seen = Seen::default();
+        seen.files
+            .insert(search.builds.len() - 1, Some(search.newest.0.digest));
+        seen.read.insert(search.newest.0.digest, (place, true));
+        let ends = search.ends(&mut seen).await?;
+        let ends = search.past_gaps(ends, &mut seen).await?;
+        if let Some(taken) = &ends.passed {
+            self.note(&format!(
+                "builds before {} were passed over: {taken}; {}",
+                search.builds[ends.changed],
+                taken.hint()
+            ));
         }
-        let found = search.found(bisection.found(), looked_at).await?;
+        let found = search.found(&ends, &seen).await?;
         reader.remember()?;
         Ok(found)
     }
@@ -222,40 +235,181 @@ fn named<'a>(inventory: &'a Inventory, args: &Since) -> Result<(&'a Key, &'a Ent
 }
 
 async fn header(reader: &Reader, place: &Place) -> Result<Package, Error> {
-    let package = packages::read(reader, place).await;
-    package.map_err(|error| unreadable(place, &error))
+    match packages::read(reader, place).await {
+        Ok(package) => Ok(package),
+        Err(error) => Err(unreadable(reader, place, &error).await),
+    }
 }
 
-fn unreadable(place: &Place, error: &packages::PackageError) -> Error {
-    Error::new(ErrorKind::Mirror, format!("{place}: {}", chain(error)))
+/// A package that cannot be read.
+async fn unreadable(reader: &Reader, place: &Place, error: &PackageError) -> Error {
+    let place_name = place.to_string();
+    if let Some(taken) = packages::taken_with(reader, place, error).await {
+        let failure = format!("{place_name}: {taken}");
+        return Error::new(ErrorKind::NotFound, failure).hint(taken.hint());
+    }
+    let reason = chain(error).to_string();
+    let failure = if reason.starts_with(&place_name) {
+        reason
+    } else {
+        format!("{place_name}: {reason}")
+    };
+    Error::new(ErrorKind::Mirror, failure).hint("`verify` checks a mirror's files")
+}
+
+/// The package in the builds that were looked at.
+#[derive(Default)]
+struct Seen {
+    /// The digest of its file by build; `None` in a build that does not have it.
+    files: BTreeMap<usize, Option<Sha256>>,
+    /// The files that were read: where one is, and whether the package is as in the newest build.
+    read: HashMap<Sha256, (Place, bool)>,
+    /// The files that retention took from a build.
+    taken: BTreeMap<usize, Taken>,
+}
+
+impl Seen {
+    /// Whether the package is as in the newest build; `None` where retention took it, and no file of the same digest was read.
+    fn is_same(&self, index: usize) -> Option<bool> {
+        match self.files.get(&index)? {
+            None => Some(false),
+            Some(digest) => self.read.get(digest).map(|(_, is_same)| *is_same),
+        }
+    }
+
+    /// A file with the bytes that the build has, or had.
+    fn place(&self, index: usize) -> Option<&Place> {
+        let digest = self.files.get(&index)?.as_ref()?;
+        self.read.get(digest).map(|(place, _)| place)
+    }
+}
+
+/// Where a search ended.
+struct Ends {
+    /// The oldest build from which on the package is as in the newest.
+    changed: usize,
+    /// The build before it, in which the package is different; `None` if there is none that could be read.
+    before: Option<usize>,
+    /// The section that retention took from the newest build between the two, or before the first.
+    passed: Option<Taken>,
 }
 
 impl Search<'_> {
-    /// Whether the package is in a build as it is in the newest, and its file there.
-    async fn look(&self, index: usize) -> Result<(bool, Option<Place>), Error> {
+    /// Searches by halving. A build of which retention took the package counts as different until a file of the same digest is
+    /// read elsewhere.
+    async fn ends(&self, seen: &mut Seen) -> Result<Ends, Error> {
+        loop {
+            let mut bisection = Bisection::new(self.builds.len()).expect("there are builds");
+            let mut told = Vec::new();
+            while let Some(index) = bisection.next() {
+                self.look(index, seen).await?;
+                let is_same = seen.is_same(index);
+                bisection.tell(index, is_same == Some(true));
+                told.push((index, is_same));
+            }
+            // A file that was read later may be that of a build before.
+            if told
+                .iter()
+                .all(|(index, is_same)| seen.is_same(*index) == *is_same)
+            {
+                let (changed, before) = bisection.found();
+                let passed = None;
+                return Ok(Ends {
+                    changed,
+                    before,
+                    passed,
+                });
+            }
+        }
+    }
+
+    /// Passes over builds of which retention took the package, where they come before the build that was found.
+    async fn past_gaps(&self, ends: Ends, seen: &mut Seen) -> Result<Ends, Error> {
+        let Ends {
+            mut changed,
+            mut before,
+            mut passed,
+        } = ends;
+        let mut count = 0;
+        while let Some(index) = before {
+            self.look(index, seen).await?;
+            match seen.is_same(index) {
+                Some(false) => break,
+                Some(true) => {
+                    (changed, passed, count) = (index, None, 0);
+                }
+                None => {
+                    let taken = seen.taken.get(&index);
+                    passed = passed.or_else(|| taken.cloned());
+                    count += 1;
+                }
+            }
+            before = if count < MOST_PASSED {
+                index.checked_sub(1)
+            } else {
+                None
+            };
+        }
+        if before.is_none() && passed.is_some() {
+            // A build that was looked at before may still tell.
+            let mut known = seen.files.keys().rev();
+            before = known
+                .find(|index| **index < changed && seen.is_same(**index) == Some(false))
+                .copied();
+        }
+        match (before, &passed) {
+            (Some(before), Some(taken)) => {
+                let failure = format!(
+                    "{}.{} changed after {} and no later than {}, and the builds between cannot tell: {taken}",
+                    self.key.name, self.key.arch, self.builds[before], self.builds[changed]
+                );
+                Err(Error::new(ErrorKind::NotFound, failure).hint(taken.hint()))
+            }
+            (Some(_) | None, _) => Ok(Ends {
+                changed,
+                before,
+                passed,
+            }),
+        }
+    }
+
+    /// Looks at a build, unless that was done.
+    async fn look(&self, index: usize, seen: &mut Seen) -> Result<(), Error> {
+        if seen.files.contains_key(&index) {
+            return Ok(());
+        }
         let id = &self.builds[index];
         let mut inventory = Inventory::of(&fetch::sums(self.reader, id).await?);
         packages::order(self.reader, id, &mut inventory, &self.key).await;
-        let Some(entry) = inventory.get(&self.key).last() else {
-            return Ok((false, None));
+        let entry = inventory.get(&self.key).last();
+        seen.files.insert(index, entry.map(|entry| entry.digest));
+        let Some(entry) = entry.filter(|entry| !seen.read.contains_key(&entry.digest)) else {
+            return Ok(());
         };
         let place = Place::Mirror(id.clone(), entry.clone());
-        let same = if entry.digest == self.newest.0.digest {
-            true
-        } else {
-            let package = header(self.reader, &place).await?;
-            match &self.wanted {
-                Some(wanted) => package.evr().cmp_by_rule(wanted).is_ge(),
-                None => self.is_as_newest(&place, &package).await?,
-            }
-        };
-        Ok((same, Some(place)))
+        match self.is_wanted(&place).await {
+            Ok(is_same) => drop(seen.read.insert(entry.digest, (place, is_same))),
+            Err(error) => match packages::taken_with(self.reader, &place, &error).await {
+                Some(taken) => drop(seen.taken.insert(index, taken)),
+                None => return Err(unreadable(self.reader, &place, &error).await),
+            },
+        }
+        Ok(())
+    }
+
+    /// Whether the package at a place is as in the newest build, or has the wanted version.
+    async fn is_wanted(&self, place: &Place) -> Result<bool, PackageError> {
+        let package = packages::read(self.reader, place).await?;
+        match &self.wanted {
+            Some(wanted) => Ok(package.evr().cmp_by_rule(wanted).is_ge()),
+            None => self.is_as_newest(place, &package).await,
+        }
     }
 
     /// Tells whether the package, or the one file that was asked for, is the same as in the newest build.
     ///
     /// A Debian package's payload is read only where nothing else differs.
-    async fn is_as_newest(&self, place: &Place, package: &Package) -> Result<bool, Error> {
+    async fn is_as_newest(&self, place: &Place, package: &Package) -> Result<bool, PackageError> {
         let is_same = |one: &Package, newest: &Package| match &self.args.file {
             Some(path) => is_same(one.files.get(path), newest.files.get(path)),
             None => compare(one, newest).changes.is_empty(),
@@ -268,28 +422,33 @@ impl Search<'_> {
             return Ok(false);
         }
         Ok(is_same(
-            &self.whole_package(place).await?,
+            &packages::read_whole(self.reader, place).await?,
             self.whole().await?,
         ))
     }
 
     /// The package in the newest build with all its files.
-    async fn whole(&self) -> Result<&Package, Error> {
-        let id = &self.builds[self.builds.len() - 1];
-        let place = Place::Mirror(id.clone(), self.newest.0.clone());
-        let read = || async { self.whole_package(&place).await };
+    async fn whole(&self) -> Result<&Package, PackageError> {
+        let read = || async { packages::read_whole(self.reader, &self.newest_place()).await };
         self.whole.get_or_try_init(read).await
     }
 
+    fn newest_place(&self) -> Place {
+        let id = &self.builds[self.builds.len() - 1];
+        Place::Mirror(id.clone(), self.newest.0.clone())
+    }
+
     async fn whole_package(&self, place: &Place) -> Result<Package, Error> {
-        let package = packages::read_whole(self.reader, place).await;
-        package.map_err(|error| unreadable(place, &error))
+        match packages::read_whole(self.reader, place).await {
+            Ok(package) => Ok(package),
+            Err(error) => Err(unreadable(self.reader, place, &error).await),
+        }
     }
 
     /// The changes between the packages at two places.
     async fn changes(
         &self,
-        places: &[Option<Place>; 2],
+        places: [Option<&Place>; 2],
         packages: [&Package; 2],
     ) -> Result<Vec<Change>, Error> {
         let [old, new] = packages;
@@ -309,52 +468,59 @@ impl Search<'_> {
     }
 
     /// Reads the header of the package at a place; `None` where there is no package.
-    async fn header(&self, place: Option<Place>) -> Result<Option<Package>, Error> {
+    async fn header(&self, place: Option<&Place>) -> Result<Option<Package>, Error> {
         match place {
             None => Ok(None),
-            Some(place) => header(self.reader, &place).await.map(Some),
+            Some(place) => header(self.reader, place).await.map(Some),
         }
     }
 
     /// Describes the build that was found and the one before it.
-    async fn found(
-        &self,
-        (changed, before): (usize, Option<usize>),
-        mut looked_at: BTreeMap<usize, Option<Place>>,
-    ) -> Result<Found, Error> {
-        let oldest = &self.builds[0];
+    async fn found(&self, ends: &Ends, seen: &Seen) -> Result<Found, Error> {
+        // Builds that were passed over were not searched.
+        let oldest = match &ends.passed {
+            Some(_) => ends.changed,
+            None => 0,
+        };
         let mut found = Found {
             key: self.key.clone(),
             changed: None,
             origin: None,
             before: None,
-            oldest: oldest.clone(),
+            oldest: self.builds[oldest].clone(),
+            passed_over: ends.passed.clone(),
             versions: (None, Some(self.newest.1.evr().to_string())),
             changes: Vec::new(),
             commits: Vec::new(),
-            looked_at: (looked_at.len(), self.builds.len()),
+            looked_at: (seen.files.len(), self.builds.len()),
             transferred: self.reader.received(),
         };
-        let Some(before) = before else {
+        let Some(before) = ends.before else {
             if let Some(path) = &self.args.file
                 && !self.newest.1.files.contains_key(path)
-                && !self.whole().await?.files.contains_key(path)
+                && !self
+                    .whole_package(&self.newest_place())
+                    .await?
+                    .files
+                    .contains_key(path)
             {
                 return Err(Error::new(
                     ErrorKind::NotFound,
                     format!("{}: no file {path} in any retained build", self.key.name),
                 ));
             }
+            found.transferred = self.reader.received();
             return Ok(found);
         };
-        let places = [before, changed].map(|index| looked_at.remove(&index).flatten());
-        let [old, new] = places.clone();
+        let changed = ends.changed;
+        let places = [before, changed].map(|index| seen.place(index));
+        let [old, new] = places;
         let old = self.header(old).await?;
         let new = self.header(new).await?;
         let version = |package: &Option<Package>| Some(package.as_ref()?.evr().to_string());
         found.versions = (version(&old), version(&new));
         if let (Some(old), Some(new)) = (old, new) {
-            found.changes = self.changes(&places, [&old, &new]).await?;
+            found.changes = self.changes(places, [&old, &new]).await?;
             if let Some(wanted) = &self.args.file {
                 found.changes.retain(|change| is_of(change, wanted));
             }

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::harness::{Ran, run, stx, tool};
 use crate::nginx::Nginx;
 
+mod thinned;
+
 /// A package of a build.
 #[derive(Clone, Copy)]
 struct Deb<'a> {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
 use serde::Serialize;
 use stx_layout::{
     AliasEntry, BuildDate, BuildEntry, BuildId, Catalog, Channel, ImageName, ReleaseId, counted,
@@ -19,8 +18,7 @@ use crate::error::Error;
 use crate::images::Registry;
 use crate::{Mirror, Site, pages, refused};
 
-/// How long a retired build can be brought back.
-pub const GRACE: TimeDelta = TimeDelta::days(3);
+pub use crate::taken::GRACE;
 
 /// The result of a run of `prune`.
 #[derive(Debug, Serialize)]

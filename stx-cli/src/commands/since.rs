@@ -37,8 +37,12 @@ fn shown(found: &Found, args: &args::Since) -> String {
     };
     let what = printable(&what);
     let (Some(changed), Some(before)) = (&found.changed, &found.before) else {
+        let oldest = match &found.passed_over {
+            Some(_) => "that still has the package",
+            None => "that was searched",
+        };
         return format!(
-            "{what} has not changed since the oldest build that was searched, {}\n",
+            "{what} has not changed since the oldest build {oldest}, {}\n",
             found.oldest
         );
     };

@@ -1,0 +1,126 @@
+//! `since` on builds of which retention took the packages.
+
+use serde_json::Value;
+
+use super::{CHANNEL, Deb, HELLO, PLACE, Work, date};
+use crate::harness::{Ran, run, stx};
+use crate::nginx::Nginx;
+
+/// What retention took, from which build, and what to do.
+const TAKEN: &str = "retention took outputs/std from ";
+
+/// A package of a greeting.
+fn greets(greeting: &str) -> Deb<'_> {
+    Deb { greeting, ..HELLO }
+}
+
+/// Builds whose package greets as `greetings` say; retention took the packages of all but the last `kept`.
+fn thinned(greetings: &[&str], kept: u32) -> Work {
+    let work = Work::new();
+    let days = u32::try_from(greetings.len()).expect("few");
+    for (day, greeting) in (1..).zip(greetings) {
+        work.publish(day, &[(PLACE, greets(greeting))]);
+    }
+    let policy = "[kind.master]\ntiers = [{ section = \"outputs/std\", after = \"1 day\" }]\n";
+    fs_err::write(work.at("policy.toml"), policy).expect("a file");
+    fs_err::write(work.at("stx-builds.toml"), "policy = \"policy.toml\"\n").expect("a file");
+    let config = work.at("stx-builds.toml");
+    // The newest success and the one before it stay whole.
+    let now = format!("2020-01-{:02}T12:00:00Z", days - kept + 2);
+    let prune = ["--config", config.as_str(), "prune", "--now", &now];
+    work.stx(&prune).ok();
+    for day in 1..=days {
+        let file = work.at(&format!("mirror/{}/outputs/{PLACE}", date(day)));
+        assert_eq!(file.exists(), day > days - kept, "{file}");
+    }
+    work
+}
+
+fn since(work: &Work, more: &[&str]) -> Ran {
+    let asked = ["--format", "json", "since", "hello", "--in", CHANNEL];
+    work.stx(&[&asked[..], more].concat())
+}
+
+fn found(ran: &Ran) -> [Value; 3] {
+    let found = ran.json();
+    ["changed", "before", "oldest"].map(|name| found[name].clone())
+}
+
+#[test]
+fn builds_without_packages_are_passed_over_where_the_answer_is_elsewhere() {
+    // The first builds differ, and that they do is not known before a later build has the same file.
+    let work = thinned(&["one", "one", "one", "one", "two", "two"], 3);
+    assert_eq!(
+        found(&since(&work, &[]).code(0)),
+        [date(5), date(4), date(1)]
+    );
+    // The same over the network.
+    let conf = "daemon off;\npid nginx.pid;\nevents {}\nhttp {\naccess_log off;\nserver {\nlisten 127.0.0.1:8080;\n\
+        root mirror;\nlocation / {}\n}\n}\n";
+    let nginx = Nginx::serve(work.dir.path(), conf);
+    let asked = ["--format", "json", "since", "hello", "--in", CHANNEL];
+    let ran = run(stx(["--mirror", &nginx.url("")]).args(asked)).code(0);
+    assert_eq!(found(&ran), [date(5), date(4), date(1)]);
+    // Every build has the version, those without packages too: a file of the same digest says so.
+    let version = since(&work, &["--version", "1.0"]).code(0);
+    assert_eq!(found(&version), [Value::Null, Value::Null, date(1).into()]);
+
+    // Of the oldest builds nothing is known, and the answer does not need them.
+    let work = thinned(&["zero", "zero", "one", "two", "two"], 3);
+    assert_eq!(
+        found(&since(&work, &[]).code(0)),
+        [date(4), date(3), date(1)]
+    );
+}
+
+#[test]
+fn where_the_answer_needs_builds_without_packages_retention_is_named() {
+    // The package is the same in all that are left.
+    let work = thinned(&["one", "one", "two", "two"], 2);
+    let ran = since(&work, &[]).code(0);
+    assert_eq!(found(&ran), [Value::Null, Value::Null, date(3).into()]);
+    let note = format!(
+        "builds before {} were passed over: {TAKEN}{}",
+        date(3),
+        date(2)
+    );
+    assert!(ran.stderr.contains(&note), "{}", ran.stderr);
+    let passed = &ran.json()["passed_over"];
+    assert_eq!(
+        (&passed["build"], &passed["section"]),
+        (&date(2).into(), &"outputs/std".into())
+    );
+    let human = work.stx(&["since", "hello", "--in", CHANNEL]).code(0);
+    let text = format!(
+        "since the oldest build that still has the package, {}",
+        date(3)
+    );
+    assert!(human.stdout.contains(&text), "{}", human.stdout);
+    assert!(
+        human.stderr.contains("`stx-builds undelete "),
+        "{}",
+        human.stderr
+    );
+
+    // It changed in one of those that were taken: a pin keeps an older one whole.
+    let work = Work::new();
+    for (day, greeting) in (1..).zip(["one", "other", "two", "two"]) {
+        work.publish(day, &[(PLACE, greets(greeting))]);
+    }
+    let second = work.at(&format!("mirror/{}", date(2)));
+    fs_err::remove_dir_all(second.join("outputs/std")).expect("removed");
+    let record = r#"{"schema": 1, "sections": [{"section": "outputs/std", "since": "2020-01-03T00:00:00Z",
+        "at": "20200104T120000Z", "rule": "it is old"}]}"#;
+    fs_err::write(second.join("THINNED.json"), record).expect("written");
+    let ran = since(&work, &[]).code(5);
+    for text in [
+        format!("changed after {} and no later than {}", date(1), date(3)),
+        format!("{TAKEN}{} on 2020-01-04 12:00 UTC", date(2)),
+        format!(
+            "until 2020-01-07 12:00 UTC, `stx-builds undelete {}`",
+            date(2)
+        ),
+    ] {
+        assert!(ran.stderr.contains(&text), "{text}: {}", ran.stderr);
+    }
+}
