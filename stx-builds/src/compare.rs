@@ -418,7 +418,10 @@ async fn all(reader: &Reader, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<C
     stream::iter(pairs)
         .map(|(key, (from, to))| async move {
             let outcome = outcome(reader, from.as_ref(), to.as_ref(), contents, seats).await;
-            let outcome = outcome.unwrap_or_else(|error| failed(&error));
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(error) => failed(reader, [&from, &to], &error).await,
+            };
             Comparison {
                 key,
                 from: from.map(shown),
@@ -450,7 +453,15 @@ async fn outcome(
 }
 
 /// A package that could not be compared, with the next step.
-fn failed(error: &PackageError) -> Outcome {
+async fn failed(reader: &Reader, places: [&Option<Place>; 2], error: &PackageError) -> Outcome {
+    for place in places.into_iter().flatten() {
+        if let Some(taken) = packages::taken_with(reader, place, error).await {
+            return Outcome::Failed {
+                reason: taken.to_string(),
+                hint: Some(taken.hint()),
+            };
+        }
+    }
     let hint = match error {
         PackageError::Whole(_) => "is it a whole RPM package?",
         _ => "`verify` checks a mirror's files",

@@ -4,16 +4,18 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
-use stx_layout::{AliasName, BuildId, BuildPath, Sums};
+use stx_layout::{AliasName, BuildId, BuildPath, Sums, counted};
 use stx_publish::fetch::{
     FetchError, FetchEvent, FetchOptions, FetchReport, SelectError, Wanted, What, fetch, resolve,
     select,
 };
 use stx_publish::seal::check_counts;
-use stx_publish::{Hold, StoreError};
+use stx_publish::store::thinned;
+use stx_publish::{Hold, StoreError, Thinned};
 
 use crate::build_ref;
 use crate::error::{Error, ErrorKind, unreached};
+use crate::taken::Taken;
 use crate::trust::TrustOptions;
 use crate::users::denied;
 use crate::{Reader, Site, hint_of, refused};
@@ -175,12 +177,38 @@ async fn failure(
     report: &FetchReport,
 ) -> Option<Error> {
     let first = report.failed.first()?;
-    let failures: Vec<_> = report
-        .failed
-        .iter()
-        .map(|error| crate::error::chain(error).to_string())
-        .collect();
+    let is_gone = |error: &FetchError| matches!(error, FetchError::Gone { .. });
+    let thinned = if report.failed.iter().any(is_gone) {
+        // Where the record cannot be read, nothing excuses the missing files.
+        thinned(reader.store(), id).await.unwrap_or_default()
+    } else {
+        Thinned::default()
+    };
+    let taken_with = |error: &FetchError| match error {
+        FetchError::Gone { path, .. } => Taken::of(id, &thinned, path),
+        _ => None,
+    };
+    let mut sections = Vec::<(Taken, &FetchError, usize)>::new();
+    let mut failures = Vec::new();
+    for error in &report.failed {
+        let Some(taken) = taken_with(error) else {
+            failures.push(crate::error::chain(error).to_string());
+            continue;
+        };
+        match sections.iter_mut().find(|(known, ..)| *known == taken) {
+            Some((.., count)) => *count += 1,
+            None => sections.push((taken, error, 1)),
+        }
+    }
+    // A section may hold thousands of the files.
+    failures.extend(sections.iter().map(|(taken, error, count)| match count {
+        1 => format!("{error}: {taken}"),
+        _ => format!("{} not on the mirror: {taken}", counted(*count, "file")),
+    }));
     let errors = failures.join("\nerror: ");
+    if let Some(taken) = taken_with(first) {
+        return Some(Error::new(ErrorKind::NotFound, errors).hint(taken.hint()));
+    }
     Some(match first {
         FetchError::Gone { .. } => gone(reader, id, errors).await,
         FetchError::Corrupt { .. } => Error::new(ErrorKind::Mirror, errors)

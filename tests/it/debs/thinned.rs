@@ -1,4 +1,4 @@
-//! `since` on builds of which retention took the packages.
+//! `since`, `compare` and `fetch` on builds of which retention took the packages.
 
 use serde_json::Value;
 
@@ -122,5 +122,33 @@ fn where_the_answer_needs_builds_without_packages_retention_is_named() {
         ),
     ] {
         assert!(ran.stderr.contains(&text), "{text}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn files_of_a_section_that_retention_took_are_not_called_missing() {
+    let work = thinned(&["one", "two", "three", "four"], 2);
+    let to = work.at("to/x");
+    let fetch = |what: &str| {
+        let asked = ["fetch", &date(1), what, "--to", to.as_str()];
+        work.stx(&asked).code(5).stderr
+    };
+    let one = fetch(&format!("outputs/{PLACE}"));
+    assert!(
+        one.contains(&format!(
+            "outputs/{PLACE}: not on the mirror: {TAKEN}{}",
+            date(1)
+        )),
+        "{one}"
+    );
+    // One line, however many files a section had.
+    let all = fetch("debs");
+    assert_eq!(all.matches("not on the mirror").count(), 1, "{all}");
+    let compared = work.stx(&["compare", &date(1), &date(2)]).code(4);
+    let line = format!("not compared: {TAKEN}{}", date(1));
+    assert!(compared.stdout.contains(&line), "{}", compared.stdout);
+    for text in [one, all, compared.stderr] {
+        assert!(text.contains("`stx-builds undelete "), "{text}");
+        assert!(!text.contains("verify"), "{text}");
     }
 }
