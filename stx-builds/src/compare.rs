@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, Pair, contested, pair};
+use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, Named, Pair, contested, pair};
 use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
 use stx_compare::report::{Comparison, Outcome, Report, Reports};
 use stx_compare::version::{Format, Version};
@@ -23,6 +23,7 @@ use crate::build_ref::{self, pairs};
 use crate::error::{Error, ErrorKind, chain, unusable};
 use crate::packages::{self, PackageError, Place, Seats, differences};
 use crate::trust::TrustOptions;
+use crate::users::denied;
 use crate::{Reader, Site, fetch, refused};
 
 /// Pairs of packages that are read and compared side by side.
@@ -163,11 +164,16 @@ async fn with_reference(
         ..Report::default()
     };
     let mut pairs = Vec::new();
+    let mut unread = Vec::new();
     for file in files {
         let place = Place::File(file.clone());
-        let package = packages::read(reader, &place)
-            .await
-            .map_err(|error| unreadable(&file, error))?;
+        let package = match packages::read(reader, &place).await {
+            Ok(package) => package,
+            Err(error) => {
+                unread.push(unreadable(&file, args.phase.as_deref(), &error));
+                continue;
+            }
+        };
         // File names have no epoch.
         let version = Version {
             epoch: None,
@@ -193,8 +199,14 @@ async fn with_reference(
         );
         match chosen {
             Ok((key, entry)) => {
-                let digest = packages::digest(&file).await;
-                if digest.map_err(Error::usage)? == entry.digest {
+                let digest = match packages::digest(&file).await {
+                    Ok(digest) => digest,
+                    Err(error) => {
+                        unread.push(unreadable(&file, args.phase.as_deref(), &error));
+                        continue;
+                    }
+                };
+                if digest == entry.digest {
                     report.identical += 1;
                 } else {
                     let reference = Place::Mirror(id.clone(), entry.clone());
@@ -218,25 +230,53 @@ async fn with_reference(
         }
     }
     report.packages = all(reader, pairs, args.contents).await;
+    report.packages.extend(unread);
+    report
+        .packages
+        .sort_by(|one, other| one.key.cmp(&other.key));
     Ok(report)
 }
 
-/// A package file that cannot be read, or is none.
-fn unreadable(file: &Utf8Path, error: PackageError) -> Error {
-    match error {
-        PackageError::Io { source, .. } => unusable(file, source),
-        error @ (PackageError::Header(_) | PackageError::Panic) => {
-            Error::usage(format!("{file}: {}", chain(&error))).hint("is it a whole RPM package?")
-        }
-        error @ (PackageError::Debian(_) | PackageError::LongDescription) => {
-            Error::usage(format!("{file}: {}", chain(&error))).hint("is it a whole Debian package?")
-        }
-        error @ (PackageError::Store(_)
-        | PackageError::Fetch(_)
-        | PackageError::Contents(_)
-        | PackageError::Whole(_)
-        | PackageError::Another { .. }) => Error::usage(format!("{file}: {}", chain(&error))),
+/// A package file that cannot be read, or is none. Only its name tells which package it should be.
+fn unreadable(file: &Utf8Path, phase: Option<&str>, error: &PackageError) -> Comparison {
+    let file_name = file.file_name().unwrap_or_default();
+    let (name, arch) = match Named::of(file_name) {
+        Some(named) => (named.name, named.arch),
+        None => (file_name.to_owned(), String::new()),
+    };
+    let reason = chain(error).to_string();
+    Comparison {
+        key: Key {
+            place: phase.unwrap_or_default().to_owned(),
+            format: Format::of(file_name).unwrap_or_default(),
+            name,
+            arch,
+        },
+        from: None,
+        to: Some(file.to_string()),
+        outcome: Outcome::Failed {
+            reason: if reason.contains(file.as_str()) {
+                reason
+            } else {
+                format!("{file}: {reason}")
+            },
+            hint: Some(local_hint(file, error)),
+        },
     }
+}
+
+/// The next step for a package file beside the mirror.
+fn local_hint(file: &Utf8Path, error: &PackageError) -> String {
+    if let PackageError::Io { source, .. } = error
+        && source.kind() == io::ErrorKind::PermissionDenied
+    {
+        return denied(file);
+    }
+    let kind = match Format::of(file.file_name().unwrap_or_default()).unwrap_or_default() {
+        Format::Rpm => "RPM",
+        Format::Deb | Format::Udeb | Format::Dsc => "Debian",
+    };
+    format!("is it a whole {kind} package?")
 }
 
 /// The reference of a package: in the phase that was asked for; else, where it is in several, in the one that a directory
@@ -462,12 +502,19 @@ async fn failed(reader: &Reader, places: [&Option<Place>; 2], error: &PackageErr
             };
         }
     }
-    let hint = match error {
-        PackageError::Whole(_) => "is it a whole RPM package?",
-        _ => "`verify` checks a mirror's files",
+    let hint = match (places, error) {
+        // Packages on a mirror are checked by their sums before their payloads are read.
+        (
+            [_, Some(Place::File(file))],
+            PackageError::Whole(_)
+            | PackageError::Io { .. }
+            | PackageError::Debian(_)
+            | PackageError::Contents(_),
+        ) => local_hint(file, error),
+        _ => "`verify` checks a mirror's files".to_owned(),
     };
     Outcome::Failed {
         reason: chain(error).to_string(),
-        hint: Some(hint.to_owned()),
+        hint: Some(hint),
     }
 }

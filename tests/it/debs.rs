@@ -256,7 +256,7 @@ fn packages_beside_the_mirror_are_compared_with_a_build() {
         fs_err::write(&cut, &bytes[..length]).expect("written");
         let refused = work
             .stx(&["compare", cut.as_str(), "--with", &date(1)])
-            .code(2);
+            .code(4);
         assert!(refused.stderr.contains(text), "{}", refused.stderr);
         assert!(
             refused.stderr.contains("is it a whole Debian package?"),
@@ -264,6 +264,45 @@ fn packages_beside_the_mirror_are_compared_with_a_build() {
             refused.stderr
         );
     }
+}
+
+#[test]
+fn packages_that_cannot_be_read_do_not_keep_the_others_from_being_compared() {
+    let work = three();
+    let two = Deb {
+        greeting: "two",
+        ..HELLO
+    };
+    let whole = work.pack("out/hello_1.0-1_all.deb", two);
+    let bytes = fs_err::read(&whole).expect("read");
+    for (name, length) in [("empty_1.0-1_all.deb", 0), ("short_1.0-1_all.deb", 200)] {
+        fs_err::write(work.at(&format!("out/{name}")), &bytes[..length]).expect("written");
+    }
+    fs_err::write(work.at("out/lead-1.0-1.noarch.rpm"), b"\xed\xab\xee\xdb").expect("written");
+    // A payload of which the last bytes are other ones, which only the contents tell.
+    let mut damaged = bytes.clone();
+    let at = bytes.len() - 20;
+    damaged[at] ^= 1;
+    fs_err::write(work.at("out/rt/hello_1.0-1_all.deb"), damaged).expect("written");
+    let (out, junit) = (work.at("out"), work.at("junit.xml"));
+    let asked = ["compare", out.as_str(), "--with", &date(1)];
+    let more = ["--contents", "--junit", junit.as_str()];
+    let ran = work.stx(&[&asked[..], &more].concat()).code(4);
+    for line in [
+        "empty.all: not compared: ",
+        "hello.all (outputs/std/packages): different\n  ~ /usr/share/hello/greeting: content",
+        "hello.all (outputs/std/packages): not compared: `data.tar.xz` is damaged",
+        "lead.noarch: not compared: ",
+        "short.all: not compared: ",
+        "short_1.0-1_all.deb: the file ends at byte 200",
+        "1 different, 0 added, 0 removed, 0 the same, 4 not compared",
+    ] {
+        assert!(ran.stdout.contains(line), "{line}\n{}", ran.stdout);
+    }
+    let hint = "the other packages were compared; is it a whole RPM package?";
+    assert!(ran.stderr.contains(hint), "{}", ran.stderr);
+    let junit = fs_err::read_to_string(junit).expect("junit.xml");
+    assert!(junit.contains("errors=\"4\""), "{junit}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn files_that_are_not_there_or_are_something_else() {
         .without(&["metadata", "os error"]),
         row(
             "--mirror srv/mirror compare text --with master/centos",
-            2,
+            4,
             &["error: text: ", "is it a whole RPM package?"],
         ),
         row(
@@ -152,7 +152,7 @@ fn what_somebody_may_not_see_is_not_called_absent() {
         row(&*closed, 5, &["closed", "Permission denied", whose]).without(&["neither"]),
         row(
             "--mirror srv/mirror compare text --with master/centos",
-            2,
+            4,
             &["Permission denied", whose],
         )
         .without(&["is it a whole RPM package?"]),
