@@ -36,7 +36,8 @@ pub struct Found {
     /// The package.
     #[serde(flatten)]
     pub key: Key,
-    /// The build in which it changed; absent if it is the same in all that were searched.
+    /// The build in which it changed, or first had the wanted version; absent if it is the same in all that were searched,
+    /// or had at least the wanted version in all of them.
     pub changed: Option<BuildId>,
     /// The original build, before all promotions; absent if the build was not promoted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +50,8 @@ pub struct Found {
     /// cannot be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passed_over: Option<Taken>,
-    /// The version before, and the version since; with the epoch of a package that has one.
+    /// The version before, and the version since; with the epoch of a package that has one. Without a build in which it changed, the
+    /// version since is that of the newest build, or with a wanted version, that of the oldest.
     pub versions: (Option<String>, Option<String>),
     /// The changes of the package; empty if it was not there before.
     pub changes: Vec<Change>,
@@ -508,6 +510,12 @@ impl Search<'_> {
                     ErrorKind::NotFound,
                     format!("{}: no file {path} in any retained build", self.key.name),
                 ));
+            }
+            // It may have changed since, to another version that is new enough.
+            if self.wanted.is_some()
+                && let Some(package) = self.header(seen.place(ends.changed)).await?
+            {
+                found.versions.1 = Some(package.evr().to_string());
             }
             found.transferred = self.reader.received();
             return Ok(found);

@@ -352,7 +352,17 @@ fn the_build_that_changed_a_package_is_found() {
             "{version}"
         );
     }
-    assert!(since(&["--version", "0:1.0-1"])["changed"].is_null());
+    // It changed, and had the version all along.
+    let always = since(&["--version", "0:1.0-1"]);
+    assert!(always["changed"].is_null(), "{always:#}");
+    assert_eq!(always["versions"], json!([null, "1.0-1"]));
+    let asked = ["since", "hello", "--in", CHANNEL, "--version", "0:1.0-1"];
+    let said = work.stx(&asked).ok();
+    let text = format!(
+        "hello.all is 0:1.0-1 or newer in every build that was searched; the oldest is {}\n",
+        date(1)
+    );
+    assert_eq!(said, text);
     let none = work
         .stx(&["since", "hello", "--in", CHANNEL, "--version", "1.0-2+b1"])
         .code(5);

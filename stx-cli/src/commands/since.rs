@@ -37,14 +37,22 @@ fn shown(found: &Found, args: &args::Since) -> String {
     };
     let what = printable(&what);
     let (Some(changed), Some(before)) = (&found.changed, &found.before) else {
-        let oldest = match &found.passed_over {
-            Some(_) => "that still has the package",
-            None => "that was searched",
+        let searched = match &found.passed_over {
+            Some(_) => "still has the package",
+            None => "was searched",
         };
-        return format!(
-            "{what} has not changed since the oldest build {oldest}, {}\n",
-            found.oldest
-        );
+        let oldest = &found.oldest;
+        return match &args.version {
+            Some(version) => {
+                let version = printable(version);
+                format!(
+                    "{what} is {version} or newer in every build that {searched}; the oldest is {oldest}\n"
+                )
+            }
+            None => {
+                format!("{what} has not changed since the oldest build that {searched}, {oldest}\n")
+            }
+        };
     };
     let is = match &args.version {
         Some(version) => format!("is {} or newer since", printable(version)),
