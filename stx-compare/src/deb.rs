@@ -16,9 +16,9 @@ use sha2::Digest as _;
 use stx_deb::{
     Control, ControlError, DebError, Extent, Paragraph, Version, control_extent, paragraphs,
 };
+use stx_layout::in_utf8;
 
 use crate::package::{Dependency, File, Listing, Package, Payload, Relation, Scriptlet};
-use crate::utf8::in_utf8;
 use crate::version::Format;
 
 mod changelog;

@@ -5,9 +5,8 @@
 
 use std::borrow::Cow;
 
+use stx_layout::in_utf8;
 use stx_layout::rpm::{Header, Tag};
-
-use crate::utf8::in_utf8;
 
 /// The same header with all its texts in UTF-8 and as different as they were; `None` if they are in UTF-8 already.
 pub(crate) fn exact(header: &Header<'_>) -> Option<Vec<u8>> {

@@ -48,8 +48,6 @@ pub mod report;
 mod tests;
 #[cfg(feature = "contents")]
 pub mod times;
-#[cfg(any(feature = "deb", feature = "rpm"))]
-mod utf8;
 pub mod version;
 #[cfg(feature = "rpm")]
 pub mod whole;

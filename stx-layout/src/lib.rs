@@ -153,6 +153,7 @@ mod segment;
 pub mod strategies;
 mod text;
 mod uri;
+mod utf8;
 mod verdict;
 mod words;
 
@@ -186,6 +187,7 @@ pub use release_order::ReleaseOrder;
 pub use root_alias::{RootAlias, RootEntry, RootTarget};
 pub use segment::Name;
 pub use uri::{decode_url, encode_path, encode_segment};
+pub use utf8::in_utf8;
 pub use verdict::{LinkError, Verdict, VerdictEntry, check_link};
 
 /// The examples of the README.

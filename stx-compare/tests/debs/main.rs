@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io::BufReader;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 
 use camino_tempfile::tempdir;
@@ -206,6 +207,32 @@ fn old_encodings_stay_readable_and_different() {
     let named = named(&compare(&old, &new));
     assert!(named.fields.iter().eq(["Maintainer"]), "{named:?}");
     assert!(named.control.iter().eq(["postinst"]), "{named:?}");
+}
+
+/// The control member and the payload name the same file, and one form of it is shown for all formats.
+#[test]
+fn names_that_are_no_text_have_the_form_that_those_of_rpm_packages_have() {
+    let tree = Tree::new(CONTROL);
+    tree.write("usr/share/odd/plain", "same", 0o644);
+    for byte in [0xe8, 0xe9] {
+        let name = [&b"caf"[..], &[byte]].concat();
+        let name = std::ffi::OsStr::from_bytes(&name);
+        let dir = tree.at("usr/share/odd").into_std_path_buf();
+        std::fs::write(dir.join(name), "same").expect("written");
+        let link = dir.join(["link-", &byte.to_string()].concat());
+        std::os::unix::fs::symlink(name, link).expect("linked");
+    }
+    tree.md5sums();
+    let file = tree.pack("xz", None);
+    for whole in [false, true] {
+        let package = read(&file, whole);
+        for name in ["caf\u{fffd}e8", "caf\u{fffd}e9"] {
+            let path = format!("/usr/share/odd/{name}");
+            assert!(package.files.contains_key(&path), "{:?}", package.files);
+        }
+    }
+    let link = &read(&file, true).files["/usr/share/odd/link-233"];
+    assert_eq!(link.target.as_deref(), Some("caf\u{fffd}e9"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use stx_layout::printable_bytes;
+use stx_layout::{in_utf8, printable_bytes};
 use tar::{Archive, EntryType};
 
 use crate::archive::{DebError, LONGEST_CONTROL, Members};
@@ -28,7 +28,7 @@ pub struct Control {
 /// A file of the data member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// `/usr/bin/hello`; bytes that are not UTF-8 are escaped.
+    /// `/usr/bin/hello`; of bytes that are not UTF-8, as of those of the other texts, [`in_utf8`] makes UTF-8.
     pub path: String,
     /// The kind of file.
     pub kind: EntryKind,
@@ -143,7 +143,7 @@ fn control_files(unpacked: &mut impl Read) -> io::Result<BTreeMap<String, Vec<u8
     for entry in archive.entries()? {
         let mut entry = entry?;
         if entry.header().entry_type().is_file() {
-            let path = printable_bytes(&entry.path_bytes()).into_owned();
+            let path = shown(&entry.path_bytes());
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
             let name = path.strip_prefix("./").unwrap_or(&path);
@@ -177,6 +177,11 @@ fn text(bytes: Vec<u8>) -> String {
         .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
 }
 
+/// A name in UTF-8: two that differ stay different.
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&in_utf8(bytes)).into_owned()
+}
+
 fn describe(entry: &tar::Entry<'_, impl Read>) -> io::Result<Entry> {
     let header = entry.header();
     let kind = match header.entry_type() {
@@ -196,15 +201,10 @@ fn describe(entry: &tar::Entry<'_, impl Read>) -> io::Result<Entry> {
             ));
         }
     };
-    let path = entry.path_bytes();
-    let path = printable_bytes(&path);
+    let path = shown(&entry.path_bytes());
     let path = path.trim_start_matches("./").trim_matches('/');
     let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
-    let name = |bytes: Option<&[u8]>| {
-        bytes
-            .map(|it| printable_bytes(it).to_string())
-            .unwrap_or_default()
-    };
+    let name = |bytes: Option<&[u8]>| bytes.map(shown).unwrap_or_default();
     Ok(Entry {
         path: format!("/{path}"),
         kind,
@@ -219,9 +219,7 @@ fn describe(entry: &tar::Entry<'_, impl Read>) -> io::Result<Entry> {
             0
         },
         modified: header.mtime()?,
-        target: entry
-            .link_name_bytes()
-            .map(|it| printable_bytes(&it).to_string()),
+        target: entry.link_name_bytes().map(|it| shown(&it)),
         device: if is_device {
             header.device_major()?.zip(header.device_minor()?)
         } else {

@@ -12,7 +12,12 @@ const MARK: char = char::REPLACEMENT_CHARACTER;
 const MARK_ITSELF: &str = "\u{fffd}ef\u{fffd}bf\u{fffd}bd";
 
 /// The bytes in UTF-8; different bytes stay different.
-pub(crate) fn in_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
+///
+/// ```
+/// # use stx_layout::in_utf8;
+/// assert_eq!(&*in_utf8(b"caf\xe9"), "caf\u{fffd}e9".as_bytes());
+/// ```
+pub fn in_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     match str::from_utf8(bytes) {
         Ok(text) if !text.contains(MARK) => return Cow::Borrowed(bytes),
         Ok(_) | Err(_) => {}
