@@ -45,6 +45,9 @@ pub struct Error {
     pub hint: Option<String>,
 }
 
+/// The words in which hints ask for a rerun, for [`Error::rerun_by`].
+const RERUN: &str = "run the same command again";
+
 impl Error {
     /// An error of a kind.
     pub fn new(
@@ -83,6 +86,12 @@ impl Error {
         Self::usage(message).hint(format!(
             "install a package of stx-builds, or build it with `cargo build --release -p stx-cli --features {feature}`"
         ))
+    }
+
+    /// The same error with a hint that names another command where it asked to run the same one again.
+    pub(crate) fn rerun_by(mut self, command: &str) -> Self {
+        self.hint = self.hint.map(|hint| hint.replace(RERUN, command));
+        self
     }
 
     /// The same error with what to do next.

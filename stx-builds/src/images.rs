@@ -110,7 +110,7 @@ impl Registry {
             let missing = format!("the registry does not have {}", missing.join(", "));
             if request.record.result == BuildOutcome::Success {
                 return Err(Error::new(ErrorKind::Mirror, format!("{id}: {missing}")).hint(
-                    "nothing was published; push the images that the lists of the build name, and rerun the command",
+                    "nothing was published; push the images that the lists of the build name, and run the same command again",
                 ));
             }
             site.note(&format!("note: {id}: {missing}: the build failed before"));

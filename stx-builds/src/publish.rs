@@ -452,7 +452,7 @@ async fn settle_names(
             let settled = settle_root_aliases(site, store, &plan.id.channel).await;
             settled.map_err(|error| {
                 error
-                    .hint("the build is visible; rerun the command to move the aliases of releases")
+                    .hint("the build is visible; run the same command again to move the aliases of releases")
             })
         }
     }
@@ -504,7 +504,7 @@ fn unpublished(error: PublishError) -> Error {
             "the build is visible; run the same command again to move the alias"
         }
         PublishError::NotOffered { .. } => {
-            "the build is visible; rerun the command to make its paths without a date"
+            "the build is visible; run the same command again to make its paths without a date"
         }
         // Stopped before the commit.
         _ => match error.kind() {

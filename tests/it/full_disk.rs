@@ -5,7 +5,8 @@ use std::process::Command;
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{Ran, in_memory, names, package, run, stx_without_pages, tool};
+use crate::builds::Small;
+use crate::harness::{Ran, builds, in_memory, names, package, run, stx_without_pages, tool};
 use crate::syscalls::outside::wrong;
 use crate::syscalls::tree::Tree;
 
@@ -333,4 +334,102 @@ fn prune_on_a_full_disk_reports_what_it_did_and_can_always_free_something() {
     assert!(disk.free() > full + 50_000);
     // Only that nothing is lost that is still shown: `assert_right` knows no thinned builds.
     disk.stx(&["verify"]).ok();
+}
+
+#[test]
+fn a_build_without_room_for_its_publication_is_published_later_and_its_phases_run_once() {
+    let disk = Disk::new();
+    let small = Small::new();
+    let ran = small.at("ran");
+    small.commit(
+        "image.sh",
+        &format!("echo ran >> {ran}\nmkdir image && cp wheels/message.whl image/bootimage.iso\n"),
+    );
+    let (mirror, state) = (disk.mirror(), small.at("state"));
+    let config = small.at("config.toml");
+    let text = format!(
+        "mirror = {mirror:?}\nstate = {state:?}\nrecipe = \"recipe.toml\"\n[site]\nenabled = false\n"
+    );
+    fs_err::write(&config, text).expect("a file");
+    let stx = |args: &[&str]| {
+        let mut command = stx_without_pages(args);
+        run(command.env("STX_BUILDS_CONFIG", &config))
+    };
+    let build = |day: u32| stx(&["build", "--date", &format!("202001{day:02}T000000Z")]);
+    let dates = || {
+        builds(&mirror, "master/centos")
+            .join(" ")
+            .replace("T000000Z", "")
+    };
+    let images = || {
+        fs_err::read_to_string(&ran)
+            .expect("a file")
+            .lines()
+            .count()
+    };
+    let unpublished = |ran: Ran| {
+        let said = ran.code(4).stderr;
+        for words in [
+            "No space left on device",
+            "run `stx-builds resume master/centos`",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("same command"), "{said}");
+    };
+    build(1).code(0);
+    small.commit("message", "two\n");
+    disk.fill(0);
+    unpublished(build(2));
+    // Nothing is lost while there is no room.
+    unpublished(build(3));
+    unpublished(stx(&["resume", "master/centos"]));
+    assert_eq!(images(), 2);
+    let journal =
+        ["build.json", "finished.jsonl"].map(|name| state.join("master/centos").join(name));
+    let texts = journal
+        .each_ref()
+        .map(|file| fs_err::read(file).expect("a journal"));
+    disk.empty();
+
+    let said = build(3).code(0).stderr;
+    assert!(
+        said.contains("resuming master/centos/20200102T000000Z with its publication"),
+        "{said}"
+    );
+    assert_eq!(
+        (dates(), images()),
+        ("20200101 20200102".to_owned(), 2),
+        "{said}"
+    );
+
+    // As if it had been killed before it removed its journal.
+    for (file, text) in journal.iter().zip(&texts) {
+        fs_err::write(file, text).expect("a journal");
+    }
+    let said = build(3).code(0).stderr;
+    assert!(said.contains("20200102T000000Z was published"), "{said}");
+    assert!(
+        !said.contains("interrupted") && !said.contains("abandoned"),
+        "{said}"
+    );
+
+    // Another commit is built after it was published, and a build of the same date is the same build.
+    small.commit("message", "three\n");
+    disk.fill(0);
+    unpublished(build(3));
+    disk.empty();
+    small.commit("message", "four\n");
+    build(4).code(0);
+    assert_eq!(
+        (dates(), images()),
+        ("20200101 20200102 20200103 20200104".to_owned(), 4)
+    );
+    small.commit("message", "five\n");
+    disk.fill(0);
+    unpublished(build(5));
+    disk.empty();
+    build(5).code(0);
+    assert_eq!(images(), 5);
+    assert!(dates().ends_with("20200104 20200105"));
 }

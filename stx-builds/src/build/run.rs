@@ -4,21 +4,23 @@ use camino::Utf8Path;
 use stx_executors::PlacedRunner;
 use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry, SourceRecord};
 use stx_pipeline::journal::Started;
-use stx_pipeline::process::{self, Build, BuildError, BuildResult, CollectError, Sources};
+use stx_pipeline::process::{
+    self, Build, BuildError, BuildResult, CollectError, SourceError, Sources,
+};
 use stx_pipeline::{Cancel, Event, PathRules};
-use stx_publish::MirrorStore;
+use stx_publish::{MirrorStore, PlanError, PublishError, ScanError};
 
 use super::after;
 use super::cancellation::wait_for_request;
 use super::outputs::incoming;
 use super::preview::Preview;
 use super::state::unwritten;
-use super::{BuildArea, Built, OnInterrupt, Watch, unpublished};
+use super::{BuildArea, Built, NeverCommitted, OnInterrupt, Watch, unpublished};
 use crate::error::{Error, ErrorKind};
 use crate::images::Registry;
 use crate::pages;
-use crate::publish::publish;
-use stx_images::PushedRules;
+use crate::publish::{Refused, publish};
+use stx_images::{PrepareImagesError, PushedRules};
 
 /// A build whose channel is locked and whose journal is open.
 pub(super) struct Run<'a> {
@@ -223,7 +225,9 @@ impl Run<'_> {
             force,
             pushed.as_ref(),
         );
-        let published = published.await?;
+        // The same command would build anew.
+        let resume = format!("run `stx-builds resume {}`", plan.id.channel);
+        let published = published.await.map_err(|error| error.rerun_by(&resume))?;
         let published = Box::new(published);
         pages::renew(&self.area.site, self.store, self.area.now()).await;
         self.release(started).await;
@@ -254,6 +258,24 @@ pub(super) fn stopped(error: BuildError) -> Error {
         BuildError::Collect(error) => uncollected(error),
         other => Error::new(ErrorKind::Bug, other),
     }
+}
+
+/// True if a build whose phases are over is not published because of what they made, or did not make: another attempt would end the same.
+pub(super) fn is_spoilt(error: &Error) -> bool {
+    let error = &error.error;
+    if let Some(error) = error.downcast_ref::<CollectError>() {
+        return !matches!(error, CollectError::Walk { .. } | CollectError::List { .. });
+    }
+    matches!(
+        error.downcast_ref(),
+        Some(PrepareImagesError::Clash { .. } | PrepareImagesError::Name { .. })
+    ) || matches!(error.downcast_ref(), Some(PublishError::Incomplete { .. }))
+        || error.is::<NeverCommitted>()
+        || error.is::<BuildError>()
+        || error.is::<SourceError>()
+        || matches!(error.downcast_ref(), Some(ScanError::Refused { .. }))
+        || error.is::<Refused>()
+        || error.is::<PlanError>()
 }
 
 fn uncollected(error: CollectError) -> Error {

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, info_span};
 use super::after;
 use super::cancellation::clear_request;
 use super::recipe::{RECIPE_FORM, read_recipe, recipe_files, recorded};
-use super::run::{Run, stopped};
+use super::run::{self, Run, stopped};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places, preview};
 use crate::error::{Error, ErrorKind, is_there, unusable};
@@ -121,6 +121,26 @@ impl<'a> Work<'a> {
         end_orphans(&self.state, watch).await?;
         match process::read_journal(&self.state) {
             Ok(None) => {}
+            Ok(Some(journal)) if self.is_published(&*store, &journal).await? => {
+                // Killed before it removed its journal, which `start` does.
+                let id = &journal.started.plan.id;
+                (watch.note)(&format!(
+                    "{id} was published by a run that was killed afterwards"
+                ));
+            }
+            Ok(Some(journal)) if journal.unfinished().is_empty() => {
+                let id = journal.started.plan.id.clone();
+                match Box::pin(self.publish_finished(journal, watch)).await {
+                    // A date names one build, and its work is done.
+                    Ok(built) if self.wanted_date()? == Some(id.date) => return Ok(built),
+                    Ok(_) => (watch.note)(&format!("{id} is published")),
+                    Err(error) if run::is_spoilt(&error) => (watch.note)(&format!(
+                        "warning: {id} cannot be published and is abandoned for a new build: {}",
+                        error.chain()
+                    )),
+                    Err(error) => return Err(error),
+                }
+            }
             Ok(Some(journal)) => {
                 let id = &journal.started.plan.id;
                 (watch.note)(&format!(
@@ -153,6 +173,35 @@ impl<'a> Work<'a> {
         let built = built.await;
         runner.close().await;
         built
+    }
+
+    /// True if the mirror has the build of a journal.
+    async fn is_published(
+        &self,
+        store: &dyn MirrorStore,
+        journal: &Journal,
+    ) -> Result<bool, Error> {
+        let channel = channel_of(store, &self.channel).await?;
+        Ok(channel.builds.contains_key(&journal.started.plan.id.date))
+    }
+
+    /// Publishes an earlier build whose phases are all over: they may have taken hours, and a new build would empty the workspace.
+    async fn publish_finished(&self, journal: Journal, watch: Watch<'_>) -> Result<Built, Error> {
+        preview::clear(&self.state)?;
+        let runner = places::runner(self.area, &self.state, &journal.started.plan).await?;
+        let how = OnInterrupt::Resume;
+        let built = Box::pin(go_on(self.area, &self.state, &runner, journal, how, watch)).await;
+        runner.close().await;
+        built
+    }
+
+    /// The build date that was asked for; also by a clock that stands still.
+    fn wanted_date(&self) -> Result<Option<BuildDate>, Error> {
+        match (self.order.date, self.area.now) {
+            (Some(date), _) => Ok(Some(date)),
+            (None, Some(_)) => self.date_now().map(Some),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Begins a build in an empty workspace.

@@ -109,7 +109,7 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds status` to see what holds up the queue, then `stx-builds trigger` to request a build of {subject}."
         ),
         AlarmKind::NotPublished => format!(
-            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it, then `stx-builds trigger` the build again."
+            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it, then `stx-builds trigger` it again: a build whose phases are over is published as it is."
         ),
         AlarmKind::NotAliased => {
             "Run `stx-builds verify --repair` to point `latest_build` at the newest success.".to_owned()
