@@ -1,8 +1,11 @@
 //! The state of the service from its ledger, with what the site knows beyond it.
 
 use serde::Serialize;
+use stx_service::health::ledger_alarm;
 use stx_service::ledger::{Ledger as _, SqliteLedger, State};
-use stx_service::status::{Past, PastBuilds, PhaseNow, RunningBuild, TimeLeft, newest_failures};
+use stx_service::status::{
+    Past, PastBuilds, PhaseNow, Read, RunningBuild, TimeLeft, newest_failures,
+};
 
 use crate::Site;
 use crate::daemon::{Service, unreadable};
@@ -65,10 +68,20 @@ impl Site {
             phases: run.phases.clone(),
             left: run.time_left(self.now),
         });
+        let service_running = self.service_running(service)?;
+        let layers = self.layers(service, state).await?;
+        let mut state = state.clone();
+        // The ledger has no alarm about itself; only the service knows it.
+        if service_running && let Ok(Read::Fresh(status)) = self.service_status(service) {
+            let mut alarms = status.alarms.into_iter();
+            let of_ledger = alarms.find(|now| now.alarm == ledger_alarm());
+            let of_ledger = of_ledger.map(|now| (now.alarm, (now.since, now.text)));
+            state.alarms.extend(of_ledger);
+        }
         Ok(ServiceReport {
-            service_running: self.service_running(service)?,
-            state: state.clone(),
-            layers: self.layers(service, state).await?,
+            service_running,
+            state,
+            layers,
             progress: progress.collect(),
             failing,
             running,

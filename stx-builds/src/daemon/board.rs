@@ -115,7 +115,14 @@ impl Board {
     /// The metrics of a moment.
     pub(super) fn metrics(&self, pulse: &Pulse<'_>, prunes: &Prunes, now: DateTime<Utc>) -> String {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        metrics(pulse.state(), pulse.facts, &memory.totals, prunes, now)
+        metrics(
+            pulse.state(),
+            pulse.alarms,
+            pulse.facts,
+            &memory.totals,
+            prunes,
+            now,
+        )
     }
 
     /// Stops following logs, and removes what was shown of them.

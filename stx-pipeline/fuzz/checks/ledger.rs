@@ -138,7 +138,14 @@ fn opened(db: &Connection, text: &str) {
         assert_eq!(history.len(), open.len() + count(db, &ended));
     }
     let prunes = Prunes::default();
-    let text = metrics(state, &Facts::default(), &totals, &prunes, now);
+    let text = metrics(
+        state,
+        &state.alarms,
+        &Facts::default(),
+        &totals,
+        &prunes,
+        now,
+    );
     assert_eq!(Prunes::read(&text), prunes);
     go_on(&mut ledger, now);
 }

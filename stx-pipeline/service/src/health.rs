@@ -101,6 +101,14 @@ pub fn check(
     alarms
 }
 
+/// The alarm that the ledger cannot be written: the only one that is not in the ledger.
+pub fn ledger_alarm() -> Alarm {
+    Alarm {
+        kind: AlarmKind::DiskFilling,
+        subject: "ledger".to_owned(),
+    }
+}
+
 /// The next step for the operator who sees an alarm, as a sentence or two.
 pub fn remedy(alarm: &Alarm) -> String {
     let subject = &alarm.subject;
@@ -117,6 +125,9 @@ pub fn remedy(alarm: &Alarm) -> String {
         AlarmKind::Stale => format!(
             "Run `stx-builds history {subject}` to see why the newest builds did not succeed."
         ),
+        AlarmKind::DiskFilling if *alarm == ledger_alarm() => {
+            "Make room on the disk of the state directory, or mend it; the service tries again every second.".to_owned()
+        }
         AlarmKind::DiskFilling => {
             "Run `stx-builds forecast` to see what retention will free, and `stx-builds prune` to free it now.".to_owned()
         }

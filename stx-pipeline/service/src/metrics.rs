@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{BuildOutcome, Channel};
 
 use super::{Facts, Pruned};
-use crate::ledger::{AlarmKind, Filed, RunEnd, RunRow, State};
+use crate::ledger::{AlarmKind, Alarms, Filed, RunEnd, RunRow, State};
 
 /// The upper bounds of the buckets of durations, in seconds: from a minute to a day.
 const BOUNDS: [i64; 10] = [
@@ -189,9 +189,10 @@ impl Prunes {
     }
 }
 
-/// The text. Its age is told by `stx_builds_pulse_seconds`.
+/// The text. `alarms` are those of the state, and one that it may lack because it cannot be recorded. Its age is told by `stx_builds_pulse_seconds`.
 pub fn metrics(
     state: &State,
+    alarms: &Alarms,
     facts: &Facts,
     totals: &Totals,
     prunes: &Prunes,
@@ -210,7 +211,7 @@ pub fn metrics(
     page.value("running", &[], state.runs.len());
     page.family("alarm", "gauge", "1 for what should not be so.");
     for kind in AlarmKind::ALL {
-        let of_kind = state.alarms.keys().filter(|alarm| alarm.kind == kind);
+        let of_kind = alarms.keys().filter(|alarm| alarm.kind == kind);
         let subjects: Vec<_> = of_kind.map(|alarm| alarm.subject.as_str()).collect();
         if subjects.is_empty() {
             page.value("alarm", &[("kind", kind.as_str()), ("subject", "")], 0);

@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use self::asked::Asked;
 use self::labs::Tests;
 use self::verdicts::Marks;
-use super::health::Blind;
+use super::health::{Blind, ledger_alarm};
 use super::{
     Builder, Facts, Host, Left, Marking, Notice, OnStop, Progress, Pruned, Setup, Tested, Upstream,
 };
-use crate::ledger::{Alarm, AlarmKind, Change, Ledger, LedgerError, State};
+use crate::ledger::{Change, Ledger, LedgerError, State};
 use crate::status::{Answer, Pulse};
 use crate::trigger::Observation;
 use stx_pipeline::Cancel;
@@ -111,8 +111,8 @@ struct Service<'l> {
     blind: Blind,
     /// The due builds that retention kept, as [`Pruned::blocked`]; `None` until it was applied.
     blocked: Option<BTreeMap<String, String>>,
-    /// Whether the ledger could not be written when that was last tried.
-    waiting: bool,
+    /// Since when the ledger cannot be written, and why; `None` if it could be when that was last tried.
+    waiting: Option<(DateTime<Utc>, String)>,
     held: BTreeMap<u64, Instant>,
     facts: Facts,
     next_survey: Instant,
@@ -159,7 +159,7 @@ pub async fn serve(
         tests: Tests::default(),
         blind: Blind::new(),
         blocked: None,
-        waiting: false,
+        waiting: None,
         held: BTreeMap::new(),
         facts: Facts::default(),
         next_survey: Instant::now(),
@@ -205,7 +205,7 @@ pub async fn serve(
                 failed = service.recorded(done)?;
             }
         }
-        if service.waiting {
+        if service.waiting.is_some() {
             // Whoever watches is told all the same that the service lives.
             service.pulse();
         }
@@ -277,8 +277,11 @@ impl Service<'_> {
 
     /// Tells the host that the service is alive, and its state.
     fn pulse(&self) {
+        let mut alarms = self.state().alarms.clone();
+        alarms.extend(self.waiting.clone().map(|it| (ledger_alarm(), it)));
         self.host.pulse(&Pulse {
             ledger: &*self.ledger,
+            alarms: &alarms,
             setup: &self.setup,
             facts: &self.facts,
             answers: &self.answers,
@@ -327,7 +330,7 @@ impl Service<'_> {
     fn idle(&self) -> bool {
         let builds = self.builds.values().map(|(_, task)| task);
         let mut tasks = builds.chain(self.marks.tasks()).chain(&self.pruning);
-        tasks.all(|task| self.waiting && task.is_finished())
+        tasks.all(|task| self.waiting.is_some() && task.is_finished())
     }
 
     /// Takes note whether something could be recorded, and tells people when that changes; the error if it could not be for
@@ -341,23 +344,22 @@ impl Service<'_> {
             Err(ServeError::Ledger(error @ LedgerError::Unavailable { .. })) => Some(error),
             Err(error) => return Err(error),
         };
-        let waiting = error.is_some();
-        if std::mem::replace(&mut self.waiting, waiting) == waiting {
+        if self.waiting.is_some() == error.is_some() {
             return Ok(error);
         }
         let at = self.host.now();
-        let alarm = Alarm {
-            kind: AlarmKind::DiskFilling,
-            subject: "ledger".to_owned(),
-        };
-        // The alarm is told, not recorded: there is no room for that.
+        let alarm = ledger_alarm();
+        self.changes += 1;
+        // The alarm is told and shown, not recorded: there is no room for that.
         if let Some(error) = &error {
             let why = std::error::Error::source(error);
             let why = why.map_or_else(String::new, |why| format!(": {why}"));
             let text = format!("{error}{why}; nothing is started until it can be written");
             self.host.say(&text);
+            self.waiting = Some((at, text.clone()));
             self.host.notify(Notice::Alarm { at, alarm, text });
         } else {
+            self.waiting = None;
             self.host.say("ledger: can be written again");
             self.host.notify(Notice::AlarmOver { at, alarm });
         }
@@ -383,7 +385,7 @@ impl Service<'_> {
 
     /// When something may be due again.
     fn until(&self) -> Instant {
-        if self.waiting {
+        if self.waiting.is_some() {
             return Instant::now() + RETRY;
         }
         let tick = Instant::now() + self.setup.settings.tick;

@@ -27,7 +27,9 @@ use stx_layout::{BuildDate, BuildId, Channel, PhaseStatus};
 pub use self::follow::{Follow, Outcome, Step};
 pub use self::left::TimeLeft;
 pub use self::past::{PastBuilds, newest_failures};
-use crate::ledger::{Alarm, Filed, Ledger, PhaseRun, Request, RunRow, State, VerdictRequest};
+use crate::ledger::{
+    Alarm, Alarms, Filed, Ledger, PhaseRun, Request, RunRow, State, VerdictRequest,
+};
 use crate::trigger::{Reason, Target};
 use crate::{Facts, Setup};
 
@@ -36,6 +38,8 @@ use crate::{Facts, Setup};
 pub struct Pulse<'a> {
     /// The ledger, with its state.
     pub ledger: &'a dyn Ledger,
+    /// The alarms that are on, also one that cannot be recorded.
+    pub alarms: &'a Alarms,
     /// The setup that the service runs with.
     pub setup: &'a Setup,
     /// The newest survey of mirror and disks.
@@ -320,7 +324,7 @@ impl Status {
             running: state.runs.values().map(|run| past.running(run)).collect(),
             verdicts: state.verdicts.values().cloned().collect(),
             history: past.ended().to_vec(),
-            alarms: alarms(state),
+            alarms: alarms(pulse.alarms),
             answers: pulse.answers.to_vec(),
         }
     }
@@ -463,9 +467,9 @@ fn entries(pulse: &Pulse<'_>, now: DateTime<Utc>) -> Vec<Entry> {
         .collect()
 }
 
-fn alarms(state: &State) -> Vec<AlarmNow> {
-    let alarms = state.alarms.iter();
+fn alarms(alarms: &Alarms) -> Vec<AlarmNow> {
     alarms
+        .iter()
         .map(|(alarm, (since, text))| AlarmNow {
             alarm: alarm.clone(),
             since: *since,

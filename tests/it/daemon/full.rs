@@ -6,6 +6,7 @@ use rustix::process::{Signal, test_kill_process};
 
 use super::{Site, holding};
 use crate::full_disk::Disk;
+use crate::harness::run;
 
 #[test]
 fn a_full_disk_is_waited_for_and_what_was_built_is_recorded_later() {
@@ -33,6 +34,17 @@ fn a_full_disk_is_waited_for_and_what_was_built_is_recorded_later() {
         let notices = fs_err::read_to_string(site.small.at("notices")).unwrap_or_default();
         notices.contains("\"subject\":\"ledger\"")
     });
+    // Those who only look see it, too.
+    let is_shown = || {
+        let metrics = fs_err::read_to_string(site.small.at("stx-builds.prom"));
+        let alarm = "stx_builds_alarm{kind=\"disk-filling\",subject=\"ledger\"} 1";
+        let status = run(&mut site.stx(&["status"])).ok();
+        [
+            metrics.expect("metrics").contains(alarm),
+            status.contains("disk-filling ledger"),
+        ]
+    };
+    site.until("the alarm", || is_shown() == [true, true]);
     site.commit("three");
     std::thread::sleep(Duration::from_secs(3));
     let pid = rustix::process::Pid::from_child(&daemon.0);
@@ -42,6 +54,7 @@ fn a_full_disk_is_waited_for_and_what_was_built_is_recorded_later() {
     site.until("the third build", || {
         site.messages() == ["one", "two", "three"]
     });
+    site.until("the end of the alarm", || is_shown() == [false, false]);
     assert_eq!(
         site.log().matches("nothing is started until").count(),
         1,

@@ -21,7 +21,7 @@ use stx_layout::{BuildId, BuildOutcome, Channel, PhaseStatus, SourceRecord, Verd
 pub use memory::MemoryLedger;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLedger;
-pub use state::{Done, Last, State};
+pub use state::{Alarms, Done, Last, State};
 pub use verdict::{EndedVerdict, FiledVerdict, VerdictEnd, VerdictOrigin, VerdictRequest};
 
 use crate::trigger::{Cause, Mark, Reason, Target};

@@ -28,10 +28,13 @@ pub struct State {
     pub last: BTreeMap<Channel, Last>,
     /// The alarms that are on, since when, and what they say.
     #[serde(serialize_with = "alarms")]
-    pub alarms: BTreeMap<Alarm, (DateTime<Utc>, String)>,
+    pub alarms: Alarms,
     /// Messages that were acted upon and may still be there.
     pub messages: BTreeSet<String>,
 }
+
+/// The alarms that are on, since when, and what they say.
+pub type Alarms = BTreeMap<Alarm, (DateTime<Utc>, String)>;
 
 /// How a channel's last runs ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

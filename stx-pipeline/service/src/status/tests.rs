@@ -112,6 +112,7 @@ fn status(ledger: &MemoryLedger, now: i64) -> (Status, PastBuilds) {
     let past = PastBuilds::new(ledger, &setup).expect("a past");
     let pulse = Pulse {
         ledger,
+        alarms: &ledger.state().alarms,
         setup: &setup,
         facts: &facts,
         answers: &[],

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::world::*;
+use crate::health::ledger_alarm;
 use crate::ledger::{AlarmKind, Ledger as _, LedgerError, RunEnd};
+use crate::status::Status;
 use crate::{Control, Notice, ServeError};
 
 const HOUR: u64 = 3600;
@@ -17,6 +19,7 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
         let mut ledger = Breaking::new();
         let full = Arc::clone(&ledger.full);
         world.push("master", "one");
+        world.lock().shown = Some((None, Vec::new()));
         let script = world.clone();
         serve_during(
             &world,
@@ -66,6 +69,12 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
             Notice::Failure { .. } | Notice::Recovery { .. } => false,
         });
         assert_eq!(told.count(), 2, "from {from}");
+        // Whoever watches the document sees it as long as it lasts.
+        let (_, shown) = inner.shown.as_ref().unwrap();
+        let full = |status: &Status| status.alarms.iter().any(|it| it.alarm == ledger_alarm());
+        let mut changes: Vec<_> = shown.iter().map(full).collect();
+        changes.dedup();
+        assert_eq!(changes, [false, true, false], "from {from}");
     }
 }
 

@@ -233,7 +233,7 @@ fn metrics_have_prometheus_form() {
     };
     let mut totals = Totals::default();
     let mut prunes = Prunes::default();
-    let nothing = metrics(&state, &facts, &totals, &prunes, now());
+    let nothing = metrics(&state, &state.alarms, &facts, &totals, &prunes, now());
     assert_eq!(Prunes::read(&nothing), prunes);
     // A wait of just a bound; a clock that was put back; a run that was given up, and another one.
     let mut twice = filed(5, -9, 20);
@@ -255,7 +255,7 @@ fn metrics_have_prometheus_form() {
     };
     prunes.add(&Ok(done), now());
     prunes.add(&Err("no mirror".into()), now());
-    let text = metrics(&state, &facts, &totals, &prunes, now());
+    let text = metrics(&state, &state.alarms, &facts, &totals, &prunes, now());
     // A restarted service goes on from what it reads.
     assert_eq!(Prunes::read(&text), prunes);
     assert_eq!(Prunes::read("of another program"), Prunes::default());
