@@ -281,6 +281,31 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
 }
 
 #[test]
+fn a_build_that_the_command_cancels_is_recorded_so_and_is_no_failure() {
+    let site = Site::new("", "");
+    let dir = site.small.dir.path().to_owned();
+    site.small.commit("image.sh", &holding(&dir));
+    fs_err::write(site.small.at("hold"), "").expect("a file");
+    let daemon = site.start();
+    site.until_file("state.spool/.service");
+    run(&mut site.stx(&["trigger", "master", "--reason", "mine"])).code(0);
+    site.until_file("holds");
+    run(&mut site.stx(&["cancel", "master/centos"])).code(0);
+    site.until("the end", || site.log().contains("run 2: cancelled"));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+    assert_eq!(site.history()[0]["runs"][0]["end"]["outcome"], "cancelled");
+    let status = run(&mut site.stx(&["status"])).ok();
+    assert!(status.contains("cancelled, never good"), "{status}");
+    assert!(!status.contains("not-published"), "{status}");
+    let notices = fs_err::read_to_string(site.small.at("notices")).unwrap_or_default();
+    assert!(
+        !notices.contains("failure") && !notices.contains("not-published"),
+        "{notices}"
+    );
+}
+
+#[test]
 fn failures_and_recoveries_are_told_and_a_hook_that_hangs_harms_nothing() {
     let site = Site::new("hook_timeout = \"1s\"", "poll = \"1s\"");
     let daemon = site.start();

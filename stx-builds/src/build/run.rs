@@ -73,6 +73,13 @@ pub(crate) fn unchanged(
     })
 }
 
+/// A build that somebody has cancelled, by the command `cancel`.
+#[derive(Debug, thiserror::Error)]
+#[error("{build}: cancelled; nothing was published")]
+pub(crate) struct Cancelled {
+    build: Box<BuildId>,
+}
+
 impl Run<'_> {
     /// Runs the phases that are left, or only those that always run, and publishes.
     pub(super) async fn go_on(&self, build: Build<'_>, how: OnInterrupt) -> Result<Built, Error> {
@@ -135,10 +142,8 @@ impl Run<'_> {
             BuildResult::Cancelled => {
                 self.release(&started).await;
                 process::remove_journal(self.state).map_err(unwritten)?;
-                Err(Error::new(
-                    ErrorKind::BuildFailed,
-                    format!("{id}: cancelled; nothing was published"),
-                ))
+                let build = Box::new(id.clone());
+                Err(Error::new(ErrorKind::BuildFailed, Cancelled { build }))
             }
             over => self.publish(&started, over).await,
         }

@@ -12,7 +12,7 @@ use stx_service::ledger::{LEFT_OUT, RunEnd};
 use stx_service::{Builder, Left, Order, Tell};
 
 use self::apart::Work;
-use crate::build::{self, BuildArea, BuildOrder, Built, OnInterrupt, UNPUBLISHED};
+use crate::build::{self, BuildArea, BuildOrder, Built, Cancelled, OnInterrupt, UNPUBLISHED};
 use crate::error::{Error, ErrorKind};
 
 /// Builds in a area.
@@ -56,6 +56,8 @@ impl SiteBuilder {
                     Err(error) => refused(error.to_string()),
                 }
             }
+            // By the command `cancel`, which the service does not hear of.
+            Err(failure) if failure.error.is::<Cancelled>() => Left::Over(RunEnd::Cancelled),
             Err(failure) if failure.kind == ErrorKind::Busy => Left::Busy(failure.line()),
             // An error after the commit: the build is on the mirror all the same, and its next one moves the alias.
             Err(failure) => match self.published_anyway(channel).await {

@@ -3,10 +3,11 @@
 mod shown;
 mod watch;
 
+use chrono::{DateTime, Utc};
 use stx_builds::layers::LayerState;
 use stx_builds::report::ServiceReport;
 use stx_layout::printable;
-use stx_service::ledger::{Alarm, Request, VerdictOrigin, VerdictRequest};
+use stx_service::ledger::{Alarm, Last, Request, RunEnd, VerdictOrigin, VerdictRequest};
 use stx_service::status::{PhaseNow, PhaseState, RunningBuild, TimeLeft};
 
 use super::Context;
@@ -134,24 +135,11 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
         });
     }
     for (channel, last) in &state.last {
-        let good = last.good.map_or_else(
-            || "never good".to_owned(),
-            |good| format!("good {} ago", age(good)),
-        );
-        let build = last
-            .build
-            .as_ref()
-            .map(|build| build.date.to_string())
-            .unwrap_or_default();
-        let result = last
-            .result
-            .map(|result| result.to_string())
-            .unwrap_or_default();
         let tone = last.result.map(Tone::from).unwrap_or_default();
         rows.push(vec![
             "last".into(),
             channel.to_string().into(),
-            Cell::new(tone, format!("{build} {result}, {good}")),
+            Cell::new(tone, last_words(last, &age)),
         ]);
     }
     for layer in &status.layers {
@@ -182,12 +170,30 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
     text
 }
 
+/// The newest result of a channel, or the end of its last run if it has none, and when it was last good.
+fn last_words(last: &Last, age: &dyn Fn(DateTime<Utc>) -> String) -> String {
+    let good = last.good.map_or_else(
+        || "never good".to_owned(),
+        |good| format!("good {} ago", age(good)),
+    );
+    let end = last.end.as_ref().map(|end| &end.how);
+    let end = match (last.result, end) {
+        (Some(result), _) => result.to_string(),
+        (None, Some(RunEnd::Cancelled)) => "cancelled".to_owned(),
+        (None, Some(RunEnd::Refused { .. })) => "not published".to_owned(),
+        (None, Some(RunEnd::Unchanged { .. })) => "unchanged".to_owned(),
+        (None, Some(RunEnd::Published { .. } | RunEnd::Requeued { .. }) | None) => {
+            "no result".to_owned()
+        }
+    };
+    match &last.build {
+        Some(build) if last.result.is_some() => format!("{} {end}, {good}", build.date),
+        Some(_) | None => format!("{end}, {good}"),
+    }
+}
+
 /// The row of a test by a lab.
-fn test(
-    request: &VerdictRequest,
-    lab: &str,
-    age: &dyn Fn(chrono::DateTime<chrono::Utc>) -> String,
-) -> Vec<Cell> {
+fn test(request: &VerdictRequest, lab: &str, age: &dyn Fn(DateTime<Utc>) -> String) -> Vec<Cell> {
     let what = format!(
         "test of {} by {lab} (request {})",
         request.build, request.id
