@@ -183,16 +183,18 @@ impl Site {
         sink: &mut Sink<'_>,
     ) -> Result<Logged, Error> {
         let phases = shown.phases().await?;
-        if wanted.follow && shown.is_running()? {
+        // Also a build that does not run any more: it may have ended since it was found.
+        if wanted.follow && matches!(shown.place, Place::State { .. }) {
             return follow::follow(shown, phases, wanted, sink).await;
         }
+        let lines = wanted.lines.or(wanted.follow.then_some(FIRST));
         let chosen: Vec<_> = match &wanted.phase {
             Some(name) => vec![one(&shown, &phases, name)?],
             None => chosen(&shown, &phases),
         };
         for phase in &chosen {
             let log = shown.open(&phase.phase).await?;
-            let from = log.start(wanted.lines).await?;
+            let from = log.start(lines).await?;
             if print(&*log, &phase.phase, from, sink).await?.is_break() {
                 return Ok(Logged::Shown);
             }

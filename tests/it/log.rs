@@ -162,6 +162,9 @@ fn the_log_of_an_ended_build_is_shown_from_the_mirror_and_over_http() {
         let tail = run(&mut tool("tail", ["-n", "1234", file.as_str()])).ok();
         assert_eq!(stx(&[build, "image", "-n", "1234"]).ok(), tail, "{mirror}");
         stx(&[build, "-f", "-n", "1"]).code(3);
+        let followed = stx(&[build, "-f"]).code(3).stdout;
+        let tail = run(&mut tool("tail", ["-n", "10", file.as_str()])).ok();
+        assert_eq!(followed, format!("==> image <==\n{tail}"), "{mirror}");
         // A success: its phases.
         let phases = stx(&["master/centos/latest_build", "--format", "json"])
             .code(0)
@@ -223,6 +226,34 @@ fn the_log_of_a_build_that_was_not_published_is_in_the_state_directory() {
     )
     .code(3);
     assert!(shown.stdout.contains(words), "{}", shown.stdout);
+}
+
+#[test]
+fn a_killed_build_is_said_to_be_interrupted_whether_it_was_followed_before_or_not() {
+    let small = holding("");
+    let build = Started::new(small.build("20200101T000000Z").stderr(Stdio::null()));
+    wait("the image", || small.at("started").exists());
+    let follows = started(&mut small.stx(&["log", "-f", "master/centos"]));
+    follows.until_it_reads(&small.at("mirror.state/master/centos/logs"));
+    // Dropped, it is killed.
+    drop(build);
+    let (_, stderr, code) = ended(follows);
+    let said = "interrupted; nothing was published";
+    assert!(stderr.contains(said) && code == Some(3), "{stderr}");
+    let later = log(&small, &["-f", "master/centos"]).code(3);
+    assert!(later.stderr.contains(said), "{}", later.stderr);
+    for words in ["==> image <==\n", "first "] {
+        assert!(later.stdout.contains(words), "{}", later.stdout);
+    }
+    assert!(
+        later.stderr.contains("resume master/centos"),
+        "{}",
+        later.stderr
+    );
+    // A phase that was over before has its own end.
+    log(&small, &["-f", "master/centos", "compile"]).code(0);
+    log(&small, &["-f", "master/centos", "image"]).code(3);
+    log(&small, &["master/centos"]).code(0);
 }
 
 /// Follows a build of which only the source phase ran, and whose journal is gone then.

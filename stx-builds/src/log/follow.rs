@@ -118,7 +118,8 @@ fn interrupted(shown: &Shown) -> Error {
     Error::new(ErrorKind::BuildFailed, error).hint(hint)
 }
 
-/// Follows a build: the phases that run, then those that start, or only the one that is wanted.
+/// Follows a build: the phases that run, then those that start, or only the one that is wanted. Fails after the lines of a build that
+/// was interrupted.
 pub(super) async fn follow(
     shown: Shown,
     phases: Vec<PhaseLog>,
@@ -159,6 +160,12 @@ pub(super) async fn follow(
             let growing = Growing::after(&phase.phase, log);
             let growing = growing.map_err(|error| unusable(file.as_str().into(), error))?;
             followed.insert(phase.phase.clone(), growing);
+        }
+        if let (Some(_), PhaseStage::Over(status)) = (&wanted.phase, phase.state) {
+            let phase = phase.phase.clone();
+            let end = BuildEnd::Phase { phase, status };
+            let build = watched.shown.build;
+            return Ok(Logged::Ended { build, end });
         }
     }
     loop {
