@@ -306,6 +306,30 @@ fn a_build_that_the_command_cancels_is_recorded_so_and_is_no_failure() {
 }
 
 #[test]
+fn a_second_service_with_the_same_spool_keeps_out_also_with_another_state() {
+    let site = Site::new("", "");
+    let daemon = site.start();
+    site.until_file("state.spool/status.json");
+    let text = fs_err::read_to_string(site.small.at("stx-builds.toml")).expect("a configuration");
+    let other = text
+        .replace("state = \"state\"", "state = \"other\"")
+        .replace("[service]", "[service]\nspool = \"state.spool\"");
+    fs_err::write(site.small.at("other.toml"), other).expect("a configuration");
+    let refused = run(&mut site.stx(&["--config", "other.toml", "daemon"])).code(6);
+    let spool = site.small.at("state.spool");
+    assert!(
+        refused.stderr.contains(spool.as_str()),
+        "{}",
+        refused.stderr
+    );
+    assert!(spool.join("running").is_dir(), "it keeps what it shows");
+    let status = run(&mut site.stx(&["status"])).ok();
+    assert!(status.starts_with("the service runs"), "{status}");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+}
+
+#[test]
 fn failures_and_recoveries_are_told_and_a_hook_that_hangs_harms_nothing() {
     let site = Site::new("hook_timeout = \"1s\"", "poll = \"1s\"");
     let daemon = site.start();

@@ -59,7 +59,7 @@ impl LocalHost {
         read: Arc<ReadOptions>,
         service: Service,
     ) -> Result<Self, Error> {
-        let (spool, problem) = Spool::open(&service.spool(&area)).map_err(Error::usage)?;
+        let (spool, problem) = Spool::open(&service.spool(&area))?;
         problem
             .as_deref()
             .into_iter()

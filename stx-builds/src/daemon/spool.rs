@@ -21,8 +21,12 @@ use rustix::fs::OFlags;
 use stx_layout::printable_bytes;
 use stx_service::{Ask, Message};
 
-/// The file that the running service has locked.
+use crate::error::{Error, ErrorKind};
+
+/// The file that the running service has locked, so that others can see that it runs.
 const ALIVE: &str = ".service";
+/// The file that the running service has locked to keep a second one out. Only its user can open it.
+const LOCK: &str = ".lock";
 /// The document that says what the service does; see [`Status`](stx_service::status::Status).
 pub(super) const STATUS: &str = "status.json";
 /// The directory of the logs of running builds.
@@ -33,6 +37,8 @@ const LONGEST: u64 = Ask::LONGEST as u64;
 const MOST_OF_ONE: usize = 20;
 /// How many are read at a time of all users together: a look must not keep the service from anything else.
 const MOST_OF_ALL: usize = 100;
+/// How often whatever has the name of the lock is removed.
+const ATTEMPTS: u32 = 3;
 /// How many names are listed at a time.
 const MOST_NAMES: usize = 10_000;
 
@@ -44,6 +50,8 @@ pub(super) struct Spool {
     stuck: Mutex<BTreeSet<OsString>>,
     /// Kept for its lock.
     _alive: Option<File>,
+    /// The same.
+    _lock: Option<File>,
 }
 
 /// The files found in the spool.
@@ -58,8 +66,21 @@ pub(super) struct Found {
 impl Spool {
     /// Makes the directory, or finds that others can write it, and shows that the service runs. What keeps the latter from
     /// being shown is given, and is no reason not to serve.
-    pub(super) fn open(dir: &Utf8Path) -> Result<(Self, Option<String>), String> {
-        make(dir)?;
+    pub(super) fn open(dir: &Utf8Path) -> Result<(Self, Option<String>), Error> {
+        make(dir).map_err(Error::usage)?;
+        // First of all: nothing here belongs to a service that comes second.
+        let (lock, unlocked) = match lock(dir) {
+            Ok(Some(file)) => (Some(file), None),
+            Ok(None) => {
+                let error = format!("spool {dir}: another service takes its requests");
+                return Err(Error::new(ErrorKind::Busy, error)
+                    .hint("give each service a `spool` of its own in [service]"));
+            }
+            Err(error) => {
+                let text = format!("{dir}: a second service cannot be kept out: {error}");
+                (None, Some(text))
+            }
+        };
         // What stays is of no harm, and is removed by the next start.
         sweep(dir).ok();
         let (alive, problem) = match alive(dir) {
@@ -73,8 +94,9 @@ impl Spool {
             dir: dir.to_owned(),
             stuck: Mutex::default(),
             _alive: alive,
+            _lock: lock,
         };
-        Ok((spool, problem))
+        Ok((spool, unlocked.or(problem)))
     }
 
     /// The messages; files that are none are removed.
@@ -240,10 +262,57 @@ fn make(dir: &Utf8Path) -> Result<(), String> {
 
 /// Shows that the service runs, as long as the file is open: by a lock that it takes before anybody else can open the file.
 ///
-/// Only for `trigger` and `status`, which cannot look into the state directory: what keeps a second service out is the lock
-/// there. Whatever had the name is replaced, never opened.
+/// Only for `trigger` and `status`, which cannot look into the state directory. It keeps no second service out, since members can
+/// lock it, too, once it is free. Whatever had the name is replaced, never opened.
 fn alive(dir: &Utf8Path) -> io::Result<File> {
     place(dir, ALIVE, |file| file.try_lock().map_err(io::Error::from))
+}
+
+/// The lock that only one service has; `None` if another one has it.
+///
+/// Members cannot open the file, and in a directory with the sticky bit they cannot replace it. Whatever one of them has put there before
+/// is removed.
+fn lock(dir: &Utf8Path) -> io::Result<Option<File>> {
+    let path = dir.join(LOCK);
+    let user = rustix::process::geteuid().as_raw();
+    for _ in 0..ATTEMPTS {
+        let new = unfollowed()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
+        let file = match new {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                unfollowed().write(true).open(&path)
+            }
+            new => new,
+        };
+        let found = file.as_ref().map(File::metadata);
+        let own = matches!(&found, Ok(Ok(found)) if found.is_file() && found.uid() == user
+            && found.nlink() == 1 && found.mode() & 0o777 == 0o600);
+        if own {
+            let file = file?;
+            return match file.try_lock() {
+                Ok(()) => Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(error)) => Err(error),
+            };
+        }
+        let is_dir = fs_err::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+        let removed = if is_dir {
+            fs_err::remove_dir(&path)
+        } else {
+            fs_err::remove_file(&path)
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            // It may be there again: whoever makes it can go on doing so.
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Err(io::Error::other(format!(
+        "{path}: it is not a file of the service"
+    )))
 }
 
 /// Puts a file that the group can read in the place of whatever has the name; `write` is given it before it has the name.
@@ -512,7 +581,44 @@ mod tests {
         }
         let link = dir.path().join("link");
         fs_err::os::unix::fs::symlink(&path, &link).expect("a symlink");
-        let refused = Spool::open(&link).expect_err("a symlink");
+        let refused = Spool::open(&link).expect_err("a symlink").to_string();
         assert!(refused.contains("chmod 3770"), "{refused}");
+    }
+
+    #[test]
+    fn a_second_service_keeps_out_whatever_members_put_in_the_place_of_its_lock() {
+        let (dir, first) = spool();
+        let path = first.dir.clone();
+        let busy = Spool::open(&path).expect_err("a second service");
+        assert_eq!(busy.kind, ErrorKind::Busy);
+        assert!(busy.to_string().contains(path.as_str()), "{busy}");
+        assert!(is_alive(&path), "the first one is still seen");
+        drop(first);
+        let (lock, victim) = (path.join(LOCK), dir.path().join("victim"));
+        fs_err::write(&victim, "precious").expect("a file");
+        for what in ["symlink", "hard link", "open to the group", "directory"] {
+            fs_err::remove_file(&lock).expect("removed");
+            match what {
+                "symlink" => fs_err::os::unix::fs::symlink(&victim, &lock),
+                "hard link" => fs_err::hard_link(&victim, &lock),
+                "directory" => fs_err::create_dir(&lock),
+                _ => fs_err::write(&lock, "").and_then(|()| {
+                    fs_err::set_permissions(&lock, PermissionsExt::from_mode(0o640))
+                }),
+            }
+            .expect("made");
+            let held = fs_err::File::open(&lock).expect("a file");
+            held.file().lock().expect("locked");
+            let (spool, problem) = Spool::open(&path).expect("a spool");
+            assert_eq!(problem, None, "{what}");
+            assert!(Spool::open(&path).is_err(), "{what}");
+            drop(spool);
+            assert_eq!(fs_err::read_to_string(&victim).expect("a file"), "precious");
+        }
+        // One that cannot be removed keeps no service from starting.
+        fs_err::remove_file(&lock).expect("removed");
+        fs_err::create_dir_all(lock.join("full")).expect("a directory");
+        let (_spool, problem) = Spool::open(&path).expect("a spool");
+        assert!(problem.is_some_and(|text| text.contains("kept out")));
     }
 }
