@@ -15,6 +15,7 @@ mod spool;
 use std::sync::Arc;
 use std::time::Duration;
 
+use camino::{Utf8Path, Utf8PathBuf};
 use sd_notify::NotifyState;
 use stx_layout::counted;
 use stx_service::GitUpstream;
@@ -33,15 +34,63 @@ use crate::Site;
 use crate::build::BuildArea;
 use crate::error::{Error, ErrorKind, is_there, unusable};
 
-/// A ledger's refusal as an error.
-pub fn unreadable(error: LedgerError) -> Error {
-    let kind = match error {
+/// The name of the ledger, in the service's own directory.
+const LEDGER: &str = "ledger.sqlite";
+
+/// A ledger's refusal, with its file.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}")]
+pub(crate) struct Unopened {
+    file: Utf8PathBuf,
+    source: LedgerError,
+}
+
+/// The refusal of a ledger that was to be opened as an error, with its file and the next step.
+fn unopened(file: &Utf8Path, error: LedgerError) -> Error {
+    match &error {
+        // They name the file and the next step.
+        LedgerError::TooNew { .. } | LedgerError::TooOld { .. } => unreadable(error),
+        LedgerError::Unavailable { .. }
+        | LedgerError::Io { .. }
+        | LedgerError::Refused { .. }
+        | LedgerError::Damaged { .. } => {
+            let is_damaged = !matches!(error, LedgerError::Unavailable { .. });
+            let kind = ledger_kind(&error);
+            let file = file.to_owned();
+            let error = Error::new(
+                kind,
+                Unopened {
+                    file,
+                    source: error,
+                },
+            );
+            if is_damaged {
+                error.hint(NO_LEDGER)
+            } else {
+                error
+            }
+        }
+    }
+}
+
+/// The next step for a damaged ledger.
+const NO_LEDGER: &str = "put a backup in its place, or move it away with its -wal and -shm files: without a ledger the service \
+     starts anew; it finds the published builds on the mirror, and loses the requests that wait, the verdicts that wait, and the history";
+
+fn ledger_kind(error: &LedgerError) -> ErrorKind {
+    match error {
         LedgerError::TooNew { .. } => ErrorKind::Usage,
         // The disk is full or does not work.
         LedgerError::Unavailable { .. } | LedgerError::Io { .. } => ErrorKind::Mirror,
-        LedgerError::Refused { .. } | LedgerError::Damaged { .. } => ErrorKind::Bug,
-    };
-    Error::new(kind, error)
+        LedgerError::Refused { .. } | LedgerError::Damaged { .. } | LedgerError::TooOld { .. } => {
+            ErrorKind::Bug
+        }
+    }
+}
+
+/// A ledger's refusal as an error.
+pub fn unreadable(error: LedgerError) -> Error {
+    Error::new(ledger_kind(&error), error)
 }
 
 /// The service of a site, which no other program serves at the same time.
@@ -82,13 +131,13 @@ impl Handle {
 
 impl Site {
     /// The service's own directory in the state of the site; no channel is called so.
-    fn service_dir(&self) -> Result<camino::Utf8PathBuf, Error> {
+    fn service_dir(&self) -> Result<Utf8PathBuf, Error> {
         Ok(setup::service_dir(&BuildArea::new(self)?))
     }
 
     /// The service's ledger, for reading.
     pub fn ledger(&self) -> Result<SqliteLedger, Error> {
-        let file = self.service_dir()?.join("ledger.sqlite");
+        let file = self.service_dir()?.join(LEDGER);
         if !is_there(&file)? {
             return Err(Error::new(
                 ErrorKind::NotFound,
@@ -98,7 +147,7 @@ impl Site {
         }
         // SQLite does not tell a missing right from a damaged file.
         fs_err::File::open(&file).map_err(|error| unusable(&file, error))?;
-        SqliteLedger::read(&file).map_err(unreadable)
+        SqliteLedger::read(&file).map_err(|error| unopened(&file, error))
     }
 
     /// Opens the service of the site. `read` gives the options again at each reload.
@@ -107,7 +156,8 @@ impl Site {
         let dir = setup::service_dir(&area);
         setup::private(&dir)?;
         let lock = setup::only_one(&dir)?;
-        let ledger = SqliteLedger::open(&dir.join("ledger.sqlite")).map_err(unreadable)?;
+        let file = dir.join(LEDGER);
+        let ledger = SqliteLedger::open(&file).map_err(|error| unopened(&file, error))?;
         let machine = Arc::new(LocalHost::new(area.clone(), read, service.clone())?);
         let (sender, receiver) = unbounded_channel();
         Ok(Daemon {

@@ -64,5 +64,28 @@ fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
             refused.stderr
         );
     }
+    let found = run(&mut command(&small, &["doctor", "--offline"]))
+        .code(2)
+        .stdout;
+    assert!(found.contains("schema version 77"), "{found}");
     assert_eq!(fs_err::read(&ledger).expect("a ledger"), before);
+
+    // Something else in its place: where it is, what to do, and what that costs.
+    fs_err::write(&ledger, "no database at all\n".repeat(1000)).expect("a file");
+    for (args, code) in [
+        (&["daemon"][..], 4),
+        (&["status"], 4),
+        (&["doctor", "--offline"], 2),
+    ] {
+        let refused = run(&mut command(&small, args)).code(code);
+        let said = refused.stdout + &refused.stderr;
+        for words in [
+            ledger.as_str(),
+            "not a database",
+            "move it away",
+            "the history",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
 }

@@ -4,8 +4,11 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use stx_service::ledger::LedgerError;
+
 use super::case::Case;
 use super::{Finding, Severity, Subject};
+use crate::daemon::Unopened;
 use crate::options::MirrorLocation;
 use crate::users::user_name;
 
@@ -18,6 +21,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     findings.extend(mirror(case));
     findings.extend(state(case));
     findings.extend(spool(case));
+    findings.extend(ledger(case));
     findings.extend(metrics(case));
     findings.extend(cancel_group(case));
     findings.extend(source_roots(case));
@@ -154,6 +158,28 @@ fn spool(case: &Case<'_>) -> Option<Finding> {
         "others could ask for builds, or take requests away",
         fix,
     ))
+}
+
+/// A ledger that the service would refuse. One of an older version is no mistake: the service brings it up to date.
+fn ledger(case: &Case<'_>) -> Option<Finding> {
+    case.service.as_ref()?;
+    let failure = case.site.ledger().err()?;
+    let refusal = failure.error.downcast_ref();
+    let is_known =
+        matches!(refusal, Some(LedgerError::TooNew { .. })) || failure.error.is::<Unopened>();
+    if !is_known {
+        return None;
+    }
+    let fix = failure
+        .hint
+        .clone()
+        .unwrap_or_else(|| "docs/operations.md describes the ledger".to_owned());
+    let texts = [
+        failure.chain(),
+        "the service does not start".to_owned(),
+        fix,
+    ];
+    Some(case.finding(Severity::Error, Subject::Files, &["state"], texts))
 }
 
 fn metrics(case: &Case<'_>) -> Option<Finding> {

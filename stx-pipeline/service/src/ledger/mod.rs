@@ -440,6 +440,14 @@ pub enum LedgerError {
         /// Ours.
         known: u32,
     },
+    /// The ledger was written by an earlier version, and is only read.
+    #[error("ledger {file} has the old schema version {found}; `daemon` brings it up to date")]
+    TooOld {
+        /// Its file.
+        file: String,
+        /// Its version.
+        found: u32,
+    },
     /// It holds what no ledger of ours does.
     #[error("ledger: {what} cannot be read: {reason}")]
     Damaged {

@@ -103,11 +103,9 @@ impl SqliteLedger {
                 known: Self::SCHEMA,
             };
         }
-        LedgerError::Damaged {
-            what: self.file.to_string(),
-            reason: format!(
-                "its schema has the old version {found}; `daemon` brings it up to date"
-            ),
+        LedgerError::TooOld {
+            file: self.file.to_string(),
+            found,
         }
     }
 
