@@ -132,4 +132,9 @@ fn the_days_ahead_are_foretold_at_a_given_rate() {
     );
     run(&mut mirror.stx(&["forecast", "--rate", "master/centos=0 days,1"])).code(2);
     run(&mut mirror.stx(&["forecast", "--rate", "master/centos"])).code(2);
+    // They would not end.
+    run(&mut mirror.stx(&["forecast", "--days", "1000000"])).code(2);
+    let endless = run(&mut mirror.stx(&["forecast", "--rate", "master/centos=1s,1"])).code(2);
+    let words = "2592000 builds in 30 days; a forecast has at most 100000";
+    assert!(endless.stderr.contains(words), "{}", endless.stderr);
 }

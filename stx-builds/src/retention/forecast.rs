@@ -12,6 +12,9 @@ use super::{facts, policy};
 use crate::error::Error;
 use crate::{Site, refused};
 
+/// The most builds that given rates may add.
+const MOST: u64 = 100_000;
+
 /// A forecast, and what it takes for granted.
 #[derive(Debug, Serialize)]
 pub struct Forecast {
@@ -31,6 +34,8 @@ impl Site {
         days: u32,
         given: impl IntoIterator<Item = (Channel, Rate)>,
     ) -> Result<Forecast, Error> {
+        let given: Vec<_> = given.into_iter().collect();
+        check(days, &given)?;
         let store = self.mirror()?;
         let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
         let facts = facts(&store, &catalog).await?;
@@ -39,6 +44,20 @@ impl Site {
             &catalog, &facts, &policy, self.now, days, given,
         ))
     }
+}
+
+/// Fails if so many builds would come that the forecast does not end: each day plans retention for all of them.
+fn check(days: u32, given: &[(Channel, Rate)]) -> Result<(), Error> {
+    let seconds = u64::from(days) * 24 * 60 * 60;
+    let coming = |(_, rate): &(Channel, Rate)| seconds / rate.every.as_seconds().max(1);
+    let builds = given.iter().map(coming).fold(0, u64::saturating_add);
+    if builds <= MOST {
+        return Ok(());
+    }
+    let error = format!(
+        "the given rates make {builds} builds in {days} days; a forecast has at most {MOST}"
+    );
+    Err(Error::usage(error).hint("give fewer days, or longer intervals between builds"))
 }
 
 impl Forecast {

@@ -78,14 +78,17 @@ pub(crate) struct Explain {
     pub(crate) build: String,
 }
 
+/// Ten years: the disk will have been replaced by then.
+const LONGEST_FORECAST: u32 = 3660;
+
 #[derive(Debug, Args)]
 pub(crate) struct Forecast {
-    /// Number of days
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    /// Number of days, at most 3660
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(..=i64::from(LONGEST_FORECAST)))]
     pub(crate) days: u32,
 
-    /// Interval between builds of a channel and bytes that each adds, such as `master/centos=1 day,4000000000`
-    /// [default: those of the last 30 days]
+    /// Interval between builds of a channel and bytes that each adds, such as `master/centos=1 day,4000000000`; at most 100,000 builds in
+    /// all these days [default: those of the last 30 days]
     #[arg(long, value_name = "CHANNEL=EVERY,BYTES", value_parser = rate)]
     pub(crate) rate: Vec<(Channel, Rate)>,
 }
