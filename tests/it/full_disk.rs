@@ -392,6 +392,9 @@ fn a_build_without_room_for_its_publication_is_published_later_and_its_phases_ru
         .map(|file| fs_err::read(file).expect("a journal"));
     disk.empty();
 
+    // As a publisher leaves it that is killed while it stages.
+    let staging = mirror.join(".stx/staging/master/centos");
+    fs_err::create_dir_all(staging.join("20200102T000000Z/outputs")).expect("a directory");
     let said = build(3).code(0).stderr;
     assert!(
         said.contains("resuming master/centos/20200102T000000Z with its publication"),
@@ -402,6 +405,8 @@ fn a_build_without_room_for_its_publication_is_published_later_and_its_phases_ru
         ("20200101 20200102".to_owned(), 2),
         "{said}"
     );
+
+    assert_eq!(names(&staging), Vec::<String>::new());
 
     // As if it had been killed before it removed its journal.
     for (file, text) in journal.iter().zip(&texts) {

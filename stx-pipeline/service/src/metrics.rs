@@ -189,7 +189,9 @@ impl Prunes {
     }
 }
 
-/// The text. `alarms` are those of the state, and one that it may lack because it cannot be recorded. Its age is told by `stx_builds_pulse_seconds`.
+/// The text. `alarms` are those of the state, and one that it may lack because it cannot be recorded.
+///
+/// Its age is told by `stx_builds_pulse_seconds`.
 pub fn metrics(
     state: &State,
     alarms: &Alarms,
