@@ -11,6 +11,7 @@ mod texts;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
@@ -230,6 +231,12 @@ pub fn check(dir: &Utf8Path, question: &Question, answer: &str) -> Result<(), Er
             meant(answer, &choices)
         ));
     }
+    if let Some(path) = directory(&question.key, answer)
+        && let Ok(found) = fs_err::metadata(absolute(dir)?.join(path))
+        && !found.is_dir()
+    {
+        return wrong(format!("{answer} is not a directory"));
+    }
     match question.key.as_str() {
         "mirror" if MirrorLocation::of(answer.into()) == MirrorLocation::Web => {
             let url = redact_urls(answer);
@@ -243,10 +250,15 @@ pub fn check(dir: &Utf8Path, question: &Question, answer: &str) -> Result<(), Er
             .map(|_| ())
             .map_err(Error::usage),
         "schedule" if answer != "none" => {
-            let read = Schedule::new(answer, std::time::Duration::ZERO, "");
+            let read = Schedule::new(answer, Duration::ZERO, "");
             read.map(|_| ()).map_err(Error::usage)
         }
-        "keep" if answer != "forever" => parse_duration(answer).map(|_| ()).map_err(Error::usage),
+        "keep" if answer != "forever" => match parse_duration(answer).map_err(Error::usage)? {
+            Duration::ZERO => {
+                wrong("must be greater than zero; `forever` keeps all builds".to_owned())
+            }
+            _ => Ok(()),
+        },
         "newest" => match answer.parse::<u32>() {
             Ok(_) => Ok(()),
             Err(_) => wrong(format!("expected a number, found `{answer}`")),
@@ -255,6 +267,31 @@ pub fn check(dir: &Utf8Path, question: &Question, answer: &str) -> Result<(), Er
             Ok(_) => Ok(()),
             Err(error) => wrong(error.to_string()),
         },
+        _ => Ok(()),
+    }
+}
+
+/// The directory that an answer names.
+fn directory<'a>(key: &str, answer: &'a str) -> Option<&'a Utf8Path> {
+    let is_directory = match key {
+        "mirror" => MirrorLocation::of(answer.into()) == MirrorLocation::Directory,
+        "state" => true,
+        _ => false,
+    };
+    is_directory.then(|| Utf8Path::new(answer))
+}
+
+/// Refuses a state directory within the mirror, which everybody can read.
+fn are_apart(dir: &Utf8Path, answers: &Answers) -> Result<(), Error> {
+    let dir = absolute(dir)?;
+    let of = |key: &str| Some(dir.join(directory(key, answers.get(key)?)?));
+    match (of("mirror"), of("state")) {
+        (Some(mirror), Some(state)) if state.starts_with(&mirror) => {
+            let error = format!(
+                "state: {state} is within the mirror {mirror}, and the web server would show it to everybody"
+            );
+            Err(Error::usage(error).hint("name a directory outside of the mirror"))
+        }
         _ => Ok(()),
     }
 }
@@ -283,6 +320,7 @@ pub fn check_given(dir: &Utf8Path, given: &Answers) -> Result<(), Error> {
             check(dir, &question(key, dir, given)?, answer)?;
         }
     }
+    are_apart(dir, given)?;
     if given.contains_key("key") && !signs(given) {
         return Err(Error::usage("--set key: no signer is given for this key")
             .hint("add --set signing=gpg or --set signing=key-file"));
@@ -315,6 +353,7 @@ pub fn plan(dir: &Utf8Path, given: &Answers) -> Result<InitPlan, Error> {
             Error::usage(missing.join("\n")).hint("these have no default: give each an answer")
         );
     }
+    are_apart(dir, &answers)?;
     let prepare = sample(dir, &mut answers)?;
     let files = [
         (CONFIGURATION, texts::configuration(&answers)),
@@ -438,14 +477,31 @@ mod tests {
             (("builder", "builds"), "builder: "),
             (("variables.WHO", "a\u{7f}b"), "control characters"),
             (("mirror", " "), "an answer is needed"),
+            (("keep", "0 days"), "must be greater than zero"),
+            (("mirror", "/dev/null"), "/dev/null is not a directory"),
+            (("state", "/dev/null"), "/dev/null is not a directory"),
+            (("state", "/srv/mirror/state"), "is within the mirror"),
             (("key", "ABCD"), "no signer is given"),
         ] {
-            let given = answers(&[("recipe", "recipe.toml"), ("variables.WHO", "me"), set]);
+            let given = answers(&[
+                ("recipe", "recipe.toml"),
+                ("variables.WHO", "me"),
+                ("mirror", "/srv/mirror"),
+                set,
+            ]);
             let error = plan(dir.path(), &given).expect_err(words).line();
             assert!(error.contains(words), "{words}: {error}");
             // On a terminal they are refused before the first question.
             check_given(dir.path(), &given).expect_err(words);
         }
+        // Also where the other one is a default.
+        let given = answers(&[
+            ("recipe", "recipe.toml"),
+            ("variables.WHO", "me"),
+            ("mirror", "state"),
+        ]);
+        let error = plan(dir.path(), &given).expect_err("one directory").line();
+        assert!(error.contains("is within the mirror"), "{error}");
         let error = plan(
             dir.path(),
             &answers(&[("recipe", "recipe.toml"), ("signing", "gpg")]),

@@ -57,6 +57,13 @@ fn what_init_writes_passes_doctor_and_builds_the_sample() {
     let checked = here(&["doctor"]).code(0);
     assert_eq!(checked.stderr, "no problems found\n", "{}", checked.stdout);
 
+    // Which of two answers is meant is not guessed.
+    let twice = [
+        "init", "twice", "--yes", "--set", &set, "--set", "branch=a", "--set", "branch=b",
+    ];
+    let refused = here(&twice).code(2).stderr;
+    assert!(refused.contains("--set branch: given twice"), "{refused}");
+
     // As a shell reads it.
     let mut elsewhere = stx(["init", "a new one", "--yes", "--set", &set]);
     let written = run(elsewhere.current_dir(dir.path())).ok();

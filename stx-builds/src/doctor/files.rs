@@ -22,7 +22,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     findings.extend(state(case));
     findings.extend(spool(case));
     findings.extend(ledger(case));
-    findings.extend(metrics(case));
+    findings.extend(written(case));
     findings.extend(cancel_group(case));
     findings.extend(source_roots(case));
     findings.extend(inside(case));
@@ -182,26 +182,43 @@ fn ledger(case: &Case<'_>) -> Option<Finding> {
     Some(case.finding(Severity::Error, Subject::Files, &["state"], texts))
 }
 
-fn metrics(case: &Case<'_>) -> Option<Finding> {
-    let file = case.service.as_ref()?.metrics.clone()?;
-    let dir = file.parent().map(Utf8Path::to_owned)?;
-    let message = match case.machine.entry(&dir) {
-        Ok(_) => unwritable(case, &dir)?,
-        // The service does not make it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => format!("{dir} does not exist"),
-        Err(error) => error.to_string(),
+/// The files that the service writes beside its own.
+fn written(case: &Case<'_>) -> Vec<Finding> {
+    let Some(service) = &case.service else {
+        return Vec::new();
     };
-    let texts = [
-        message,
-        "the service writes no metrics, and monitoring sees none".to_owned(),
-        install(case, &dir),
+    let metrics = "the service writes no metrics, and monitoring sees none";
+    let files = [
+        ("metrics", &service.metrics, metrics),
+        (
+            "dashboard",
+            &service.dashboard,
+            "the service writes no dashboard",
+        ),
     ];
-    Some(case.finding(
-        Severity::Error,
-        Subject::Files,
-        &["service", "metrics"],
-        texts,
-    ))
+    let files = files.into_iter();
+    files
+        .filter_map(|(key, file, why)| {
+            let file = file.as_ref()?;
+            let dir = file.parent()?;
+            let is_dir = case.machine.entry(file).is_ok_and(|entry| entry.is_dir);
+            let texts = if is_dir {
+                let fix = format!("name a file, such as {file}/{key}");
+                [format!("{file} is a directory"), why.to_owned(), fix]
+            } else {
+                let message = match case.machine.entry(dir) {
+                    Ok(_) => unwritable(case, dir)?,
+                    // The service does not make it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        format!("{dir} does not exist")
+                    }
+                    Err(error) => error.to_string(),
+                };
+                [message, why.to_owned(), install(case, dir)]
+            };
+            Some(case.finding(Severity::Error, Subject::Files, &["service", key], texts))
+        })
+        .collect()
 }
 
 fn cancel_group(case: &Case<'_>) -> Option<Finding> {
@@ -236,18 +253,26 @@ fn source_roots(case: &Case<'_>) -> Vec<Finding> {
     missing.map(finding).collect()
 }
 
-/// Directories of the builder within the mirror, which everybody can read.
+/// Directories and files of the builder within the mirror, which everybody can read.
 fn inside(case: &Case<'_>) -> Vec<Finding> {
     let Some(mirror) = case.mirror_dir() else {
         return Vec::new();
     };
-    let spool = case
-        .service
-        .as_ref()
-        .and_then(|service| service.spool.clone());
+    let service = case.service.as_ref();
     let dirs = [
         (&["state"][..], case.state_dir()),
-        (&["service", "spool"], spool),
+        (
+            &["service", "spool"],
+            service.and_then(|it| it.spool.clone()),
+        ),
+        (
+            &["service", "metrics"],
+            service.and_then(|it| it.metrics.clone()),
+        ),
+        (
+            &["service", "dashboard"],
+            service.and_then(|it| it.dashboard.clone()),
+        ),
     ];
     let dirs = dirs
         .into_iter()
@@ -258,7 +283,7 @@ fn inside(case: &Case<'_>) -> Vec<Finding> {
             let texts = [
                 format!("{dir} is within the mirror {mirror}"),
                 "the web server would show it to everybody".to_owned(),
-                "name a directory outside of the mirror".to_owned(),
+                "name a path outside of the mirror".to_owned(),
             ];
             case.finding(Severity::Error, Subject::Files, path, texts)
         })

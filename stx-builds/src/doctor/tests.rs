@@ -258,6 +258,48 @@ const OTHERS: [Row; 10] = [
 ];
 
 #[tokio::test]
+async fn files_that_the_service_writes_have_a_place_outside_of_the_mirror() {
+    for (metrics, dashboard, message) in [
+        ("/srv/metrics/x.prom", "/srv/metrics/x.html", ""),
+        (
+            "/srv/mirror/x.prom",
+            "/srv/metrics/x.html",
+            "/srv/mirror/x.prom is within the mirror",
+        ),
+        (
+            "/srv/metrics/x.prom",
+            "/srv/mirror/x.html",
+            "/srv/mirror/x.html is within the mirror",
+        ),
+        (
+            "/srv/metrics/x.prom",
+            "/srv/none/x.html",
+            "/srv/none does not exist",
+        ),
+        (
+            "/srv/metrics/x.prom",
+            "/srv/metrics",
+            "/srv/metrics is a directory",
+        ),
+    ] {
+        let keys = format!("metrics = {metrics:?}\ndashboard = {dashboard:?}\n");
+        let config = CONFIG.replace("metrics = \"/srv/metrics/x.prom\"\n", &keys);
+        let mut machine = good();
+        machine.has("/srv", dir(BUILDER, 0o755));
+        let found = findings(&config, POLICY, &machine).await;
+        let texts: Vec<_> = found.iter().map(|found| &*found.message).collect();
+        if message.is_empty() {
+            assert_eq!(texts, [""; 0], "{keys}");
+        } else {
+            assert!(
+                texts.len() == 1 && texts[0].contains(message),
+                "{keys}: {texts:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_fault_of_a_machine_is_one_finding() {
     for (change, severity, subject, message, at) in FILES.into_iter().chain(OTHERS) {
         let mut machine = good();

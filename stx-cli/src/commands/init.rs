@@ -11,7 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(context: &Context, args: &Init) -> Result<(), Failure> {
-    let given: Answers = args.set.iter().cloned().collect();
+    let given = given(&args.set)?;
     let answers = if args.yes {
         given
     } else if io::stdin().is_terminal() {
@@ -28,18 +28,33 @@ pub(crate) fn run(context: &Context, args: &Init) -> Result<(), Failure> {
     output::print(context.format(), &plan, || next(&args.dir, &plan))
 }
 
+/// The answers of `--set`, one for each question.
+fn given(set: &[(String, String)]) -> Result<Answers, Failure> {
+    let mut given = Answers::new();
+    for (key, value) in set {
+        if given.insert(key.clone(), value.clone()).is_some() {
+            return Err(Failure::usage(format!("--set {key}: given twice")).hint(
+                "each question has one answer; more branches are added as `[[branch]]` tables of the file",
+            ));
+        }
+    }
+    Ok(given)
+}
+
 /// Asks until every question is answered; a wrong answer is asked again.
 fn ask(dir: &Utf8Path, mut answers: Answers) -> Result<Answers, Failure> {
     output::note("An empty line takes the answer in brackets.");
     while let Some(question) = init::next_question(dir, &answers)? {
         let answer = loop {
-            let answer = read(&question)?;
-            match init::check(dir, &question, &answer) {
-                Ok(()) => break answer,
+            let mut with = answers.clone();
+            with.insert(question.key.clone(), read(&question)?);
+            // All of them: an answer may not go with an earlier one.
+            match init::check_given(dir, &with) {
+                Ok(()) => break with,
                 Err(failure) => output::note(&format!("  {}", failure.line())),
             }
         };
-        answers.insert(question.key, answer);
+        answers = answer;
     }
     Ok(answers)
 }
