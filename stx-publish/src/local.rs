@@ -177,7 +177,8 @@ impl LocalStore {
                 not_a_mirror(root, &Likeness::Within(dir.to_owned()))
             }
             Some((_, found @ Likeness::Within(_))) => not_a_mirror(root, &found),
-            Some((dir, found @ (Likeness::Above(_) | Likeness::Other))) if dir == root => {
+            Some((dir, found @ Likeness::Above(_))) if dir == root => not_a_mirror(root, &found),
+            Some((dir, found @ Likeness::Other)) if dir == root && recognise::holds_files(root) => {
                 not_a_mirror(root, &found)
             }
             // What else lies above it is none of the mirror's business.

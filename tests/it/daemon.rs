@@ -152,7 +152,7 @@ fn a_build_whose_alias_cannot_be_moved_counts_as_published() {
     fs_err::create_dir_all(alias.join("in the way")).expect("a directory");
     site.commit("two");
     site.until("the second build", || site.messages() == ["one", "two"]);
-    let failed = "the mirror cannot be brought to agree with the plan";
+    let failed = "published, but latest_build could not be moved";
     site.until("the log", || site.log().contains(failed));
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));

@@ -4,11 +4,13 @@
 //! none, and `pages` would write into it.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use stx_layout::{AliasName, BuildDate, Channel, ReleaseKind};
+use walkdir::WalkDir;
 
 use super::list::DEEPEST;
 
@@ -100,6 +102,18 @@ fn below(root: &Utf8Path) -> Vec<Utf8PathBuf> {
         }
     }
     found
+}
+
+/// Whether there is anything but directories, apart from hidden names. A power loss in the first publish to a mirror may leave the directories
+/// of its channel without the private area; nothing in them can be lost.
+pub(super) fn holds_files(root: &Utf8Path) -> bool {
+    let is_aside = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") || name == "lost+found";
+    let entries = WalkDir::new(root).min_depth(1).into_iter();
+    let mut entries = entries.filter_entry(|it| it.depth() > 1 || !is_aside(it.file_name()));
+    let mut first = entries.by_ref().take(MOST);
+    // What cannot be looked at is somebody's.
+    first.any(|entry| !entry.is_ok_and(|entry| entry.file_type().is_dir()))
+        || entries.next().is_some()
 }
 
 fn is_mirror(dir: &Utf8Path) -> bool {
@@ -196,5 +210,14 @@ mod tests {
     fn names_of_the_grammar_without_a_build_make_no_mirror() {
         let dir = with(&["master/centos/src", "release/notes"]);
         assert_eq!(likeness(dir.path()).unwrap(), Likeness::Other);
+    }
+
+    #[test]
+    fn directories_alone_are_nobodys() {
+        let dir = with(&["master/centos", ".cache", "lost+found"]);
+        fs::write(dir.path().join(".cache/a"), "").unwrap();
+        assert!(!holds_files(dir.path()));
+        fs::write(dir.path().join("master/centos/.a"), "").unwrap();
+        assert!(holds_files(dir.path()));
     }
 }
