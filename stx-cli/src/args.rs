@@ -355,7 +355,9 @@ pub(crate) fn asked(line: impl IntoIterator<Item = OsString>) -> (Format, Color)
 fn day_or_time(text: &str) -> Result<DateTime<Utc>, String> {
     match text.parse::<NaiveDate>() {
         Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
-        Err(_) => time(text),
+        Err(_) => time(text).map_err(|_| {
+            "expected a day such as 2018-11-05, or a time such as 2018-11-05T06:00:00Z or 20181105T060000Z".to_owned()
+        }),
     }
 }
 
@@ -365,7 +367,7 @@ fn time(text: &str) -> Result<DateTime<Utc>, String> {
     }
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
-        .map_err(|error| format!("{error}; expected 2018-11-05T06:00:00Z or 20181105T060000Z"))
+        .map_err(|_| "expected a time such as 2018-11-05T06:00:00Z or 20181105T060000Z".to_owned())
 }
 
 #[cfg(test)]

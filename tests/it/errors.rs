@@ -149,6 +149,11 @@ fn the_beginning_of_a_date_may_be_its_year() {
             5,
             &["no such channel"],
         ),
+        row(
+            "--mirror srv/mirror pin master/centos --reason x --until tomorrow",
+            2,
+            &["expected a day such as 2018-11-05, or a time such as"],
+        ),
     ]);
 }
 
@@ -169,6 +174,7 @@ fn a_place_that_is_no_mirror_says_where_one_is() {
     let within = format!("--mirror srv/mirror/master {publish}");
     let around = format!("--mirror srv {publish} --dry-run");
     let among = format!("--mirror other {publish}");
+    bed.write("other/etc/motd", "a file");
     // Somebody else's site would get other pages.
     fs_err::create_dir(bed.path("www")).expect("a directory");
     fs_err::write(bed.path("www/index.html"), "mine").expect("a file");
@@ -334,6 +340,23 @@ fn sums_that_lost_lines_are_not_those_of_the_build() {
             &[&why],
         ),
         row("copy srv/mirror new", 4, &[&why, "0 builds copied"]),
+    ]);
+}
+
+#[test]
+fn a_channel_is_not_called_like_a_page() {
+    let bed = Bed::new();
+    let to = |channel: &str| {
+        format!(
+            "--mirror srv/mirror publish tree --channel {channel} --date {GOOD} --result success"
+        )
+    };
+    let why = "is the name of a page, which a channel cannot have";
+    bed.check([
+        row(to("master/y/index.html"), 4, &["index.html", why]),
+        row(to("master/centos/feed.xml") + " --dry-run", 4, &[why]),
+        row(to("master/y"), 0, &["published"]),
+        row("--mirror srv/mirror verify", 0, &["0 findings"]),
     ]);
 }
 

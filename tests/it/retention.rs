@@ -185,6 +185,18 @@ fn a_clock_ten_years_ahead_removes_nothing_and_says_why() {
 }
 
 #[test]
+fn a_build_that_only_a_reader_keeps_is_named() {
+    let mirror = Mirror::new(22);
+    let build = format!("master/centos/{}", january(1));
+    let reader = fs_err::File::open(mirror.at("mirror").join(&build)).expect("a build");
+    reader.file().lock_shared().expect("held");
+    let said = mirror.say(&["prune", "--now", "2020-01-22T12:00:00Z"]);
+    assert!(said.contains(&format!("kept    {build}: ")), "{said}");
+    assert!(said.contains("retired master/centos/"), "{said}");
+    assert_eq!(said.matches("kept ").count(), 1, "{said}");
+}
+
+#[test]
 fn where_too_much_is_eligible_what_was_retired_stays_too() {
     let mirror = Mirror::new(22);
     run(&mut mirror.stx(&["prune", "--now", "2020-01-22T12:00:00Z"])).ok();

@@ -11,6 +11,7 @@ use stx_pipeline::process::Build;
 use stx_pipeline::{
     Below, BuildPlan, BuildRequest, Ended, Journal, Recipe, Runner as _, plan, process,
 };
+use stx_publish::store::rules::check_channel_name;
 use stx_publish::{MirrorStore, Scope};
 use tracing::{Instrument as _, info_span};
 
@@ -105,8 +106,9 @@ impl<'a> Work<'a> {
     /// The plan of a build that is made upon `below`.
     pub(super) fn plan(&self, date: BuildDate, below: Option<Below>) -> Result<BuildPlan, Error> {
         let plan = planned(&self.recipe, &self.request(date, below))?;
+        // Fail before the phases run, not after them.
+        check_channel_name(&self.channel).map_err(refused)?;
         if let Some(pushed) = &plan.images {
-            // Fail before the phases run, not after them.
             check_pushed(&self.area.site, pushed)?;
         }
         Ok(plan)

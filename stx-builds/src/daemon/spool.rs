@@ -14,6 +14,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt,
 };
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -198,15 +199,8 @@ impl Spool {
 
     fn remove(&self, name: &OsStr) -> Option<String> {
         let path = self.path(name);
-        let is_dir = fs_err::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
-        let removed = if is_dir {
-            fs_err::remove_dir(&path)
-        } else {
-            fs_err::remove_file(&path)
-        };
-        match removed {
+        match remove(&path) {
             Ok(()) => None,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 let new = self.stuck().insert(name.to_owned());
                 new.then(|| format!("{error}; remove it by hand"))
@@ -298,21 +292,26 @@ fn lock(dir: &Utf8Path) -> io::Result<Option<File>> {
                 Err(TryLockError::Error(error)) => Err(error),
             };
         }
-        let is_dir = fs_err::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
-        let removed = if is_dir {
-            fs_err::remove_dir(&path)
-        } else {
-            fs_err::remove_file(&path)
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            // It may be there again: whoever makes it can go on doing so.
-            Ok(()) | Err(_) => {}
-        }
+        // It may be there again: whoever makes it can go on doing so.
+        remove(path.as_std_path())?;
     }
     Err(io::Error::other(format!(
         "{path}: it is not a file of the service"
     )))
+}
+
+/// Removes a file or an empty directory, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    let is_dir = fs_err::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let removed = if is_dir {
+        fs_err::remove_dir(path)
+    } else {
+        fs_err::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Puts a file that the group can read in the place of whatever has the name; `write` is given it before it has the name.

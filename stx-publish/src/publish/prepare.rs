@@ -8,6 +8,7 @@ use crate::error::ErrorKind;
 use crate::plan::{MirrorFiles, PlanError, PublishPlan, PublishRequest, plan};
 #[cfg(feature = "local")]
 use crate::scan::ScanError;
+use crate::store::rules::check_channel_name;
 use crate::store::{MirrorRead, Scope, StoreError};
 
 /// A plan that could not be made.
@@ -57,6 +58,7 @@ pub async fn prepare(
         id: Box::new(id.clone()),
         source,
     };
+    check_channel_name(&id.channel).map_err(fail)?;
     let catalog = store
         .catalog(&Scope::Channel(id.channel.clone()))
         .await

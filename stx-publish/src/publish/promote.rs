@@ -12,6 +12,7 @@ use crate::plan::{
     Original, PromoteProblem, PromoteRequest, PromotedFile, PublishPlan, plan_promotion,
 };
 use crate::seal::SUMS_SIGNATURE;
+use crate::store::rules::check_channel_name;
 use crate::store::{
     Added, Depth, Found, KnownFile, MirrorRead, Scope, StagedBuild, StoreError, read_all,
 };
@@ -114,6 +115,7 @@ pub async fn prepare_promotion(
         id: Box::new(id.clone()),
         source,
     };
+    check_channel_name(&id.channel).map_err(fail)?;
     let scope = Scope::Channel(id.channel.clone());
     let catalog = store.catalog(&scope).await.map_err(fail)?;
     let there = catalog.build(&id);

@@ -23,7 +23,7 @@
 //!
 //! A store that holds or moves whole files has the rest in [`Contents`](super::Contents).
 //!
-//! For names and lists: [`retired_name`], [`parse_retired_name`], [`is_within`], [`is_channel_within`].
+//! For names and lists: [`check_channel_name`], [`retired_name`], [`parse_retired_name`], [`is_within`], [`is_channel_within`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -40,6 +40,7 @@ use stx_layout::{
 use super::{Found, Inspection, Retired, Scope, StoreError};
 use crate::error::chain;
 use crate::incoming::{Entry, Incoming, LinkEnd};
+use crate::index::PageName;
 use crate::metadata::Indexed;
 use crate::metadata::apt::{self, AptMetadata, AptRepository, EarlierPackages};
 use crate::metalink::metalinks;
@@ -96,6 +97,21 @@ pub fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), StoreError> 
         what: id.to_string(),
         reason: format!("the lock is that of {channel}"),
     })
+}
+
+/// Refuses a channel that lies where the pages of another one are.
+///
+/// # Errors
+/// [`StoreError::Refused`], which names the page.
+pub fn check_channel_name(channel: &Channel) -> Result<(), StoreError> {
+    let name = channel.to_string();
+    match name.split('/').find(|segment| PageName::is(segment)) {
+        None => Ok(()),
+        Some(page) => Err(StoreError::Refused {
+            reason: format!("{page} is the name of a page, which a channel cannot have"),
+            what: name.clone(),
+        }),
+    }
 }
 
 /// Whether what is known of a build belongs to a part of the mirror.

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use stx_builds::files::{self, Durable};
 use stx_builds::retention::{GRACE, Pruned, stays};
 use stx_layout::{counted, size};
-use stx_retention::{PrunePlan, Warning};
+use stx_retention::{PrunePlan, Reason, Warning};
 
 use super::until;
 use crate::args::Prune;
@@ -119,6 +119,12 @@ fn done(pruned: &Pruned) -> String {
     }
     for section in &pruned.thinned {
         let _ = writeln!(text, "thinned {section}");
+    }
+    for entry in &pruned.plan.keep {
+        // All others stay by the policy, as everybody expects.
+        if let [reason @ Reason::InUse { .. }] = entry.reasons.as_slice() {
+            let _ = writeln!(text, "kept    {}: {reason}", entry.build);
+        }
     }
     for what in &pruned.finished {
         let _ = writeln!(text, "swept   {what}");
