@@ -271,7 +271,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether the package is as in the newest build; `None` where retention took it, and no file of the same digest was read.
+    /// Returns true if the package equals that of the newest build. Returns `None` if retention removed it and no file with its digest was read.
     fn is_same(&self, index: usize) -> Option<bool> {
         match self.files.get(&index)? {
             None => Some(false),
@@ -399,7 +399,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Whether the package at a place is as in the newest build, or has the wanted version.
+    /// Returns true if the package equals that of the newest build, or, with `--version`, has at least that version.
     async fn is_wanted(&self, place: &Place) -> Result<bool, PackageError> {
         let package = packages::read(self.reader, place).await?;
         match &self.wanted {

@@ -47,7 +47,7 @@ pub enum WholeError {
 /// the size. The digests of the main header itself are checked where it is [read](crate::header::package).
 ///
 /// # Errors
-/// Why the package is not whole.
+/// [`WholeError`] for a package that is cut off, damaged or unreadable.
 pub fn check(mut package: impl Read) -> Result<(), WholeError> {
     let head = read_head(&mut package).map_err(|error| match error {
         HeadError::Io { source } => WholeError::Io { source },

@@ -272,7 +272,7 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Tags that say which bytes main header and payload have, as rpm's `rpmtag.h` has them.
+/// Tags for sizes and digests of the main header and the payload, numbered as in rpm's `rpmtag.h`.
 mod tag {
     /// Of the signature header: the size of both, where four bytes do not hold it.
     pub(super) const LONGSIZE: u32 = 270;
@@ -286,7 +286,7 @@ mod tag {
     pub(super) const PAYLOADDIGESTALGO: u32 = 5093;
 }
 
-/// Which bytes main header and payload have, as the headers say.
+/// The size and the digests of the main header and the payload, as the headers state them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stated<'a> {
@@ -301,7 +301,8 @@ pub struct Stated<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// Which bytes main header and payload have. Who wrote the headers wrote that too: it tells damage, not malice.
+    /// Reads the size and the digests that the headers state. They reveal damage, but no forgery: whoever forges a package can
+    /// write matching digests.
     pub fn stated(&self) -> Stated<'a> {
         let long = self.signature.number(tag::LONGSIZE);
         Stated {

@@ -122,7 +122,7 @@ pub fn proxy(url: &str) -> Option<String> {
     Some(proxy.to_string())
 }
 
-/// Whether a request failed because the certificate of the server is not trusted.
+/// Returns true if a request failed because the server's certificate is not trusted.
 pub fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {

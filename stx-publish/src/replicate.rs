@@ -346,7 +346,7 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
     }
 }
 
-/// Why the second mirror would refuse to retire a build after the copy: a pin that holds, or an alias that stays where it is.
+/// The pin or the alias for which the second mirror would refuse to retire a build after the copy; `None` if it would not refuse.
 fn keeper(to: &Side, aliases: &[CopyAlias], build: &BuildId) -> Option<String> {
     if let Some(pin) = to.pins.iter().find(|pin| pin.build == *build) {
         return Some(format!("pinned by {}: {}", pin.author, pin.reason));
@@ -476,7 +476,7 @@ impl CopyPlan {
         builds.chain(aliases).chain(names).chain(kept).collect()
     }
 
-    /// What is left to do without builds that did not arrive, by the reason why.
+    /// The plan without the builds of `missing`, which could not be copied for the reason given there.
     fn without(&self, missing: &BTreeMap<BuildId, String>) -> Self {
         let mut plan = self.clone();
         for step in &mut plan.builds {

@@ -197,7 +197,7 @@ impl<'a> Work<'a> {
         built
     }
 
-    /// The build date that was asked for; also by a clock that stands still.
+    /// The build date of the order, or of the fixed clock (`--now`); `None` where the current time decides.
     fn wanted_date(&self) -> Result<Option<BuildDate>, Error> {
         match (self.order.date, self.area.now) {
             (Some(date), _) => Ok(Some(date)),

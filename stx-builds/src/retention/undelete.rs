@@ -105,7 +105,7 @@ async fn meant(store: &dyn MirrorStore, text: &str) -> Result<BuildId, Error> {
     build_ref::resolve(store, text).await
 }
 
-/// Why nothing can be restored; `gone` are the sections that the build has no more.
+/// The error for a build of which nothing can be restored. `gone` lists the sections that retention removed from it.
 fn not_there(
     build: &BuildId,
     retired: &[Retired],

@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::future::{try_join, try_join_all, try_join3, try_join4};
+use futures_util::future::{try_join, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::index::{
     BelowSummary, BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId,
     PageName, RootIndex, SCHEMA,
 };
 use stx_layout::{
-    BuildDate, BuildId, BuildPath, BuildState, Catalog, Channel, ChannelEntry, RootAlias,
-    RootEntry, VerdictEntry,
+    BuildDate, BuildId, BuildPath, BuildState, Catalog, Channel, ChannelEntry, VerdictEntry,
 };
 use stx_publish::seal::LONGEST_TEXT;
-use stx_publish::store::{MirrorStore, PageWriter, Retired, Scope, StoreError};
-use stx_publish::verdicts::{ReadableVerdicts, readable_verdicts};
+use stx_publish::store::{MirrorStore, PageWriter, StoreError};
 
 use crate::build_pages::InTrash;
 use crate::contents::Files;
@@ -25,6 +23,10 @@ use crate::replace::replace;
 use crate::site::{PARALLEL, Refreshed, Site};
 use crate::summary::summary;
 use crate::{IndexSeal, build_pages, html, layers, signed, sources};
+
+mod mirror_contents;
+
+pub use mirror_contents::MirrorContents;
 
 /// Makes the pages of a mirror anew, and replaces those that differ.
 ///
@@ -42,83 +44,6 @@ pub async fn refresh_sealed(
     let pages = store.lock_pages().await?;
     let contents = MirrorContents::read(store).await?;
     refresh_locked(store, &*pages, contents, site, seal).await
-}
-
-/// The contents of a mirror that its pages are made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MirrorContents {
-    /// Channels, builds and their aliases.
-    pub catalog: Catalog,
-    /// All verdicts that can be read.
-    pub verdicts: Vec<VerdictEntry>,
-    /// The builds whose verdicts cannot be read, and why, in a line.
-    pub unclear: BTreeMap<BuildId, String>,
-    /// The builds and sections in the trash.
-    pub retired: Vec<Retired>,
-    /// The aliases of releases.
-    pub aliases: BTreeMap<RootAlias, RootEntry>,
-}
-
-impl MirrorContents {
-    /// Reads them side by side: a mirror far away answers all questions in the time of one.
-    pub async fn read(store: &dyn MirrorStore) -> Result<Self, StoreError> {
-        let verdicts = async {
-            match store.verdicts(&Scope::All).await {
-                Err(StoreError::Damaged { .. }) => Ok(None),
-                verdicts => verdicts.map(Some),
-            }
-        };
-        let (catalog, verdicts, retired, aliases) = try_join4(
-            store.catalog(&Scope::All),
-            verdicts,
-            store.retired(),
-            store.root_aliases(),
-        )
-        .await?;
-        let read = match verdicts {
-            Some(history) => ReadableVerdicts {
-                history,
-                ..ReadableVerdicts::default()
-            },
-            // One by one, which takes longer.
-            None => readable_verdicts(store, &Scope::All, &catalog).await?,
-        };
-        Ok(Self {
-            catalog,
-            verdicts: read.history,
-            unclear: read.unreadable,
-            retired,
-            aliases,
-        })
-    }
-
-    /// Reads the other contents that the pages of these channels need, side by side.
-    pub async fn read_part(store: &dyn MirrorStore, catalog: Catalog) -> Result<Self, StoreError> {
-        let scopes = catalog.channels.keys().cloned().map(Scope::Channel);
-        let scopes: Vec<_> = scopes.collect();
-        let verdicts = scopes.iter();
-        let verdicts = verdicts.map(|scope| readable_verdicts(store, scope, &catalog));
-        let verdicts = stream::iter(verdicts.collect::<Vec<_>>()).buffered(PARALLEL);
-        let (verdicts, retired, aliases) = try_join3(
-            verdicts.try_collect::<Vec<_>>(),
-            store.retired(),
-            store.root_aliases(),
-        )
-        .await?;
-        let (mut history, mut unclear) = (Vec::new(), BTreeMap::new());
-        for read in verdicts {
-            history.extend(read.history);
-            unclear.extend(read.unreadable);
-        }
-        Ok(Self {
-            catalog,
-            verdicts: history,
-            unclear,
-            retired,
-            aliases,
-        })
-    }
 }
 
 /// As [`refresh_sealed`], for a caller that has locked the pages already, and read the contents since: the stays of builds in

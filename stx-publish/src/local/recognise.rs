@@ -104,8 +104,9 @@ fn below(root: &Utf8Path) -> Vec<Utf8PathBuf> {
     found
 }
 
-/// Whether there is anything but directories, apart from hidden names. A power loss in the first publish to a mirror may leave the directories
-/// of its channel without the private area; nothing in them can be lost.
+/// Returns true if a directory holds any file. Hidden names at its top and `lost+found` do not count.
+///
+/// A power loss during the first publish may leave the directories of a channel without `.stx`. Publishing there loses nothing.
 pub(super) fn holds_files(root: &Utf8Path) -> bool {
     let is_aside = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") || name == "lost+found";
     let entries = WalkDir::new(root).min_depth(1).into_iter();

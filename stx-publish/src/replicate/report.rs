@@ -118,7 +118,7 @@ impl CopyError {
         }
     }
 
-    /// What happened to the build that it names, for who names the build as well.
+    /// The cause without the name of the build, for messages that begin with that name.
     pub(super) fn of_build(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Source { source, .. } => Some(source),

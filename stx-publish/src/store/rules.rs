@@ -31,14 +31,12 @@ use std::io;
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, Pin,
-    Sha256, Sums, VerdictEntry,
+    Sha256, Sums,
 };
 
 use super::{Found, Inspection, Retired, Scope, StoreError};
-use crate::error::chain;
 use crate::incoming::{Entry, Incoming, LinkEnd};
 use crate::index::PageName;
 use crate::metadata::Indexed;
@@ -48,9 +46,11 @@ use crate::seal::{Seal, Sealed, sums_path};
 
 use crate::thinning::{Thinned, ThinnedSection, check_section, lies_in};
 
+mod notes;
 mod root;
 mod undated;
 
+pub use notes::{PinFile, VerdictFile, put_pin, put_verdict, take_pin};
 pub(crate) use root::show_root;
 pub use root::{
     check_root_alias, check_root_target, goes_back, newest_release, next_release, root_targets,
@@ -385,87 +385,6 @@ pub fn parse_retired_name(channel: &Channel, name: &str) -> Option<Retired> {
     })
 }
 
-/// The text of the file that holds the pins of one build.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct PinFile {
-    /// The pins.
-    pub pins: Vec<Pin>,
-}
-
-impl PinFile {
-    /// The pins that a file called `name` holds, all of them of its build.
-    pub fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Vec<Pin>, StoreError> {
-        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
-            what: name.to_owned(),
-            source,
-        };
-        let found: Self = serde_json::from_slice(text).map_err(|error| damaged(error.into()))?;
-        match found.pins.iter().find(|pin| pin.build != *id) {
-            Some(pin) => Err(damaged(format!("it holds a pin of {}", pin.build).into())),
-            None => Ok(found.pins),
-        }
-    }
-
-    /// The pin that stands for pins of a build that cannot be understood.
-    pub fn unknown(build: BuildId, error: &StoreError) -> Pin {
-        Pin {
-            build,
-            reason: format!("unknown means keep: {}", chain(error)),
-            author: "unknown".to_owned(),
-            until: None,
-        }
-    }
-
-    /// The text of the file.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("texts and times") + "\n"
-    }
-}
-
-/// The text of the file that holds the verdicts on one build.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct VerdictFile {
-    /// The verdicts, oldest first.
-    pub entries: Vec<VerdictEntry>,
-}
-
-impl VerdictFile {
-    /// The verdicts that a file called `name` holds, all of them on its build.
-    pub fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Vec<VerdictEntry>, StoreError> {
-        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
-            what: name.to_owned(),
-            source,
-        };
-        let found: Self = serde_json::from_slice(text).map_err(|error| damaged(error.into()))?;
-        match found.entries.iter().find(|entry| entry.build != *id) {
-            Some(entry) => Err(damaged(
-                format!("it holds a verdict on {}", entry.build).into(),
-            )),
-            None => Ok(found.entries),
-        }
-    }
-
-    /// The text of the file.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("texts and times") + "\n"
-    }
-}
-
-/// Adds a verdict to those on its build, in the order of time; not if it is there, or if the one before it is the same but for
-/// its time. Tells whether it was added.
-pub fn put_verdict(entries: &mut Vec<VerdictEntry>, new: &VerdictEntry) -> bool {
-    let is_same = |last: &VerdictEntry| {
-        let at = last.at;
-        *last == VerdictEntry { at, ..new.clone() }
-    };
-    let place = entries.partition_point(|entry| entry.at <= new.at);
-    if entries.contains(new) || entries[..place].last().is_some_and(is_same) {
-        return false;
-    }
-    entries.insert(place, new.clone());
-    true
-}
-
 /// Refuses to take away anything of a build that a pin keeps.
 fn check_pins(id: &BuildId, pins: &[Pin], now: DateTime<Utc>) -> Result<(), StoreError> {
     match pins.iter().find(|pin| pin.holds(now)) {
@@ -482,23 +401,6 @@ pub fn in_use(id: &BuildId) -> StoreError {
     StoreError::Refused {
         what: id.to_string(),
         reason: "somebody reads it just now".to_owned(),
-    }
-}
-
-/// Adds a pin in place of an earlier one of the same author.
-pub fn put_pin(pins: &mut Vec<Pin>, pin: &Pin) {
-    pins.retain(|known| known.author != pin.author);
-    pins.push(pin.clone());
-    pins.sort_by(|a, b| a.author.cmp(&b.author));
-}
-
-/// Takes an author's pin away.
-pub fn take_pin(id: &BuildId, pins: &mut Vec<Pin>, author: &str) -> Result<Pin, StoreError> {
-    match pins.iter().position(|pin| pin.author == author) {
-        Some(place) => Ok(pins.remove(place)),
-        None => Err(StoreError::NotFound {
-            what: format!("a pin of {id} by {author}"),
-        }),
     }
 }
 
