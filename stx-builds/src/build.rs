@@ -111,6 +111,19 @@ pub(crate) async fn build(
 }
 
 /// The build of a channel that was neither published nor given up, as far as it got; also one that still runs.
+/// Gives up the interrupted build of a channel: ends what still runs of it, and forgets how far it got. The lock of its state has
+/// to be held.
+pub(crate) async fn give_up(
+    area: &BuildArea,
+    channel: &Channel,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<(), Error> {
+    let state = area.channel(channel);
+    state::end_orphans(&state, note).await?;
+    release_below(area, channel).await;
+    process::remove_journal(&state).map_err(state::unwritten)
+}
+
 pub(crate) fn unfinished(area: &BuildArea, channel: &Channel) -> Result<Option<Journal>, Error> {
     process::read_journal(&area.channel(channel)).map_err(|error| {
         Error::new(ErrorKind::Bug, error).hint("a new `build` of the channel starts over")

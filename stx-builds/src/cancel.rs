@@ -1,4 +1,4 @@
-//! Cancel a running build.
+//! Cancel a build that runs, or was interrupted.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use stx_layout::{BuildId, Channel};
 
 use crate::Site;
-use crate::build::{BuildArea, cancellation, lock, unfinished};
+use crate::build::{BuildArea, cancellation, give_up, lock, unfinished};
 use crate::error::{Error, ErrorKind, is_there};
 
 /// A channel, or one build of it.
@@ -39,8 +39,8 @@ impl FromStr for Target {
 }
 
 impl Site {
-    /// Asks the running build of a channel to end, and waits until it did. It is asked by a file, not by a signal: the program
-    /// that runs it may run others too.
+    /// Asks the running build of a channel to end, and waits until it did; gives up one that was interrupted. A running build is asked
+    /// by a file, not by a signal: the program that runs it may run others too.
     pub async fn cancel(&self, target: &Target, wait: Duration) -> Result<BuildId, Error> {
         let area = BuildArea::new(self)?;
         let channel = &target.channel;
@@ -48,19 +48,26 @@ impl Site {
         let none = || {
             Error::new(
                 ErrorKind::NotFound,
-                format!("{channel}: no build is running"),
+                format!("{channel}: no build is running or interrupted"),
             )
         };
-        if !is_there(&state)? || lock(&state, channel).is_ok() {
+        if !is_there(&state)? {
             return Err(none());
         }
+        let locked = lock(&state, channel).ok();
         let journal = unfinished(&area, channel)?.ok_or_else(none)?;
         let id = journal.started.plan.id;
         if let Some(build) = target.build.as_ref().filter(|build| **build != id) {
             return Err(Error::new(
                 ErrorKind::NotFound,
-                format!("{build}: is not running; {id} is"),
+                format!("{build}: is neither running nor interrupted; {id} is"),
             ));
+        }
+        if let Some(lock) = locked {
+            check_unpublished(&area, &id).await?;
+            give_up(&area, channel, &|line| self.note(line)).await?;
+            drop(lock);
+            return Ok(id);
         }
         cancellation::request(&state, &id)?;
         self.note(&format!("ending {id}"));
@@ -81,16 +88,20 @@ impl Site {
         };
         cancellation::clear_request(&state)?;
         drop(lock);
-        let there = match area.published()? {
-            None => false,
-            Some(mirror) => mirror.record(&id).await.is_ok(),
-        };
-        if there {
-            return Err(Error::new(
-                ErrorKind::Mirror,
-                format!("{id}: was being published already, and is"),
-            ));
-        }
+        check_unpublished(&area, &id).await?;
         Ok(id)
     }
+}
+
+/// Fails if the mirror has the build.
+async fn check_unpublished(area: &BuildArea, id: &BuildId) -> Result<(), Error> {
+    let there = match area.published()? {
+        None => false,
+        Some(mirror) => mirror.record(id).await.is_ok(),
+    };
+    if there {
+        let error = format!("{id}: was being published already, and is");
+        return Err(Error::new(ErrorKind::Mirror, error));
+    }
+    Ok(())
 }

@@ -140,7 +140,7 @@ pub(crate) enum Command {
     Build(Build),
     /// Resume an interrupted build at its first unfinished phase
     Resume(Resume),
-    /// Cancel a running build; nothing of it is published
+    /// Cancel a build that runs or was interrupted; nothing of it is published
     Cancel(Cancel),
     /// Check and draw recipe files
     #[command(subcommand)]

@@ -10,7 +10,6 @@ use camino::Utf8Path;
 use stx_layout::{Channel, counted};
 use stx_pipeline::process::{self, JournalError};
 
-use super::Watch;
 use crate::error::{Error, ErrorKind, unusable};
 
 /// How long orphans have between being asked to end and being killed.
@@ -21,7 +20,10 @@ const LOOKERS: u32 = 20;
 const MOMENT: Duration = Duration::from_millis(5);
 
 /// Ends what a killed build of the channel left running; the lock has to be held.
-pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<(), Error> {
+pub(super) async fn end_orphans(
+    state: &Utf8Path,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<(), Error> {
     // As long as its recipe gave them.
     let journal = process::read_journal(state).ok().flatten();
     let phases = journal
@@ -33,7 +35,7 @@ pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<()
         .await
         .map_err(|error| Error::new(ErrorKind::Bug, error))?;
     if !ended.is_empty() {
-        (watch.note)(&format!(
+        note(&format!(
             "ended {} of a build that was killed",
             counted(ended.len(), "phase")
         ));

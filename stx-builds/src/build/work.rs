@@ -120,7 +120,7 @@ impl<'a> Work<'a> {
         let store = Mirror::open_or_create(&self.area.site, &self.area.mirror)?;
         let _lock = lock(&self.state, &self.channel)?;
         clear_request(&self.state)?;
-        end_orphans(&self.state, watch).await?;
+        end_orphans(&self.state, watch.note).await?;
         match process::read_journal(&self.state) {
             Ok(None) => {}
             Ok(Some(journal)) if self.is_published(&*store, &journal).await? => {
@@ -346,7 +346,7 @@ async fn resume_in(
             format!("{only}: is not unfinished; {id} is"),
         ));
     }
-    end_orphans(&state, watch).await?;
+    end_orphans(&state, watch.note).await?;
     for phase in &journal.started.plan.phases {
         process::settle_log(&phase.invocation.log)
             .map_err(|error| Error::new(ErrorKind::Bug, error))?;

@@ -12,7 +12,7 @@ fn a_running_build_is_cancelled_from_elsewhere_and_nothing_is_published() {
     let site = Site::new();
     let none = run(&mut site.stx(&["cancel", "master/centos"])).code(5);
     assert!(
-        none.stderr.contains("no build is running"),
+        none.stderr.contains("no build is running or interrupted"),
         "{}",
         none.stderr
     );
@@ -121,4 +121,29 @@ fn what_left_its_session_and_ignores_signals_is_ended_with_the_build() {
     test_kill_process(stray).expect("it lives on: there is something to end");
     site.resume(&["--as-failed"]).code(3);
     assert_gone(stray);
+}
+
+#[test]
+fn an_interrupted_build_is_given_up_with_what_still_runs_of_it() {
+    let site = Site::new();
+    let mut child = site.held("left");
+    let phase = site.pid("left");
+    kill(&mut child);
+    let other = run(&mut site.stx(&["cancel", "master/centos/20190101T000000Z"])).code(5);
+    assert!(
+        other.stderr.contains("20200101T000000Z is"),
+        "{}",
+        other.stderr
+    );
+    test_kill_process(phase).expect("it lives on");
+    let cancelled = run(&mut site.stx(&["cancel", "master/centos"])).code(0);
+    assert!(
+        cancelled.stdout.contains("was cancelled"),
+        "{}",
+        cancelled.stdout
+    );
+    assert_gone(phase);
+    assert!(site.builds().is_empty());
+    site.resume(&[]).code(5);
+    run(&mut site.stx(&["cancel", "master/centos"])).code(5);
 }
