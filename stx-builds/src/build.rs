@@ -72,6 +72,7 @@ impl Site {
     pub async fn plan_build(&self, order: &BuildOrder) -> Result<BuildPlan, Error> {
         let order = &after::configured(self, order)?;
         let area = BuildArea::new(self)?;
+        area.check_known()?;
         let work = Work::new(&area, order)?;
         let date = match order.date {
             Some(date) => date,
@@ -110,7 +111,6 @@ pub(crate) async fn build(
     Box::pin(work.build(watch)).instrument(span).await
 }
 
-/// The build of a channel that was neither published nor given up, as far as it got; also one that still runs.
 /// Gives up the interrupted build of a channel: ends what still runs of it, and forgets how far it got. The lock of its state has
 /// to be held.
 pub(crate) async fn give_up(
@@ -124,6 +124,7 @@ pub(crate) async fn give_up(
     process::remove_journal(&state).map_err(state::unwritten)
 }
 
+/// The build of a channel that was neither published nor given up, as far as it got; also one that still runs.
 pub(crate) fn unfinished(area: &BuildArea, channel: &Channel) -> Result<Option<Journal>, Error> {
     process::read_journal(&area.channel(channel)).map_err(|error| {
         Error::new(ErrorKind::Bug, error).hint("a new `build` of the channel starts over")

@@ -17,6 +17,10 @@ use crate::site::clock;
 use crate::trust::{TrustOptions, Trusted};
 use crate::{Site, provenance, refused, signing};
 
+mod known;
+
+pub(crate) use known::{check_known, note_known};
+
 /// A mirror that can be written.
 #[derive(Debug, Clone)]
 pub enum Mirror {
@@ -64,6 +68,7 @@ impl Mirror {
         Ok(match MirrorLocation::of(root) {
             MirrorLocation::Directory => {
                 Self::may_create(root)?;
+                check_known(site, root)?;
                 let store = LocalStore::create(root).map_err(refused)?;
                 Self::Directory(with_metadata(site, store).with_seal(seal))
             }
@@ -242,12 +247,16 @@ impl Reader {
 impl Site {
     /// The mirror, which has to exist.
     pub fn mirror(&self) -> Result<Mirror, Error> {
-        Mirror::open(self, &self.root()?)
+        let root = self.root()?;
+        check_known(self, &root)?;
+        Mirror::open(self, &root)
     }
 
     /// The mirror for reading, which may also lie behind a web server.
     pub fn reader(&self) -> Result<Reader, Error> {
-        Reader::open(self, &self.root()?)
+        let root = self.root()?;
+        check_known(self, &root)?;
+        Reader::open(self, &root)
     }
 
     /// The mirror for reading, as far as a keyring vouches for it where there is one.

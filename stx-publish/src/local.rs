@@ -162,6 +162,25 @@ impl LocalStore {
         }
     }
 
+    /// True if the directory `root` is a mirror; false if it is not there, is empty or holds something else.
+    ///
+    /// # Errors
+    /// The errors of the file system, where the directory is there and cannot be read.
+    pub fn is_there(root: &Utf8Path) -> Result<bool, StoreError> {
+        match recognise::likeness(root) {
+            Ok(found) => Ok(found == Likeness::Mirror),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(io_error("list", root)(error)),
+        }
+    }
+
     /// Refuses to make a mirror in `root` where that would lie in another one, or around one, or among the files of somebody else.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::harness::{Ran, assert_whole, builds, run, stx, tool, wait};
 
 mod ended;
 mod phases;
+mod unmounted;
 
 /// A mirror, a state directory, an upstream git and a recipe. Each phase says in the file `counter` that it finished, and
 /// waits in its middle as long as there is a file `hold-PHASE`.

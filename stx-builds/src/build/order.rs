@@ -9,6 +9,7 @@ use stx_layout::{BuildDate, Channel, ReleaseId};
 use stx_pipeline::{Cancel, Event};
 
 use crate::error::{Error, ErrorKind};
+use crate::mirror::{check_known, note_known};
 use crate::options::{absolute, anywhere};
 use crate::site::clock;
 use crate::{Mirror, Site};
@@ -104,6 +105,18 @@ impl BuildArea {
             Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// The mirror, made if it is not there; refused if it was there before.
+    pub fn create(&self) -> Result<Mirror, Error> {
+        let mirror = Mirror::open_or_create(&self.site, &self.mirror)?;
+        note_known(&self.site, &self.mirror)?;
+        Ok(mirror)
+    }
+
+    /// Refuses a mirror that is not there, but was there before.
+    pub(crate) fn check_known(&self) -> Result<(), Error> {
+        check_known(&self.site, &self.mirror)
     }
 
     /// The state of one channel.

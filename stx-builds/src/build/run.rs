@@ -198,6 +198,8 @@ impl Run<'_> {
     /// Publishes a build whose phases are over.
     async fn publish(&self, started: &Started, result: BuildResult) -> Result<Built, Error> {
         let plan = &started.plan;
+        // Its file system may have been unmounted while the phases ran.
+        self.area.check_known()?;
         let built = match result {
             BuildResult::Built(built) => *built,
             BuildResult::NoCommit { records } => {

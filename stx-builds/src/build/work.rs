@@ -23,8 +23,8 @@ use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places, preview};
 use crate::error::{Error, ErrorKind, is_there, unusable};
 use crate::images::check_pushed;
+use crate::refused;
 use crate::site::clock;
-use crate::{Mirror, refused};
 
 /// A build that can be planned.
 pub(super) struct Work<'a> {
@@ -117,7 +117,7 @@ impl<'a> Work<'a> {
     /// Builds and publishes.
     pub(super) async fn build(&self, watch: Watch<'_>) -> Result<Built, Error> {
         tools(&self.recipe)?;
-        let store = Mirror::open_or_create(&self.area.site, &self.area.mirror)?;
+        let store = self.area.create()?;
         let _lock = lock(&self.state, &self.channel)?;
         clear_request(&self.state)?;
         end_orphans(&self.state, watch.note).await?;
@@ -389,7 +389,7 @@ async fn go_on(
     watch: Watch<'_>,
 ) -> Result<Built, Error> {
     let id = &journal.started.plan.id;
-    let store = Mirror::open_or_create(&area.site, &area.mirror)?;
+    let store = area.create()?;
     let entry = channel_of(&*store, &id.channel).await?;
     let run = Run {
         area,

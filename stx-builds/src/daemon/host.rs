@@ -251,7 +251,8 @@ impl Host for LocalHost {
 
     async fn survey(&self) -> Facts {
         let mut facts = Facts::default();
-        match self.area.published() {
+        let mirror = self.area.check_known();
+        match mirror.and_then(|()| self.area.published()) {
             Ok(None) => {}
             Ok(Some(store)) => {
                 match store.catalog(&Scope::All).await {

@@ -1,0 +1,85 @@
+//! A mirror whose file system is not mounted: its directory is empty, or not there.
+
+use camino::Utf8PathBuf;
+
+use super::Site;
+use crate::harness::run;
+
+/// Takes the mirror away, as `umount` does; the place where it is now.
+fn unmount(site: &Site) -> Utf8PathBuf {
+    let (mirror, aside) = (site.at("mirror"), site.at("aside"));
+    fs_err::rename(&mirror, &aside).expect("the mirror is there");
+    fs_err::create_dir(&mirror).expect("a mount point");
+    aside
+}
+
+fn mount(site: &Site) {
+    fs_err::remove_dir(site.at("mirror")).expect("an empty mount point");
+    fs_err::rename(site.at("aside"), site.at("mirror")).expect("the mirror is aside");
+}
+
+#[test]
+fn nothing_is_built_published_or_read_where_the_mirror_is_not_mounted() {
+    let site = Site::new();
+    run(&mut site.build()).code(0);
+    let publish = [
+        "publish",
+        "--channel=master/centos",
+        "--date=20200102T000000Z",
+        "--result=success",
+        "aside/master/centos/20200101T000000Z",
+    ];
+    let again = ["build", "--recipe", "recipe.toml", "--force"];
+    let aside = unmount(&site);
+    for is_there in [true, false] {
+        if !is_there {
+            fs_err::remove_dir(site.at("mirror")).expect("an empty mount point");
+        }
+        let planned = [&again[..], &["--dry-run"]].concat();
+        for args in [
+            &again[..],
+            &planned,
+            &publish,
+            &["list"],
+            &["verify"],
+            &["pages"],
+            &["prune", "--dry-run"],
+        ] {
+            let refused = run(&mut site.stx(args)).code(4);
+            assert!(
+                refused.stderr.contains("is its file system mounted?"),
+                "{args:?}: {}",
+                refused.stderr
+            );
+            let there = site.at("mirror").read_dir_utf8().into_iter().flatten();
+            let names: Vec<_> = there
+                .map(|entry| entry.expect("readable").file_name().to_owned())
+                .collect();
+            assert!(names.is_empty(), "{args:?} made {names:?}");
+        }
+    }
+    fs_err::rename(aside, site.at("mirror")).expect("the mirror is aside");
+    run(&mut site.stx(&again)).code(0);
+    assert_eq!(site.builds().len(), 2);
+    // As the hint says, it is possible to begin anew.
+    fs_err::remove_dir_all(site.at("mirror")).expect("the mirror");
+    fs_err::remove_file(site.at("mirror.state/mirror")).expect("the note");
+    run(&mut site.stx(&again)).code(0);
+    assert_eq!(site.builds().len(), 1);
+}
+
+#[test]
+fn a_build_whose_mirror_goes_meanwhile_is_published_when_it_is_back() {
+    let site = Site::new();
+    let child = site.held("last");
+    unmount(&site);
+    site.release("last");
+    let output = child.wait_with_output().expect("it ended");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("is its file system mounted?"), "{stderr}");
+    mount(&site);
+    site.resume(&[]).code(0);
+    assert_eq!(site.builds(), ["20200101T000000Z"]);
+    assert_eq!(site.record()["result"], "success");
+}
