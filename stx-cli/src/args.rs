@@ -233,6 +233,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Alias(Alias),
     /// Verify sums, records and aliases
+    ///
+    /// Ends with 4 if something is wrong. A note alone, such as of a file that belongs to no channel, is no failure, unless `--repair` puts it
+    /// right.
     Verify(Verify),
     /// Rewrite the catalog pages: `index.html`, `index.json` and `feed.xml`
     ///

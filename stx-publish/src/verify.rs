@@ -17,6 +17,7 @@ mod after;
 mod apt;
 mod check;
 mod green;
+mod notes;
 mod repair;
 #[cfg(feature = "local")]
 mod repositories;
@@ -436,24 +437,9 @@ pub async fn verify_observed(
         }
         Scope::Build(_) => {}
     }
-    match store.owed(scope).await {
-        Ok(owed) => report.owed = owed,
-        Err(error @ StoreError::Damaged { .. }) => {
-            let kind = FindingKind::Unreadable;
-            report.findings.push(Finding {
-                channel: None,
-                build: None,
-                path: None,
-                kind,
-                severity: kind.severity(),
-                message: format!(
-                    "it is not known which tags of builds that are gone are still to be removed: {}",
-                    chain(&error)
-                ),
-            });
-        }
-        Err(source) => return Err(fail(source)),
-    }
+    notes::check_notes(store, scope, &mut report)
+        .await
+        .map_err(fail)?;
     if *scope == Scope::All {
         for path in store.strays().await.map_err(fail)? {
             report.findings.push(Finding {

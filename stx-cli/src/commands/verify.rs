@@ -1,6 +1,7 @@
 //! `verify`: the mirror against its records.
 
 use stx_builds::verify::VerifyOptions;
+use stx_publish::verify::Severity;
 use stx_publish::{FindingKind, Scope};
 
 use super::Context;
@@ -26,16 +27,14 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
             .unwrap_or_default();
         format!("{repaired}{}", verified.report)
     })?;
-    if verified.report.findings.is_empty() {
+    let findings = &verified.report.findings;
+    let repairable = findings.iter().any(stx_publish::Finding::is_repairable);
+    // Any other note is about what a mirror may well have: `robots.txt`, or a build whose build below went in time.
+    if verified.report.worst() <= Some(Severity::Note) && !repairable {
         return Ok(());
     }
     let failure = Failure::said(Exit::Mirror);
-    let repairable = verified
-        .report
-        .findings
-        .iter()
-        .any(stx_publish::Finding::is_repairable);
-    let images = verified.report.findings.iter().any(|finding| {
+    let images = findings.iter().any(|finding| {
         matches!(
             finding.kind,
             FindingKind::ImageMissing | FindingKind::ImageTagNotNewest

@@ -1,6 +1,6 @@
 //! Derived pages of a mirror in a directory.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +23,10 @@ impl Inner {
         let path = self.root.join(page.path());
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes.into())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // A directory of that name is no page; it is refused when the page is written.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
+                Ok(None)
+            }
             Err(source) => Err(io_error("read", path)(source)),
         }
     }
@@ -91,7 +94,15 @@ impl LocalPages {
         made.map_err(io_error("write", &part))?;
         set_mode(&part, 0o644)?;
         self.inner.step("page: move")?;
-        fs::rename(&part, &path).map_err(io_error("move over", path))
+        match fs::rename(&part, &path) {
+            Err(error) if error.kind() == ErrorKind::IsADirectory => Err(StoreError::Refused {
+                what: page.path(),
+                reason: format!(
+                    "the directory {path} lies in the place of this page; move it elsewhere"
+                ),
+            }),
+            moved => moved.map_err(io_error("move over", path)),
+        }
     }
 }
 

@@ -382,3 +382,23 @@ async fn what_is_not_utf_8_is_shown_by_its_bytes_and_taken_for_nothing_else() {
     );
     assert!(found.unreadable.contains(&link), "{:?}", found.unreadable);
 }
+
+#[tokio::test]
+async fn a_directory_in_the_place_of_a_page_is_no_page_and_is_not_replaced() {
+    let (dir, store) = mirror();
+    let page = PageId {
+        channel: None,
+        name: crate::index::PageName::IndexHtml,
+    };
+    let there = dir.path().join("mirror").join(page.path());
+    fs::create_dir(&there).expect("made");
+    assert_eq!(store.page(&page).await.expect("no page"), None);
+    let pages = store.lock_pages().await.expect("a lock");
+    let refused = pages.write(&page, Bytes::new()).await.expect_err("refused");
+    assert!(
+        matches!(refused, StoreError::Refused { .. })
+            && refused.to_string().contains(there.as_str()),
+        "{refused}"
+    );
+    assert!(there.is_dir());
+}

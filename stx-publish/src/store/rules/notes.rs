@@ -6,6 +6,9 @@ use stx_layout::{BuildId, Pin, VerdictEntry};
 use super::StoreError;
 use crate::error::chain;
 
+/// The beginning of the reason of a pin that stands for others.
+const UNKNOWN: &str = "unknown means keep";
+
 /// The text of the file that holds the pins of one build.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PinFile {
@@ -31,10 +34,15 @@ impl PinFile {
     pub fn unknown(build: BuildId, error: &StoreError) -> Pin {
         Pin {
             build,
-            reason: format!("unknown means keep: {}", chain(error)),
+            reason: format!("{UNKNOWN}: {}", chain(error)),
             author: "unknown".to_owned(),
             until: None,
         }
+    }
+
+    /// True for a pin that [stands](Self::unknown) for pins that cannot be understood.
+    pub fn is_unknown(pin: &Pin) -> bool {
+        pin.author == "unknown" && pin.reason.starts_with(UNKNOWN)
     }
 
     /// The text of the file.
