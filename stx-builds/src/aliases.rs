@@ -258,7 +258,7 @@ impl Site {
         let writer = if dry_run {
             None
         } else {
-            Some(store.lock_aliases().await.map_err(refused)?)
+            Some(self.locked("the aliases", store.lock_aliases()).await?)
         };
         let before = store.root_aliases().await.map_err(refused)?.remove(alias);
         let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
@@ -307,7 +307,7 @@ impl Site {
         let writer = if dry_run {
             None
         } else {
-            Some(store.lock_aliases().await.map_err(refused)?)
+            Some(self.locked("the aliases", store.lock_aliases()).await?)
         };
         let before = store.root_aliases().await.map_err(refused)?.remove(alias);
         if let Some(writer) = writer {

@@ -134,7 +134,7 @@ async fn make(
 ) -> Result<Refreshed, Error> {
     // Two builds of the service may end at one time: how long each build stays is found and written under one lock, or the
     // later pages would not say it of the other's build.
-    let pages = store.lock_pages().await.map_err(refused)?;
+    let pages = site.locked("the pages", store.lock_pages()).await?;
     let mut site = site.clone();
     site.now = now;
     Maker::new(&site, store, &*pages)?.renew(thorough).await

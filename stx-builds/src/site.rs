@@ -2,16 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use stx_layout::BuildId;
+use stx_publish::StoreError;
 use stx_publish::fetch::FetchEvent;
 use stx_publish::replicate::CopyEvent;
 
 use crate::error::Error;
 use crate::opened::OpenedBucket;
 use crate::options::Options;
+use crate::refused;
+
+/// How long a lock is waited for before the user is told: longer than it takes to make the pages of most mirrors.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Something that an adoption tells while it runs.
 #[derive(Debug, Clone, Copy)]
@@ -168,6 +174,23 @@ impl Site {
     /// Tells the user a note or a warning.
     pub(crate) fn note(&self, text: &str) {
         self.progress.note(text);
+    }
+
+    /// Waits for the lock of `what`; one that hangs elsewhere is not waited for without a word.
+    pub(crate) async fn locked<T>(
+        &self,
+        what: &str,
+        mut lock: impl Future<Output = Result<T, StoreError>> + Unpin,
+    ) -> Result<T, Error> {
+        let locked = if let Ok(locked) = tokio::time::timeout(SILENCE, &mut lock).await {
+            locked
+        } else {
+            self.note(&format!(
+                "waiting for the lock of {what}: another command holds it"
+            ));
+            lock.await
+        };
+        locked.map_err(refused)
     }
 
     /// Writes a line to the service's log.

@@ -1,6 +1,7 @@
 //! Builds of a distribution of one file, for everything that the sample is too slow for.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
@@ -370,7 +371,8 @@ fn pages_that_waited_for_other_pages_say_how_long_each_build_stays() {
     run(&mut small.build("20200101T000000Z")).code(0);
     let lock = fs_err::File::open(small.at("mirror/.stx/pages/lock")).expect("the lock");
     lock.file().lock().expect("nobody has it");
-    let mut waiting = small.stx(&["pages"]).spawn().expect("it starts");
+    let mut waiting = small.stx(&["pages"]);
+    let mut waiting = waiting.stderr(Stdio::piped()).spawn().expect("it starts");
     let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", waiting.id());
     wait("it waits for the lock", || {
         let locks = fs_err::read_to_string("/proc/locks").expect("locks");
@@ -386,6 +388,13 @@ fn pages_that_waited_for_other_pages_say_how_long_each_build_stays() {
         "--force",
     ]);
     run(other.current_dir(small.dir.path())).code(0);
+    let mut told = String::new();
+    let stderr = waiting.stderr.take().expect("a pipe");
+    BufReader::new(stderr).read_line(&mut told).expect("a line");
+    assert!(
+        told.contains("waiting for the lock of the pages: another command holds it"),
+        "{told}"
+    );
     drop(lock);
     assert!(waiting.wait().expect("it ends").success());
     let index = fs_err::read_to_string(small.at("mirror/master/centos/index.json"));
