@@ -69,6 +69,10 @@ pub struct AdoptOptions {
     pub jobs: Option<NonZeroUsize>,
 }
 
+/// The reason why a directory is left whose name looks like a build date.
+pub const MISNAMED: &str =
+    "its name is no build date, such as 20181105T060000Z; rename it to adopt it";
+
 /// A build of an older publisher, and what becomes of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedBuild {
@@ -114,6 +118,9 @@ pub struct AdoptPlan {
     pub bytes: u64,
     /// The aliases that point at no build.
     pub aliases: Vec<WrongAlias>,
+    /// The directories that hold parts of a build, and whose names look like build dates and are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub misnamed: Vec<String>,
     /// The retention that the older cleanup was told, for each channel that has a `SAVE_DATA`.
     pub save_data: Vec<SaveData>,
     /// The builds that are full builds already.
@@ -133,9 +140,9 @@ impl Site {
         let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
         let (options, now) = (options.clone(), self.now);
         let planned = tokio::task::spawn_blocking(move || {
-            let mut undated = undated::channels(store.root());
-            let wanted = select(&catalog, &mut undated, &options.scopes)?;
-            Ok(plan(&store, &catalog, &wanted, &undated, options, now))
+            let mut places = undated::places(store.root());
+            let wanted = select(&catalog, &mut places, &options.scopes)?;
+            Ok(plan(&store, &catalog, &wanted, places, options, now))
         });
         let planned = planned.await;
         planned.map_err(|error| Error::new(crate::ErrorKind::Bug, error))?
@@ -204,11 +211,11 @@ fn directory(site: &Site) -> Result<LocalStore, Error> {
     }
 }
 
-/// The builds that are meant: all, or those of the named channels and builds, which have to be there. Leaves in `undated` the
+/// The builds that are meant: all, or those of the named channels and builds, which have to be there. Leaves in `places` the
 /// channels that are meant.
 fn select(
     catalog: &Catalog,
-    undated: &mut BTreeSet<Channel>,
+    places: &mut undated::Places,
     scopes: &[Scope],
 ) -> Result<BTreeSet<BuildId>, Error> {
     let mut wanted = BTreeSet::new();
@@ -216,7 +223,8 @@ fn select(
     for scope in if scopes.is_empty() { &all } else { scopes } {
         match scope {
             Scope::Channel(channel)
-                if !catalog.channels.contains_key(channel) && !undated.contains(channel) =>
+                if !catalog.channels.contains_key(channel)
+                    && !places.channels.contains(channel) =>
             {
                 return Err(build_ref::missing_channel(catalog, channel));
             }
@@ -232,7 +240,7 @@ fn select(
             Scope::Build(build) => id == build,
         }));
     }
-    undated.retain(|channel| {
+    let is_meant = |channel: &Channel| {
         let mut scopes = scopes.iter();
         scopes.len() == 0
             || scopes.any(|scope| match scope {
@@ -240,7 +248,9 @@ fn select(
                 Scope::Channel(wanted) => wanted == channel,
                 Scope::Build(_) => false,
             })
-    });
+    };
+    places.channels.retain(is_meant);
+    places.misnamed.retain(|(channel, _)| is_meant(channel));
     Ok(wanted)
 }
 
@@ -249,7 +259,7 @@ fn plan(
     store: &LocalStore,
     catalog: &Catalog,
     wanted: &BTreeSet<BuildId>,
-    undated: &BTreeSet<Channel>,
+    places: undated::Places,
     options: AdoptOptions,
     now: chrono::DateTime<chrono::Utc>,
 ) -> AdoptPlan {
@@ -279,7 +289,7 @@ fn plan(
             Err(why) => PlannedBuild::unreadable(id.clone(), why),
         }
     });
-    for channel in undated {
+    for channel in &places.channels {
         let owner = *owner.as_ref().unwrap_or(&0);
         let Some(found) = undated::look(store.root(), channel, owner) else {
             continue;
@@ -305,6 +315,9 @@ fn plan(
             plan.save_data.push(SaveData::read(channel, &text));
         }
     }
+    let misnamed = places.misnamed.into_iter();
+    let misnamed = misnamed.map(|(channel, name)| format!("{channel}/{name}"));
+    plan.misnamed = misnamed.collect();
     plan.options = options;
     plan
 }

@@ -520,3 +520,28 @@ fn a_busy_channel_is_left_and_its_bytes_are_read_once() {
     assert_eq!(report["adopted"][0]["build"], build);
     assert_eq!(report["read"], 0, "{report}");
 }
+
+#[test]
+fn directories_whose_name_is_nearly_a_build_date_are_named() {
+    let mirror = Mirror::new(past::small);
+    let channel = mirror.root().join("master/centos");
+    for name in ["2018-11-05", "20181106", "20181107T060000", "notes"] {
+        fs_err::create_dir_all(channel.join(name).join("outputs/RPMS")).expect("a directory");
+    }
+    let said = "its name is no build date";
+    let planned = mirror.stx(&["adopt", "--dry-run"]);
+    let report = mirror.stx(&["adopt"]);
+    let elsewhere = mirror.stx(&["adopt", "--dry-run", "release/2.0.0/centos"]);
+    for name in ["2018-11-05", "20181106", "20181107T060000"] {
+        let line = format!("leave master/centos/{name}: {said}");
+        assert!(planned.stdout.contains(&line), "{}", planned.stdout);
+        assert!(report.stderr.contains(name), "{}", report.stderr);
+        assert!(!elsewhere.stdout.contains(name), "{}", elsewhere.stdout);
+    }
+    assert_eq!(
+        planned.stdout.matches(said).count(),
+        3,
+        "{}",
+        planned.stdout
+    );
+}

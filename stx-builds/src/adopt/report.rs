@@ -7,7 +7,7 @@ use stx_layout::{AliasEntry, BuildId, BuildOutcome, Verdict, counted, size};
 
 use super::decide::{Adoption, Decision, Reason};
 use super::link::Linked;
-use super::{AdoptPlan, PlannedBuild};
+use super::{AdoptPlan, MISNAMED, PlannedBuild};
 
 /// A build that became a full build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -147,6 +147,9 @@ impl fmt::Display for AdoptReport {
 impl fmt::Display for AdoptPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.builds.iter().try_for_each(|build| build.fmt(f))?;
+        for path in &self.misnamed {
+            writeln!(f, "leave {path}: {MISNAMED}")?;
+        }
         for alias in &self.aliases {
             let target = match &alias.target {
                 AliasEntry::Build(date) => format!("{date}, which is not there"),

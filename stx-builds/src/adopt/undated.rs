@@ -44,14 +44,33 @@ pub(super) struct Found {
     pub(super) undated: Undated,
 }
 
-/// The channels below `root` in whose directories parts of a build lie, or that an interrupted run has moved in part.
-pub(super) fn channels(root: &Utf8Path) -> BTreeSet<Channel> {
-    let mut found = BTreeSet::new();
+/// The directories that hold parts of a build without a date.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// The channels in whose directories parts lie, or that an interrupted run has moved in part.
+    pub(super) channels: BTreeSet<Channel>,
+    /// The directories in channels whose name begins like a build date and is none, with their channels.
+    pub(super) misnamed: Vec<(Channel, String)>,
+}
+
+/// Looks for parts of builds without a date below `root`.
+pub(super) fn places(root: &Utf8Path) -> Places {
+    let mut found = Places::default();
     descend(root, Utf8Path::new(""), 0, &mut found);
+    found.misnamed.sort();
+    found.misnamed.dedup();
     found
 }
 
-fn descend(root: &Utf8Path, relative: &Utf8Path, depth: usize, found: &mut BTreeSet<Channel>) {
+/// The channel of a directory whose name begins like a build date, and is neither that nor a part of a channel.
+fn misnamed(path: &Utf8Path) -> Option<(Channel, String)> {
+    let channel = path.parent()?.as_str().parse().ok()?;
+    let name = path.file_name()?;
+    name.starts_with(|first: char| first.is_ascii_digit())
+        .then(|| (channel, name.to_owned()))
+}
+
+fn descend(root: &Utf8Path, relative: &Utf8Path, depth: usize, found: &mut Places) {
     let Ok(entries) = fs::read_dir(root.join(relative)) else {
         return;
     };
@@ -66,7 +85,10 @@ fn descend(root: &Utf8Path, relative: &Utf8Path, depth: usize, found: &mut BTree
         }
         if SECTIONS.contains(&name) {
             // A build in one of its directories is a layer's: what lies deeper is no part of a release.
-            found.extend(channel.clone());
+            match &channel {
+                Some(channel) => drop(found.channels.insert(channel.clone())),
+                None => found.misnamed.extend(misnamed(relative)),
+            }
         } else if depth < DEEPEST && name.parse::<BuildDate>().is_err() {
             descend(root, &relative.join(name), depth + 1, found);
         }

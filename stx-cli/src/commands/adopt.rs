@@ -1,6 +1,6 @@
 //! `adopt`: builds of an older publisher become full builds.
 
-use stx_builds::adopt::AdoptOptions;
+use stx_builds::adopt::{AdoptOptions, MISNAMED};
 
 use super::Context;
 use crate::args::Adopt;
@@ -26,6 +26,9 @@ pub(crate) async fn run(context: &Context, args: &Adopt) -> Result<(), Failure> 
             "note: {}/{} points at no build",
             alias.channel, alias.alias
         ));
+    }
+    for path in &plan.misnamed {
+        context.say(&format!("note: {path} is left: {MISNAMED}"));
     }
     let report = context.site.adopt(plan).await?;
     output::print(context.format(), &report, || report.to_string())?;
