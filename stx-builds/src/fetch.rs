@@ -79,13 +79,26 @@ impl Site {
     }
 
     /// Where the same files are, with their digests.
-    pub async fn locate(&self, args: &Fetch) -> Result<Vec<Location>, Error> {
+    pub async fn locate(&self, args: &Fetch) -> Result<LocatedBuild, Error> {
         let (reader, id, wanted, _hold) = self.selected(args).await?;
-        let locations = wanted.iter().map(|wanted| Location {
+        // Where the record cannot be read, every file counts as there.
+        let thinned = thinned(reader.store(), &id).await.unwrap_or_default();
+        let (gone, there): (Vec<_>, Vec<_>) = wanted
+            .into_iter()
+            .partition(|wanted| thinned.covers(&wanted.path).is_some());
+        let files = there.iter().map(|wanted| Location {
             url: reader.place(&format!("{id}/{}", wanted.path)),
             sha256: wanted.sha256,
         });
-        Ok(locations.collect())
+        let files = files.collect();
+        let first = gone.first();
+        let first = first.and_then(|wanted| Taken::of(&id, &thinned, &wanted.path));
+        let failed = first.map(|taken| {
+            let gone = counted(gone.len(), "file");
+            let error = format!("{gone} not on the mirror: {taken}");
+            Error::new(ErrorKind::NotFound, error).hint(taken.hint())
+        });
+        Ok(LocatedBuild { files, failed })
     }
 
     /// The files that are meant; where the mirror can tell its writers, the build stays as long as the hold.
@@ -120,6 +133,15 @@ impl Site {
         })?;
         Ok((reader, id, wanted, hold))
     }
+}
+
+/// Where the files of a build are.
+#[derive(Debug)]
+pub struct LocatedBuild {
+    /// The files that are there.
+    pub files: Vec<Location>,
+    /// The error that names those that retention took, with a hint; `None` where every file is there.
+    pub failed: Option<Error>,
 }
 
 /// Where a file is: a URL, or a path.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use stx_builds::ErrorKind;
-use stx_builds::fetch::{Fetch, FetchedBuild};
+use stx_builds::fetch::{Fetch, FetchedBuild, LocatedBuild};
 use stx_layout::{BuildId, counted, size};
 use stx_publish::fetch::{Fetched, What};
 
@@ -65,11 +65,12 @@ pub(crate) async fn run(context: &Context, args: &args::Fetch) -> Result<(), Fai
         trust: args.trust.options(),
     };
     if args.print_url {
-        let places = context.site.locate(&wanted).await?;
-        return output::print(context.format(), &places, || {
-            let urls: Vec<_> = places.iter().map(|place| place.url.as_str()).collect();
-            urls.join("\n") + "\n"
-        });
+        let LocatedBuild { files, failed } = context.site.locate(&wanted).await?;
+        output::print(context.format(), &files, || {
+            let urls = files.iter().map(|file| format!("{}\n", file.url));
+            urls.collect::<String>()
+        })?;
+        return failed.map_or(Ok(()), |error| Err(error.into()));
     }
     let FetchedBuild {
         build,

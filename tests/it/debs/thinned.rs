@@ -144,10 +144,15 @@ fn files_of_a_section_that_retention_took_are_not_called_missing() {
     // One line, however many files a section had.
     let all = fetch("debs");
     assert_eq!(all.matches("not on the mirror").count(), 1, "{all}");
+    // Where files are, those that are there come first.
+    let urls = work.stx(&["fetch", &date(1), "**", "--print-url"]).code(5);
+    assert!(urls.stdout.contains("/build.json\n"), "{}", urls.stdout);
+    assert!(!urls.stdout.contains(PLACE), "{}", urls.stdout);
+    assert_eq!(urls.stderr.matches(TAKEN).count(), 1, "{}", urls.stderr);
     let compared = work.stx(&["compare", &date(1), &date(2)]).code(4);
     let line = format!("not compared: {TAKEN}{}", date(1));
     assert!(compared.stdout.contains(&line), "{}", compared.stdout);
-    for text in [one, all, compared.stderr] {
+    for text in [one, all, urls.stderr, compared.stderr] {
         assert!(text.contains("`stx-builds undelete "), "{text}");
         assert!(!text.contains("verify"), "{text}");
     }
