@@ -9,7 +9,7 @@ use stx_publish::replicate::{
 use stx_publish::verdicts::readable_verdicts;
 use stx_publish::{MemoryStore, MirrorRead, Scope, StoreError};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{DONE, Error, ErrorKind, answer_below};
 use crate::options::{MirrorLocation, anywhere};
 use crate::trust::TrustOptions;
 use crate::verdicts::verdicts;
@@ -189,11 +189,15 @@ fn failed(error: CopyError) -> Error {
         CopyError::Target {
             source: StoreError::Busy { .. },
             ..
-        } => "run the same command again when it is done",
+        } => DONE,
         CopyError::AfterEffect { .. } => "rerun the command: it makes the copy durable and resumes",
         CopyError::Work { .. } => "`--work DIR` names another directory",
         // Copies are made build by build: whatever stopped this one left the others as they are.
         _ => "what was copied stays; rerun the command to resume",
+    };
+    let hint = match answer_below(&error) {
+        Some(answer) => format!("what was copied stays; {answer}"),
+        None => hint.to_owned(),
     };
     Error::new(error.kind().into(), error).hint(hint)
 }

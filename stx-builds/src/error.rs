@@ -5,7 +5,7 @@ mod store;
 
 pub(crate) use self::file::{is_there, unusable};
 pub use self::store::refused;
-pub(crate) use self::store::{hint_of, unreached};
+pub(crate) use self::store::{DONE, answer_below, hint_below, hint_of, unreached};
 
 use std::fmt;
 use std::io;

@@ -81,16 +81,21 @@ fn too_long(done: &Refreshed) -> Option<String> {
 }
 
 /// Makes the pages after a command that may have changed the mirror, if there is one. What keeps them from being made is
-/// not said again where the command `failed` by it.
+/// not said again where the command `failed` by it: by the same cause, at whichever object of a bucket.
 pub async fn after(site: &Site, failed: Option<&str>) {
     let Ok(store) = site.mirror() else {
         return;
     };
     if let Some((why, warning)) = stale(site, &*store, site.now).await
-        && failed.is_none_or(|failed| failed != why)
+        && failed.is_none_or(|failed| !failed.ends_with(cause(&why)))
     {
         site.note(&warning);
     }
+}
+
+/// The last cause of a chain of errors.
+fn cause(chain: &str) -> &str {
+    chain.rsplit("the request failed: ").next().unwrap_or(chain)
 }
 
 /// Makes the pages of a mirror that was just changed. They are derived, so what keeps them from being made is said and

@@ -18,7 +18,7 @@ use stx_publish::{
 use tracing::{Instrument as _, debug, info, info_span};
 
 use crate::aliases::{planned_root_aliases, settle_root_aliases};
-use crate::error::{Error, ErrorKind, is_there};
+use crate::error::{DONE, Error, ErrorKind, answer_below, hint_below, is_there};
 pub use stx_images::PushedRules;
 
 use crate::images::{BuildImages, Published, Registry, no_registry};
@@ -462,7 +462,10 @@ pub(crate) fn unprepared(error: PrepareError) -> Error {
     match error {
         PrepareError::Plan(PlanError::Refused { id, problems }) => refuse(&id, problems),
         PrepareError::Plan(error) => unplanned(error),
-        error => Error::new(error.kind().into(), error),
+        error => Error {
+            hint: hint_below(&error),
+            ..Error::new(error.kind().into(), error)
+        },
     }
 }
 
@@ -508,11 +511,15 @@ fn unpublished(error: PublishError) -> Error {
         }
         // Stopped before the commit.
         _ => match error.kind() {
-            stx_publish::ErrorKind::Busy => "run the same command again when it is done",
+            stx_publish::ErrorKind::Busy => DONE,
             stx_publish::ErrorKind::Usage => {
                 "nothing was published; install it and run the same command again"
             }
             stx_publish::ErrorKind::Mirror | stx_publish::ErrorKind::NotFound => {
+                if let Some(hint) = answer_below(&error) {
+                    let hint = format!("nothing of the build is visible; {hint}");
+                    return Error::new(kind, error).hint(hint);
+                }
                 "nothing of the build is visible; run the same command again to publish it"
             }
         },

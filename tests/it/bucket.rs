@@ -18,6 +18,7 @@ mod images;
 mod in_process;
 mod names;
 mod promote;
+mod refusals;
 mod server;
 mod trips;
 mod verdicts;

@@ -5,6 +5,7 @@ use std::io;
 
 use stx_publish::net::{is_untrusted_certificate, proxy};
 use stx_publish::{NoLength, StoreError, WebPage};
+use stx_publish_s3::RequestFailure;
 
 use super::{Error, ErrorKind};
 use crate::users::denied;
@@ -22,6 +23,10 @@ impl From<stx_publish::ErrorKind> for ErrorKind {
 
 /// The hint for a request that failed, if its cause is known: another attempt would fail as well.
 pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<String> {
+    if let Some(failure) = source.downcast_ref::<RequestFailure>() {
+        let hint = failure.hint().map(ToOwned::to_owned);
+        return hint.or_else(|| unreached(failure.endpoint(), failure.cause()));
+    }
     if source.is::<NoLength>() {
         return Some(
             "the web server of a mirror has to send the length of each file; docs/serving.md"
@@ -40,11 +45,18 @@ pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<
     ))
 }
 
+/// The hint where another publisher is at work.
+pub(crate) const DONE: &str = "run the same command again when it is done; the lock of one that died ends with it, in a bucket 75 seconds later";
+
 /// The hint for an error of a store, where the error alone is enough to give one.
 pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
     match error {
         StoreError::Io { path, source, .. } => {
             (source.kind() == io::ErrorKind::PermissionDenied).then(|| denied(path.as_ref()))
+        }
+        StoreError::Busy { .. } => Some(DONE.to_owned()),
+        StoreError::NotFound { what } if what.ends_with(": no such bucket") => {
+            Some("make the bucket, or correct its name; `endpoint` in [object-store], or AWS_ENDPOINT_URL, names the server".to_owned())
         }
         StoreError::NotAMirror { instead, .. } => Some(match instead.as_slice() {
             [] => "the root of a mirror is what holds the channels, such as `master/centos`; a new mirror needs a directory that is empty, or not there"
@@ -78,6 +90,23 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         // The refusal itself says all that is known: its kind decides the exit code, and adds nothing to do.
         _ => None,
     }
+}
+
+/// An error and its causes, outermost first.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The hint for an error that a store's refusal caused.
+pub(crate) fn hint_below(error: &(dyn StdError + 'static)) -> Option<String> {
+    causes(error).find_map(|error| error.downcast_ref().and_then(hint_of))
+}
+
+/// The hint for an error that the answer of an object store caused, where the answer tells it.
+pub(crate) fn answer_below(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    causes(error).find_map(|error| error.downcast_ref::<RequestFailure>()?.hint())
 }
 
 /// A store's refusal as an error.

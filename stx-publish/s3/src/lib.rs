@@ -38,7 +38,7 @@
 //! |---|---|
 //! | `s3` | opens a mirror by its URL: [`BucketOptions`], [`BucketError`], [`Secret`] |
 //! | `limits` | how long the server may take: [`Limits`] |
-//! | `objects`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, the names of objects, and what keeps writers apart |
+//! | `objects`, `failure`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, why they fail, the names of objects, and what keeps writers apart |
 //! | `lease`, `keeper` | locks that end by the clock, and the thread that keeps them |
 //! | `list`, `read`, `alias`, `root`, `undated`, `manifest` | what readers see: catalog, records, files, aliases, paths without a date, symlinks and modes |
 //! | `writer`, `known`, `retired`, `sections`, `pins`, `verdicts`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
@@ -70,6 +70,7 @@ use stx_publish::store::{
 };
 
 mod alias;
+mod failure;
 mod generations;
 mod keeper;
 mod keys;
@@ -103,6 +104,7 @@ mod upload;
 mod verdicts;
 mod writer;
 
+pub use failure::RequestFailure;
 pub use lease::Clock;
 pub use limits::Limits;
 pub use parts::Backend;
@@ -230,6 +232,16 @@ impl BucketStore {
         let mut inner = (*self.inner).clone();
         inner.objects.largest_copy = bytes;
         inner.objects.parts = parts;
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The same mirror, which errors call so.
+    #[must_use]
+    fn at(self, place: objects::Place) -> Self {
+        let mut inner = (*self.inner).clone();
+        inner.objects.place = place;
         Self {
             inner: Arc::new(inner),
         }

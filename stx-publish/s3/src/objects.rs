@@ -12,7 +12,8 @@ use object_store::{
     ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, WriteMultipart,
 };
 
-use super::parts::{Backend, CopyParts, LARGEST, ThroughHere, element};
+use super::failure::RequestFailure;
+use super::parts::{Backend, CopyParts, LARGEST, ThroughHere};
 use stx_publish::store::StoreError;
 
 /// Requests that run side by side where there are many to make.
@@ -34,11 +35,21 @@ pub(super) struct Objects {
     /// The largest object that the server copies in one request, in bytes.
     pub(super) largest_copy: u64,
     root: Path,
+    pub(super) place: Place,
+}
+
+/// Where the objects are, for people.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// The mirror's URL.
+    pub(super) mirror: String,
+    /// The server's.
+    pub(super) endpoint: String,
 }
 
 impl fmt::Debug for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.backend, self.root)
+        f.write_str(&self.place.mirror)
     }
 }
 
@@ -113,6 +124,10 @@ impl Objects {
         Self {
             parts: Arc::new(ThroughHere(Arc::clone(&backend))),
             largest_copy: LARGEST,
+            place: Place {
+                mirror: format!("{backend}/{root}"),
+                endpoint: backend.to_string(),
+            },
             backend,
             root,
         }
@@ -149,14 +164,14 @@ impl Objects {
                 what: name.to_owned(),
             },
             error => {
-                let said = said(&error);
-                if said.contains("NoSuchBucket") {
-                    let what = format!("{}: no such bucket", self.backend);
+                let failure = RequestFailure::new(&self.place.endpoint, error);
+                if failure.is_missing_bucket() {
+                    let what = format!("{self:?}: no such bucket");
                     return StoreError::NotFound { what };
                 }
                 StoreError::Network {
-                    url: format!("{}/{name}", self.backend),
-                    source: said.into(),
+                    url: format!("{self:?}/{name}"),
+                    source: failure.into(),
                 }
             }
         }
@@ -432,20 +447,6 @@ impl Objects {
         level.objects.sort_by(|a, b| a.name.cmp(&b.name));
         level.prefixes.sort();
         Ok(level)
-    }
-}
-
-/// The text of an error without repetitions: errors of the client repeat their causes, and answers of servers are XML.
-fn said(error: &Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    let text = deepest.to_string();
-    match (element(&text, "Code"), element(&text, "Message")) {
-        (Some(code), Some(message)) => format!("the server says {code}: {message}"),
-        (Some(code), None) => format!("the server says {code}"),
-        (None, _) => text,
     }
 }
 

@@ -11,6 +11,7 @@ use object_store::{ClientOptions, RetryConfig};
 use reqwest::Url;
 
 use super::limits::{Limited, Limits};
+use super::objects::Place;
 use super::parts::{LARGEST, ServerSide};
 use super::{BucketStore, Clock};
 use stx_publish::net::{self, HttpOptions};
@@ -137,7 +138,7 @@ impl BucketStore {
             text: url.to_owned(),
         })?;
         let open = |purpose| client(url, &bucket, options, purpose);
-        let store = open(Purpose::Mirror)?;
+        let (store, endpoint) = open(Purpose::Mirror)?;
         let http = http(&options.limits, options.limits.work);
         let parts = ServerSide {
             client: net::client(&http).map_err(|source| BucketError::Settings {
@@ -152,18 +153,22 @@ impl BucketStore {
         if !(SMALLEST_PART..=LARGEST).contains(&largest) {
             return Err(BucketError::LargestCopy { bytes: largest });
         }
-        Ok(Self::new(
-            Arc::new(store),
-            Arc::new(open(Purpose::Locks)?),
-            root,
-            clock,
-        )
-        .with_copies_above(largest, Arc::new(parts)))
+        let (locks, _) = open(Purpose::Locks)?;
+        let place = Place {
+            mirror: url.trim_end_matches('/').to_owned(),
+            endpoint,
+        };
+        Ok(Self::new(Arc::new(store), Arc::new(locks), root, clock)
+            .with_copies_above(largest, Arc::new(parts))
+            .at(place))
     }
 }
 
 /// The smallest part of an upload that servers accept, but for the last one: 5 MiB.
 const SMALLEST_PART: u64 = 5 << 20;
+
+/// The server where nothing names another one; each region has its own, below this name.
+const AWS: &str = "https://s3.amazonaws.com";
 
 /// The use of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +207,7 @@ fn client(
     bucket: &str,
     options: &BucketOptions,
     purpose: Purpose,
-) -> Result<AmazonS3, BucketError> {
+) -> Result<(AmazonS3, String), BucketError> {
     let environment = &options.environment;
     if !WHO.iter().any(|name| environment.contains_key(*name)) {
         return Err(BucketError::NoCredentials {
@@ -256,10 +261,11 @@ fn client(
             limits: options.limits,
         })
         .build();
-    built.map_err(|error| BucketError::Settings {
+    let built = built.map_err(|error| BucketError::Settings {
         url: url.to_owned(),
         source: error.into(),
-    })
+    })?;
+    Ok((built, endpoint.unwrap_or_else(|| AWS.to_owned())))
 }
 
 #[cfg(test)]

@@ -73,20 +73,29 @@ pub(crate) struct Lying {
 
 impl Lying {
     pub(crate) fn start() -> Self {
+        Self::start_with("200 OK")
+    }
+
+    /// One that answers whoever writes with this status.
+    pub(crate) fn start_with(written: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         std::thread::spawn(move || {
             let mut objects = BTreeMap::new();
             for socket in listener.incoming().flatten() {
                 // One request a connection is enough.
-                drop(answer(socket, &mut objects));
+                drop(answer(socket, &mut objects, written));
             }
         });
         Self { endpoint }
     }
 }
 
-fn answer(mut socket: TcpStream, objects: &mut BTreeMap<String, Vec<u8>>) -> std::io::Result<()> {
+fn answer(
+    mut socket: TcpStream,
+    objects: &mut BTreeMap<String, Vec<u8>>,
+    written: &str,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
     let (mut head, mut length) = (String::new(), 0);
     reader.read_line(&mut head)?;
@@ -111,7 +120,7 @@ fn answer(mut socket: TcpStream, objects: &mut BTreeMap<String, Vec<u8>>) -> std
     let (status, body) = match method {
         "PUT" => {
             objects.insert(path.to_owned(), body);
-            ("200 OK", Vec::new())
+            (written, Vec::new())
         }
         "POST" => ("200 OK", b"<DeleteResult/>".to_vec()),
         _ if path.contains("list-type") => (

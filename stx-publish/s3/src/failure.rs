@@ -1,0 +1,148 @@
+//! A request that failed: the words for it, and the next step where the server's answer tells it.
+
+use std::error::Error as StdError;
+
+use object_store::Error;
+
+use super::parts::element;
+
+/// How an object store's client begins an error that has an answer's status and body.
+const STATUS: &str = "Server returned non-2xx status code: ";
+
+/// A request that an object store refused or did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub struct RequestFailure {
+    said: String,
+    code: Option<String>,
+    endpoint: String,
+    cause: Error,
+}
+
+impl RequestFailure {
+    /// `cause` without repetitions: errors of the client repeat their causes, and answers of servers are XML.
+    pub(super) fn new(endpoint: &str, cause: Error) -> Self {
+        let mut deepest: &dyn StdError = &cause;
+        while let Some(source) = deepest.source() {
+            deepest = source;
+        }
+        let text = deepest.to_string();
+        // An answer to `HEAD` has no body, and a proxy's answer is none of the store's.
+        let status = text
+            .strip_prefix(STATUS)
+            .and_then(|it| it.split(": ").next());
+        let code = element(&text, "Code").or(status);
+        let said = match (code, element(&text, "Message")) {
+            (Some(code), Some(message)) => format!("the server says {code}: {message}"),
+            (Some(code), None) => format!("the server says {code}"),
+            (None, _) => format!("{endpoint}: {text}"),
+        };
+        let code = code.map(ToOwned::to_owned);
+        Self {
+            said,
+            code,
+            endpoint: endpoint.to_owned(),
+            cause,
+        }
+    }
+
+    /// The server that was asked.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The error of the client, with the errors of connections below it.
+    pub fn cause(&self) -> &(dyn StdError + 'static) {
+        &self.cause
+    }
+
+    /// True if there is no such bucket.
+    pub(super) fn is_missing_bucket(&self) -> bool {
+        self.code.as_deref() == Some("NoSuchBucket")
+    }
+
+    /// The next step, if the answer of the server tells it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self.code.as_deref()? {
+            "AccessDenied" | "AllAccessDisabled" | "403 Forbidden" => {
+                "these credentials may not do that: a policy has to allow it (docs/buckets.md), or others have to be given"
+            }
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "InvalidToken"
+            | "ExpiredToken"
+            | "InvalidSecurity"
+            | "NotSignedUp"
+            | "401 Unauthorized" => {
+                "the server does not take these credentials: are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN right, \
+                 and still valid?"
+            }
+            "RequestTimeTooSkewed" | "RequestExpired" => {
+                "the clocks of this machine and of the server are too far apart: set the wrong one"
+            }
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" => {
+                "is the bucket in another region? `region` in [object-store], or AWS_REGION, names it"
+            }
+            "QuotaExceeded" => {
+                "the quota is used up: delete what expired with `prune`, or have the quota raised"
+            }
+            "SlowDown"
+            | "ServiceUnavailable"
+            | "InternalError"
+            | "TooManyRequests"
+            | "503 Service Unavailable"
+            | "429 Too Many Requests"
+            | "500 Internal Server Error" => {
+                "the server is overloaded or out of order: run the same command again later"
+            }
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(text: &str) -> RequestFailure {
+        let cause = Error::Generic {
+            store: "S3",
+            source: text.into(),
+        };
+        RequestFailure::new("http://127.0.0.1:9", cause)
+    }
+
+    #[test]
+    fn an_answer_is_said_in_words_and_tells_the_next_step() {
+        for (code, next) in [
+            ("AccessDenied", "a policy has to allow it"),
+            ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+            ("ExpiredToken", "AWS_SESSION_TOKEN"),
+            ("RequestTimeTooSkewed", "clocks"),
+            ("PermanentRedirect", "AWS_REGION"),
+            ("QuotaExceeded", "quota"),
+            ("SlowDown", "later"),
+        ] {
+            let text = format!(
+                "{STATUS}403 Forbidden: <Error><Code>{code}</Code><Message>No.</Message></Error>"
+            );
+            let failure = failure(&text);
+            assert_eq!(failure.to_string(), format!("the server says {code}: No."));
+            let hint = failure.hint().expect(code);
+            assert!(hint.contains(next), "{code}: {hint}");
+        }
+        // `HEAD` has no body; a proxy answers with a page of its own.
+        for body in ["", "<html><body>Blocked</body></html>"] {
+            let failure = failure(&format!("{STATUS}403 Forbidden: {body}"));
+            assert_eq!(failure.to_string(), "the server says 403 Forbidden");
+            assert!(failure.hint().is_some(), "{body}");
+        }
+    }
+
+    #[test]
+    fn silence_names_the_server() {
+        let failure = failure("Connection refused");
+        let said = "http://127.0.0.1:9: Connection refused";
+        assert_eq!((failure.to_string().as_str(), failure.hint()), (said, None));
+    }
+}
