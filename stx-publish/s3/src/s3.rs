@@ -7,7 +7,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::path::Path;
-use object_store::{ClientOptions, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use reqwest::Url;
 
 use super::limits::{Limited, Limits};
@@ -245,6 +245,11 @@ fn client(
     };
     let retry = RetryConfig {
         max_retries: options.limits.retries,
+        // A server that is overloaded or restarted takes seconds. By default six attempts are over within one.
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(500),
+            ..BackoffConfig::default()
+        },
         retry_timeout: match purpose {
             Purpose::Mirror => Duration::from_mins(2),
             // A command waits until its lock is given back.

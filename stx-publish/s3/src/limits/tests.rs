@@ -182,6 +182,22 @@ async fn a_server_that_hangs_once_is_asked_again() {
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
+/// A server that is restarted, or overloaded, takes seconds; its clients are many.
+#[tokio::test]
+async fn a_server_that_is_away_for_seconds_is_asked_again() {
+    let start = Instant::now();
+    let (store, _) = limited(Limits::default(), move |asked| {
+        if start.elapsed() < Duration::from_millis(2_500) {
+            asked.answer("503 Service Unavailable", 0, b"");
+        } else {
+            asked.answer("200 OK", 4, b"text");
+        }
+        true
+    });
+    let found = store.inner.objects.get("one").await;
+    assert!(found.expect("asked again").is_some());
+}
+
 /// The head of an answer comes, and the rest of a small object does not.
 #[tokio::test]
 async fn half_of_a_small_answer_is_no_answer() {
