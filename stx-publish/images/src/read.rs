@@ -1,4 +1,4 @@
-//! Reads the images among the files of a build: OCI layouts, and the archives of `docker save`.
+//! Reads the images among the files of a build: OCI layouts, also in an archive, and the archives of `docker save`.
 //!
 //! Every digest is computed from the bytes, also those that a layout or an archive claims; what does not fit is an error with
 //! its place, before anything is published.
@@ -107,7 +107,11 @@ pub fn read(incoming: &Incoming) -> Result<ReadImages, ReadError> {
         };
         if inside && !in_layout && Utf8Path::new(path.as_str()).extension() == Some("tar") {
             let tree = archive::open(source, path)?;
-            let read = archive::read(&tree, path)?;
+            let read = if archive::is_layout(&tree) {
+                layout::read(&tree, path)?
+            } else {
+                archive::read(&tree, path)?
+            };
             found.images.extend(read.images);
             found.empty.extend(read.empty);
         }

@@ -66,10 +66,26 @@ const MOST_ENTRIES: usize = 100_000;
 /// Bytes of the manifests that are made of one archive.
 const MOST_MADE: usize = 64 << 20;
 
+/// The file of an archive that says which images it holds.
+const LIST: &str = "manifest.json";
+
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const PACKED_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// How packed bytes begin: the media type of a layer that is packed so, and the name of the packer.
+const PACKED: [(&[u8], &str, &str); 2] = [
+    (
+        &[0x1f, 0x8b],
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        "gzip",
+    ),
+    (
+        &[0x28, 0xb5, 0x2f, 0xfd],
+        "application/vnd.oci.image.layer.v1.tar+zstd",
+        "zstd",
+    ),
+];
 
 /// A file of which no more is read than is left; skipping is free.
 struct Bounded {
@@ -107,8 +123,24 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
         path: path.to_string(),
         source,
     };
-    let archive = File::open(source).map_err(failed)?;
+    let mut archive = File::open(source).map_err(failed)?;
     let whole = archive.metadata().map_err(failed)?.len();
+    let wrong = |reason: String| ReadError::Wrong {
+        path: path.to_string(),
+        reason,
+    };
+    if let Some((_, packer)) = packed(&mut archive).map_err(failed)? {
+        return Err(wrong(format!(
+            "is packed by {packer}; unpack it, or end its name with the packer's suffix: then it is published as a file and not pushed"
+        )));
+    }
+    archive.rewind().map_err(failed)?;
+    // The rest of what the tar library says may be bytes of the archive.
+    let unreadable = |error: io::Error| {
+        let said = error.to_string();
+        let said = said.lines().next().unwrap_or_default();
+        wrong(format!("is not a tar archive, or not whole: {said}"))
+    };
     let left = Rc::new(Cell::new(LONGEST_HEADERS));
     let mut archive = tar::Archive::new(Bounded {
         file: archive,
@@ -116,14 +148,10 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
     });
     let mut tree = Tree::new(path, BTreeMap::new());
     let mut links = Vec::new();
-    let wrong = |reason: String| ReadError::Wrong {
-        path: path.to_string(),
-        reason,
-    };
     let mut headers = 0;
-    let entries = archive.entries_with_seek().map_err(failed)?;
+    let entries = archive.entries_with_seek().map_err(unreadable)?;
     for (number, entry) in entries.enumerate() {
-        let entry = entry.map_err(failed)?;
+        let entry = entry.map_err(unreadable)?;
         headers += LONGEST_HEADERS - left.replace(LONGEST_HEADERS);
         if number == MOST_ENTRIES {
             let reason =
@@ -190,11 +218,19 @@ fn plain(name: &str) -> String {
     parts.join("/")
 }
 
+/// Whether an archive is an image layout in a tar. What Docker 25 writes is one too, and keeps the digests that it had.
+pub(super) fn is_layout(tree: &Tree) -> bool {
+    let has = |name| tree.parts.contains_key(name);
+    has("oci-layout") && !has(LIST)
+}
+
 /// The images of an archive. One that has no `manifest.json` is no image.
 pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<ReadImages, ReadError> {
-    const LIST: &str = "manifest.json";
     if !tree.parts.contains_key(LIST) {
-        return Err(tree.wrong(LIST, "is not there: no archive of `docker save`"));
+        return Err(tree.wrong(
+            LIST,
+            "is not there: no archive of `docker save`, and no image layout",
+        ));
     }
     let saved: Vec<Saved> = tree.json(LIST)?;
     let mut read = ReadImages::default();
@@ -243,8 +279,12 @@ fn image(tree: &Tree, saved: &Saved) -> Result<super::Image, ReadError> {
             );
             return Err(tree.wrong(name, reason));
         }
-        let packed = is_packed(tree, name)?;
-        let layer = if packed {
+        let first = tree.part(name)?.open();
+        let packed = first.and_then(packed).map_err(|source| ReadError::Io {
+            path: tree.path(name),
+            source,
+        })?;
+        let layer = if packed.is_some() {
             // The claim is that of the bytes inside.
             tree.blob(name)?
         } else {
@@ -257,7 +297,7 @@ fn image(tree: &Tree, saved: &Saved) -> Result<super::Image, ReadError> {
             })?;
             tree.claimed(name, claimed)?
         };
-        layers.push(described(if packed { PACKED_LAYER } else { LAYER }, &layer));
+        layers.push(described(packed.map_or(LAYER, |(kind, _)| kind), &layer));
         blobs.push(layer);
     }
     let written = Written {
@@ -288,16 +328,10 @@ fn described(media_type: &'static str, blob: &Blob) -> Described {
     }
 }
 
-/// Whether a layer begins as gzip does.
-fn is_packed(tree: &Tree, name: &str) -> Result<bool, ReadError> {
-    let mut first = [0; 2];
-    let read = tree
-        .part(name)?
-        .open()
-        .and_then(|part| part.take(2).read(&mut first));
-    read.map_err(|source| ReadError::Io {
-        path: tree.path(name),
-        source,
-    })?;
-    Ok(first == [0x1f, 0x8b])
+/// The media type of a layer that begins as packed bytes do, and its packer.
+fn packed(bytes: impl Read) -> io::Result<Option<(&'static str, &'static str)>> {
+    let mut first = Vec::new();
+    bytes.take(4).read_to_end(&mut first)?;
+    let known = PACKED.iter().find(|(magic, ..)| first.starts_with(magic));
+    Ok(known.map(|(_, kind, packer)| (*kind, *packer)))
 }

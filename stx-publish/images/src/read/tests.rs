@@ -166,7 +166,7 @@ fn bytes_that_are_not_what_is_claimed_are_refused() {
 }
 
 /// An archive as `docker save` writes it: files, and one layer that is a symlink to another.
-fn archive(layers: &[&str], claims: &[Sha256], tags: &str) -> Vec<u8> {
+fn archive<T: AsRef<[u8]>>(layers: &[T], claims: &[Sha256], tags: &str) -> Vec<u8> {
     let claims: Vec<_> = claims
         .iter()
         .map(|claim| format!("\"sha256:{claim}\""))
@@ -183,18 +183,17 @@ fn archive(layers: &[&str], claims: &[Sha256], tags: &str) -> Vec<u8> {
         names.join(",")
     );
     let mut tar = tar::Builder::new(Vec::new());
-    let mut add = |name: &str, text: &str| {
+    let mut add = |name: &str, text: &[u8]| {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, name, text.as_bytes())
-            .expect("added");
+        tar.append_data(&mut header, name, text).expect("added");
     };
-    add("config.json", &config);
+    add("config.json", config.as_bytes());
     for (number, layer) in layers.iter().enumerate() {
-        add(&format!("{number}/layer.tar"), layer);
+        add(&format!("{number}/layer.tar"), layer.as_ref());
     }
-    add("manifest.json", &list);
+    add("manifest.json", list.as_bytes());
     let mut link = tar::Header::new_gnu();
     link.set_entry_type(tar::EntryType::Symlink);
     link.set_size(0);
@@ -251,13 +250,57 @@ fn the_digest_of_an_archive_is_a_function_of_its_bytes_alone() {
 }
 
 #[test]
+fn a_layer_that_is_packed_is_taken_as_it_is_and_named_by_its_packer() {
+    let inside = digest_of(b"the bytes inside");
+    for (magic, packer) in [
+        (&b"\x1f\x8b\x08\x00"[..], "gzip"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+    ] {
+        let bytes = archive(&[magic], &[inside, inside], "null");
+        let found = read_archive(&bytes).expect("an image");
+        let manifest = String::from_utf8_lossy(&found[0].image.manifest.bytes);
+        let kind = format!("layer.v1.tar+{packer}\"");
+        assert_eq!(manifest.matches(&kind).count(), 2, "{manifest}");
+        // The archive itself cannot be packed.
+        let error = read_archive(magic).expect_err("packed").to_string();
+        assert!(error.contains(&format!("is packed by {packer}")), "{error}");
+    }
+}
+
+#[test]
+fn an_image_layout_in_a_tar_is_read_as_its_directory_is() {
+    let (layout, manifest, _) = nova("one");
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, entry) in &layout.incoming.entries {
+        let Entry::Generated(bytes) = entry else {
+            panic!("{path} is not in memory");
+        };
+        let mut header = tar::Header::new_gnu();
+        header.set_size(entry.size());
+        let name = path.as_str().replace("outputs/docker-images/stx-nova", ".");
+        tar.append_data(&mut header, name, &bytes[..])
+            .expect("added");
+    }
+    let bytes = tar.into_inner().expect("a tar");
+    let found = read_archive(&bytes).expect("an image");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].references, ["stable", "stx.6.0-v1.0.2"]);
+    assert_eq!(found[0].image.digest(), manifest.digest());
+}
+
+#[test]
 fn an_archive_that_is_none_or_lies_is_refused() {
     let (one, two) = (digest_of(b"layer one"), digest_of(b"layer two"));
     let lies = archive(&["layer one"], &[two, one], "null");
     assert!(matches!(read_archive(&lies), Err(ReadError::Digest { .. })));
     let short = archive(&["layer one"], &[one], "null");
     assert!(matches!(read_archive(&short), Err(ReadError::Wrong { .. })));
-    assert!(read_archive(b"no tar at all").is_err());
+    let error = read_archive(b"no tar at all\nin two lines").expect_err("text");
+    let error = error.to_string();
+    assert!(
+        error.contains("is not a tar archive") && !error.contains('\n'),
+        "{error}"
+    );
     let empty = tar::Builder::new(Vec::new()).into_inner().expect("a tar");
     assert!(matches!(read_archive(&empty), Err(ReadError::Wrong { .. })));
 }
