@@ -1,6 +1,7 @@
 //! The one error of all operations: its kind, its chain of causes, and the next step for the user.
 
 mod file;
+pub(crate) mod registry;
 mod store;
 
 pub(crate) use self::file::{is_there, unusable};

@@ -21,6 +21,7 @@ use stx_publish::{
     PublishReport, PublishRequest, Retired, Scope, StoreError, Survey, survey,
 };
 
+use crate::error::registry::{image_remedy, remedy};
 use crate::error::{Error, ErrorKind};
 use crate::{Mirror, Site, build_ref, refused};
 
@@ -163,8 +164,12 @@ impl Registry {
     ) -> Result<(), Error> {
         let finished = images::finish(store, &self.registry, &self.rules, channel).await;
         let finished = finished.map_err(|error| match &error {
-            FinishError::Images { .. } => Error::new(ErrorKind::Mirror, error)
-                .hint("`image push BUILD` brings to the registry what it lacks"),
+            FinishError::Images { source, .. } => {
+                let hint = image_remedy(source).unwrap_or_else(|| {
+                    "`image push BUILD` brings to the registry what it lacks".to_owned()
+                });
+                Error::new(ErrorKind::Mirror, error).hint(hint)
+            }
             _ => Error::new(error.kind().into(), error),
         })?;
         for name in &finished.tagged {
@@ -417,16 +422,10 @@ pub(crate) fn unprepared(error: PrepareImagesError) -> Error {
 }
 
 fn unreachable(registry: &str, error: RegistryError) -> Error {
-    let hint = match error.kind() {
-        stx_publish::ErrorKind::Usage => {
-            "credentials come from Docker's config.json (DOCKER_CONFIG) or the helper that it names"
-        }
-        stx_publish::ErrorKind::NotFound
-        | stx_publish::ErrorKind::Mirror
-        | stx_publish::ErrorKind::Busy => {
-            "run the same command again when the registry answers; it resumes"
-        }
-    };
+    let hint = remedy(registry, &error);
+    let hint = hint.unwrap_or_else(|| {
+        "run the same command again when the registry answers; it resumes".to_owned()
+    });
     let error = ImageError::Registry {
         registry: registry.to_owned(),
         source: error,

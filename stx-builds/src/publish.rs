@@ -18,6 +18,7 @@ use stx_publish::{
 use tracing::{Instrument as _, debug, info, info_span};
 
 use crate::aliases::{planned_root_aliases, settle_root_aliases};
+use crate::error::registry::hook_remedy;
 use crate::error::{DONE, Error, ErrorKind, answer_below, hint_below, is_there};
 pub use stx_images::PushedRules;
 
@@ -484,6 +485,19 @@ fn unplanned(error: PlanError) -> Error {
 
 fn unpublished(error: PublishError) -> Error {
     let kind = ErrorKind::from(error.kind());
+    let hook = match &error {
+        PublishError::HookBeforeCommit { source, .. } => {
+            hook_remedy(source).map(|remedy| ("nothing of the build is visible", remedy))
+        }
+        PublishError::HookAfterCommit { source, .. } => {
+            hook_remedy(source).map(|remedy| ("the build is visible", remedy))
+        }
+        _ => None,
+    };
+    if let Some((state, remedy)) = hook {
+        let hint = format!("{state}; {remedy}; then run the same command again");
+        return Error::new(kind, error).hint(hint);
+    }
     let hint = match &error {
         PublishError::Outdated { .. } => "run the same command again; it looks at the mirror anew",
         PublishError::AfterCommit { .. } => {

@@ -124,10 +124,21 @@ pub fn proxy(url: &str) -> Option<String> {
 
 /// Returns true if a request failed because the server's certificate is not trusted.
 pub fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Returns true if a request failed because the server answered without TLS.
+pub fn is_not_tls(error: &(dyn Error + 'static)) -> bool {
+    let other = rustls::InvalidMessage::InvalidContentType;
+    matches!(tls_error(error), Some(rustls::Error::InvalidMessage(found)) if *found == other)
+}
+
+/// The error of TLS among the sources of an error.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         // The source of an I/O error is that of the error inside, which is left out.
         next = match error
@@ -138,7 +149,7 @@ pub fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
             None => error.source(),
         };
     }
-    false
+    None
 }
 
 /// An answer that does not state its length: a reader has to know the size of a file before its first byte.
@@ -173,6 +184,9 @@ mod tests {
     fn an_untrusted_certificate_is_found_in_the_errors_around_it() {
         let unknown = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         assert!(is_untrusted_certificate(&unknown()));
+        let open = rustls::InvalidMessage::InvalidContentType;
+        assert!(is_not_tls(&io::Error::other(rustls::Error::from(open))));
+        assert!(!is_not_tls(&unknown()));
         assert!(is_untrusted_certificate(&io::Error::other(unknown())));
         assert!(is_untrusted_certificate(&io::Error::other(
             io::Error::other(unknown())

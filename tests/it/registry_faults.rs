@@ -123,6 +123,69 @@ fn a_digest_that_the_registry_claims_counts_for_nothing() {
     );
 }
 
+const LOGIN: &str = "<html><body>Log in</body></html>";
+
+#[test]
+fn a_web_page_in_the_place_of_a_manifest_is_not_an_image() {
+    let registry = DockerRegistry::start();
+    let proxy = Proxy::before(&registry.host());
+    let here = Published::on(&proxy.host());
+    run(&mut here.publish(1)).code(0);
+    for (kind, body, said) in [
+        ("text/html", LOGIN, "web page"),
+        ("text/plain", "down for maintenance", "not a manifest"),
+    ] {
+        proxy.rule(move |_, _| answer("200 OK", &format!("content-type: {kind}\r\n"), body));
+        let refused = run(&mut here.publish(2)).code(4).stderr;
+        assert!(refused.contains(said), "{refused}");
+        assert!(!refused.contains("another tag"), "{refused}");
+        let verified = run(&mut here.stx(&["verify"])).code(4).stdout;
+        assert!(verified.contains("registry-unreachable"), "{verified}");
+        assert!(!verified.contains("image-changed"), "{verified}");
+    }
+}
+
+#[test]
+fn a_refusal_says_the_next_step_and_not_to_wait_for_an_answer() {
+    let registry = DockerRegistry::start();
+    let proxy = Proxy::before(&registry.host());
+    let here = Published::on(&proxy.host());
+    let publish = |status: &'static str, method: &'static str, path: &'static str| {
+        proxy.rule(move |_, head| {
+            let line = head.lines().next().unwrap_or_default();
+            if line.starts_with(method) && line.contains(path) {
+                return answer(status, "", "");
+            }
+            Act::Pass
+        });
+        let failed = run(&mut here.publish(1)).code(4).stderr;
+        assert!(!failed.contains("what the registry lacks"), "{failed}");
+        failed
+    };
+    let denied = publish("403 Forbidden", "POST ", "/uploads/");
+    assert!(
+        denied.contains("config.json") && denied.contains("nothing of the build is visible"),
+        "{denied}"
+    );
+    let missing = publish("404 Not Found", "POST ", "/uploads/");
+    assert!(missing.contains("takes no uploads"), "{missing}");
+    let large = publish("413 Payload Too Large", "PUT ", "/uploads/");
+    assert!(large.contains("proxy in front of it"), "{large}");
+    let immutable = publish("403 Forbidden", "PUT ", "/manifests/master");
+    assert!(
+        immutable.contains("config.json") && immutable.contains("the build is visible"),
+        "{immutable}"
+    );
+
+    // It speaks http, and is spoken to by https.
+    let here = Published::on(&registry.host());
+    let config = here.at("stx-builds.toml");
+    let text = fs_err::read_to_string(&config).expect("a configuration");
+    fs_err::write(&config, text.replace("plain_http = true", "")).expect("a file");
+    let open = run(&mut here.publish(1)).code(4).stderr;
+    assert!(open.contains("plain_http = true"), "{open}");
+}
+
 /// Whether a text of the program, in whatever form, holds what must stay secret.
 fn assert_secret(ran: &Ran, secrets: &[&str]) {
     for secret in secrets {
@@ -237,13 +300,13 @@ fn a_token_is_asked_for_where_the_registry_says_and_sent_nowhere_else() {
     let refused = run(here.publish(1).arg("-v")).code(4);
     assert_secret(&refused, &[PASSWORD, BASIC, "a.token.for.this"]);
     let asked = proxy.seen();
-    let scope = "scope=repository%3Astarlingx%2Fstx-nova%3Apull%2Cpush";
-    assert!(
-        asked
-            .iter()
-            .any(|head| head.starts_with("GET /token?") && head.contains(scope)),
-        "{asked:?}"
-    );
+    // Which image comes first is one of digests, and the refusal of one ends the others.
+    let scopes = ["nova", "audit"]
+        .map(|name| format!("scope=repository%3Astarlingx%2Fstx-{name}%3Apull%2Cpush"));
+    let is_asked = |head: &String| {
+        head.starts_with("GET /token?") && scopes.iter().any(|scope| head.contains(scope))
+    };
+    assert!(asked.iter().any(is_asked), "{asked:?}");
     let leaked = elsewhere.seen();
     assert!(!leaked.is_empty());
     for head in leaked {

@@ -5,6 +5,13 @@ use crate::registry::Published;
 use crate::registry_proxy::{Act, Proxy};
 use crate::registry_server::{DockerRegistry, seen_digest};
 
+fn answer(status: &str, body: &str) -> Act {
+    Act::Answer(format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
 /// Five builds of January; retention takes the older ones by `LATER`.
 fn five_builds(host: &str) -> Published {
     let here = Published::on(host);
@@ -146,16 +153,39 @@ fn while_the_registry_does_not_answer_the_build_stays_in_the_trash() {
     let proxy = Proxy::before(&registry.host());
     let here = five_builds(&proxy.host());
     prune(&here, LATER).code(0);
-    proxy.rule(|_, _| {
-        Act::Answer(
-            "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
-        )
-    });
-    let failed = prune(&here, GRACE_OVER).code(4).json();
-    assert_eq!(failed["purged"], serde_json::json!([]));
-    assert_eq!(failed["left"].as_object().expect("builds").len(), 3);
+    let page = "<html><body>Log in</body></html>";
+    for (status, body) in [("403 Forbidden", ""), ("200 OK", page)] {
+        proxy.rule(move |_, _| answer(status, body));
+        let failed = prune(&here, GRACE_OVER).code(4).json();
+        assert_eq!(failed["purged"], serde_json::json!([]), "{status}");
+        assert_eq!(failed["left"].as_object().expect("builds").len(), 3);
+    }
     proxy.rule(|_, _| Act::Pass);
     let done = prune(&here, GRACE_OVER).code(0).json();
     assert_eq!(done["purged"].as_array().expect("builds").len(), 3);
     assert_eq!(done["untagged"].as_array().expect("names").len(), 3);
+}
+
+#[test]
+fn a_registry_that_removes_nothing_keeps_the_tags_and_not_the_files() {
+    let registry = DockerRegistry::start();
+    let proxy = Proxy::before(&registry.host());
+    let here = five_builds(&proxy.host());
+    prune(&here, LATER).code(0);
+    proxy.rule(|_, head| {
+        if head.starts_with("DELETE ") {
+            return answer("405 Method Not Allowed", "");
+        }
+        Act::Pass
+    });
+    let pruned = prune(&here, GRACE_OVER).code(0).json();
+    assert_eq!(pruned["purged"].as_array().expect("builds").len(), 3);
+    assert_eq!(pruned["untagged"], serde_json::json!([]));
+    let why = pruned["tags_kept"][here.nova(1)].as_str();
+    assert!(why.expect("a reason").contains("switch deletion on"));
+    let verified = run(&mut here.stx(&["verify"])).code(0).json();
+    assert_eq!(verified["owed"].as_array().expect("tags").len(), 3);
+    proxy.rule(|_, _| Act::Pass);
+    let pruned = prune(&here, GRACE_OVER).code(0).json();
+    assert_eq!(pruned["untagged"].as_array().expect("names").len(), 3);
 }

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use stx_publish::net::{is_untrusted_certificate, proxy};
+use stx_publish::net::{is_not_tls, is_untrusted_certificate, proxy};
 use stx_publish::{NoLength, StoreError, WebPage};
 use stx_publish_s3::RequestFailure;
 
@@ -36,6 +36,12 @@ pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<
     if is_untrusted_certificate(source) {
         return Some(
             "this machine does not trust the server's certificate: install that of its authority, or name it in SSL_CERT_FILE".to_owned(),
+        );
+    }
+    if is_not_tls(source) {
+        return Some(
+            "the server speaks no TLS: a mirror begins with http:// then, and a registry on this machine needs `plain_http = true` in [registry]"
+                .to_owned(),
         );
     }
     let proxy = proxy(url)?;

@@ -116,6 +116,12 @@ pub enum RegistryError {
         /// The registry's status, and its codes for what is wrong.
         reason: String,
     },
+    /// It removes no image at all: that is switched off.
+    #[error("{what}: the registry removes no images")]
+    Undeletable {
+        /// The image that was to be removed.
+        what: String,
+    },
     /// The credentials, or their lack, are not good enough.
     #[error("{what}: the registry denies access ({reason})")]
     Denied {
@@ -164,9 +170,11 @@ impl RegistryError {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Denied { .. } | Self::Credentials { .. } => ErrorKind::Usage,
-            Self::Refused { .. } | Self::Digest { .. } | Self::Network { .. } | Self::Io { .. } => {
-                ErrorKind::Mirror
-            }
+            Self::Refused { .. }
+            | Self::Undeletable { .. }
+            | Self::Digest { .. }
+            | Self::Network { .. }
+            | Self::Io { .. } => ErrorKind::Mirror,
         }
     }
 }

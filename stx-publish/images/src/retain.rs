@@ -255,9 +255,13 @@ impl UntagReport {
     }
 }
 
+/// Why tags stay on a registry that removes nothing.
+const UNDELETABLE: &str = "the registry removes no images; switch deletion on there, and the next `prune` removes the tag";
+
 /// Removes the tags that go. Can be repeated at any time; a tag that shows another image by now stays.
 ///
-/// A registry that can remove no tag alone loses the image, with all its tags, if all of them go.
+/// A registry that can remove no tag alone loses the image, with all its tags, if all of them go. On one that removes nothing all
+/// tags stay, and are to go later.
 pub async fn untag(
     registry: &dyn ImageRegistry,
     decisions: &[TagDecision],
@@ -319,15 +323,25 @@ pub async fn untag(
                 if let Some(why) = needed(registry, decision, &going).await? {
                     report.leave(decision, why);
                 } else {
+                    let mut with_it = Vec::new();
                     for other in decisions.iter().filter(|other| going.contains(&other.name)) {
                         let same = other.digest == decision.digest
                             && repository(&other.name) == repository(&name);
                         if same && registry.resolve(&other.name).await? == Some(decision.digest) {
-                            gone.insert(other.name.clone());
+                            with_it.push(other.name.clone());
                         }
                     }
-                    registry.delete(&name, decision.digest).await?;
-                    report.removed.push(name);
+                    match registry.delete(&name, decision.digest).await {
+                        // The files of the build need not stay for that.
+                        Err(RegistryError::Undeletable { .. }) => {
+                            report.leave(decision, UNDELETABLE.to_owned());
+                        }
+                        done => {
+                            done?;
+                            gone.extend(with_it);
+                            report.removed.push(name);
+                        }
+                    }
                 }
             }
         }

@@ -18,6 +18,7 @@ use camino::Utf8PathBuf;
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use stx_layout::{ImageName, Sha256};
 
 use super::{
@@ -168,15 +169,26 @@ impl OciRegistry {
                 _ => return Err(self.refused(response, &what).await),
             }
             let media_type = response.headers().get(header::CONTENT_TYPE);
-            let media_type = media_type.and_then(|value| value.to_str().ok());
-            let media_type = media_type.unwrap_or_default().to_owned();
+            let media_type = media_type.cloned();
+            let failed = |source| RegistryError::Network {
+                what: self.shown(&what),
+                source,
+            };
             match whole(response).await {
-                Ok(bytes) => return Ok(Some(Manifest { media_type, bytes })),
+                // The page of a login or a proxy is not an image that somebody put there.
+                Ok(bytes) if net::is_web_page(media_type.as_ref(), &bytes) => {
+                    return Err(failed(net::WebPage.into()));
+                }
+                Ok(bytes) if !is_object(&bytes) => {
+                    return Err(failed("the answer is not a manifest".into()));
+                }
+                Ok(bytes) => {
+                    let media_type = media_type.as_ref().and_then(|value| value.to_str().ok());
+                    let media_type = media_type.unwrap_or_default().to_owned();
+                    return Ok(Some(Manifest { media_type, bytes }));
+                }
                 Err(source) => {
-                    let error = RegistryError::Network {
-                        what: self.shown(&what),
-                        source,
-                    };
+                    let error = failed(source);
                     tries.again(Again { wait: None, error }).await?;
                 }
             }
@@ -351,9 +363,17 @@ impl ImageRegistry for OciRegistry {
             | StatusCode::OK
             | StatusCode::NO_CONTENT
             | StatusCode::NOT_FOUND => Ok(()),
+            StatusCode::METHOD_NOT_ALLOWED => Err(RegistryError::Undeletable {
+                what: self.shown(&what),
+            }),
             _ => Err(self.refused(response, &what).await),
         }
     }
+}
+
+/// Whether a text is a JSON object, as each manifest is.
+fn is_object(text: &[u8]) -> bool {
+    serde_json::from_slice::<Map<String, Value>>(text).is_ok()
 }
 
 /// The next page of a list: `Link: </v2/…?last=…>; rel="next"`, only on the same registry.

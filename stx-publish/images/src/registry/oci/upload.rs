@@ -90,6 +90,12 @@ impl OciRegistry {
         match response.status() {
             StatusCode::ACCEPTED => Ok(response),
             StatusCode::CREATED if from.is_some() => Ok(response),
+            // Nothing that exists was asked for: there is no such project, or this is not a registry.
+            StatusCode::NOT_FOUND => Err(RegistryError::Refused {
+                what: self.shown(what),
+                reason: "the registry takes no uploads to this repository (404 Not Found)"
+                    .to_owned(),
+            }),
             _ => Err(self.refused(response, what).await),
         }
     }

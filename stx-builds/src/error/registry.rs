@@ -1,0 +1,48 @@
+//! The next step after an error of a registry.
+
+use stx_images::{ImageError, ImageHookError, RegistryError};
+use stx_publish::{HookError, WebPage};
+
+use super::unreached;
+
+/// The next step after an error of the registry `host`; `None` if the same command helps as soon as the registry answers.
+pub(crate) fn remedy(host: &str, error: &RegistryError) -> Option<String> {
+    match error {
+        RegistryError::Denied { .. } | RegistryError::Credentials { .. } => Some(
+            "credentials that allow this come from Docker's config.json (DOCKER_CONFIG) or the helper that it names"
+                .to_owned(),
+        ),
+        RegistryError::Network { source, .. } if source.is::<WebPage>() => Some(
+            "is `host` of [registry] the registry, and is no login or proxy in between?".to_owned(),
+        ),
+        RegistryError::Network { source, .. } => {
+            unreached(&format!("https://{host}/"), source.as_ref())
+        }
+        RegistryError::Refused { .. } => Some(
+            "the log of the registry, or of a proxy in front of it, says why it refuses this; does the project exist there?"
+                .to_owned(),
+        ),
+        // Another attempt may do, and there is nothing else to say.
+        _ => None,
+    }
+}
+
+/// The same for an error about the images of a build.
+pub(crate) fn image_remedy(error: &ImageError) -> Option<String> {
+    match error {
+        ImageError::Registry { registry, source } => remedy(registry, source),
+        ImageError::Clash(_) => Some(
+            "a dated or static tag never moves: remove the tag from the registry if its image is not needed"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// The same for the error of a hook of a publish.
+pub(crate) fn hook_remedy(error: &HookError) -> Option<String> {
+    match error.downcast_ref()? {
+        ImageHookError::NotPushed(error) | ImageHookError::NotTagged(error) => image_remedy(error),
+        _ => None,
+    }
+}
