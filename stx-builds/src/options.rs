@@ -13,7 +13,7 @@ use stx_layout::config::{ConfigErrors, Faults, from_toml};
 use stx_pages::Site as PageSite;
 use stx_publish_s3::{BucketOptions, Secret};
 
-use crate::error::{Error, ErrorKind, unusable};
+use crate::error::{Error, unusable};
 
 mod aliases;
 mod metadata;
@@ -427,7 +427,10 @@ pub fn anywhere(mirror: &Utf8Path) -> Result<Utf8PathBuf, Error> {
 
 /// The current directory.
 pub fn current_dir() -> Result<Utf8PathBuf, Error> {
-    let here = std::env::current_dir().map_err(|error| Error::new(ErrorKind::Usage, error))?;
+    let here = std::env::current_dir().map_err(|error| {
+        Error::usage(format!("the current directory cannot be found: {error}"))
+            .hint("was it removed? change to another one, or name one by -C DIR")
+    })?;
     Utf8PathBuf::from_path_buf(here).map_err(|path| {
         Error::usage(format!(
             "{}: the current directory is not UTF-8",
@@ -438,6 +441,9 @@ pub fn current_dir() -> Result<Utf8PathBuf, Error> {
 
 /// `path` from the root, without asking the file system what it is.
 pub fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, Error> {
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
     Ok(current_dir()?.join(path))
 }
 

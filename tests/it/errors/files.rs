@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 
 use super::{Bed, CHANNEL, GOOD, RECIPE, answer, row, set_mode};
-use crate::harness::{copy_program, package};
+use crate::harness::{binary, copy_program, package, run, tool};
 
 /// The program where also somebody who may not enter the project can run it.
 pub(super) fn binary_of_everybody() -> Utf8PathBuf {
@@ -86,6 +86,22 @@ fn files_that_are_not_there_or_are_something_else() {
         row("manual", 2, &["--to <DIR>"]),
     ]);
     assert!(!bed.path("stx-builds.1").exists());
+}
+
+#[test]
+fn a_current_directory_that_was_removed_is_named() {
+    let dir = Utf8TempDir::new().expect("a temporary directory");
+    let script = "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" \"$@\"";
+    let stx = |args: &[&str]| {
+        let mut shell = tool("sh", ["-c", script, binary().as_str()]);
+        run(shell.args(args).current_dir(dir.path())).code(2).stderr
+    };
+    let list = stx(&["--mirror", "mirror", "list"]);
+    assert!(
+        list.contains("the current directory cannot be found"),
+        "{list}"
+    );
+    assert!(list.contains("was it removed?"), "{list}");
 }
 
 #[test]
