@@ -57,6 +57,7 @@ mod hold;
 mod index;
 mod inspect;
 mod list;
+mod locked;
 mod owed;
 mod pages;
 mod pins;

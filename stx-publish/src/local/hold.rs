@@ -1,4 +1,4 @@
-//! Who reads a build: a shared kernel lock on its directory, which needs no right to write.
+//! The readers of a build: each has a shared kernel lock on its directory, which needs no right to write.
 
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
@@ -11,29 +11,16 @@ use stx_layout::BuildId;
 
 use super::Inner;
 use super::disk::io_error;
+use super::locked::Locked;
 use crate::store::StoreError;
 use crate::store::rules::in_use;
 
-/// A lock on the directory of a build, shared by its readers or alone; gone with the process at the latest.
-#[derive(Debug)]
-pub(super) struct Held(fs::File);
-
-impl Drop for Held {
-    /// Unlocks by name: closing would leave the lock with a child process that is being started just now.
-    fn drop(&mut self) {
-        // It ends with the process at the latest.
-        self.0.file().unlock().ok();
-    }
-}
-
-impl Held {
-    /// Whether the directory of this name is still the one that is locked.
-    fn is_still(&self, dir: &Utf8Path) -> bool {
-        let identity = |found: &std::fs::Metadata| (found.dev(), found.ino());
-        match (self.0.metadata(), fs::symlink_metadata(dir)) {
-            (Ok(locked), Ok(named)) => identity(&locked) == identity(&named),
-            (Err(_), _) | (_, Err(_)) => false,
-        }
+/// Returns true if the directory of this name is still the one that is locked.
+fn is_still(held: &Locked, dir: &Utf8Path) -> bool {
+    let identity = |found: &std::fs::Metadata| (found.dev(), found.ino());
+    match (held.0.metadata(), fs::symlink_metadata(dir)) {
+        (Ok(locked), Ok(named)) => identity(&locked) == identity(&named),
+        (Err(_), _) | (_, Err(_)) => false,
     }
 }
 
@@ -53,13 +40,13 @@ impl Inner {
     }
 
     /// Holds a build for reading. Whoever looks whether it is in use has it for an instant only: that is waited for.
-    pub(super) fn hold(&self, id: &BuildId) -> Result<Held, StoreError> {
+    pub(super) fn hold(&self, id: &BuildId) -> Result<Locked, StoreError> {
         let dir = self.build_dir(id);
         let file = self.open_build(id)?;
         file.file().lock_shared().map_err(io_error("lock", &dir))?;
-        let held = Held(file);
+        let held = Locked(file);
         // Retired while it was waited for.
-        if !held.is_still(&dir) {
+        if !is_still(&held, &dir) {
             return Err(StoreError::NotFound {
                 what: id.to_string(),
             });
@@ -70,10 +57,10 @@ impl Inner {
     /// Keeps readers from beginning, if there is none.
     ///
     /// A file system that locks no directory exclusively, as NFS does not, cannot tell of its readers: there are none then.
-    pub(super) fn alone(&self, id: &BuildId) -> Result<Held, StoreError> {
+    pub(super) fn alone(&self, id: &BuildId) -> Result<Locked, StoreError> {
         let file = self.open_build(id)?;
         match file.file().try_lock() {
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Held(file)),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Locked(file)),
             Err(TryLockError::WouldBlock) => Err(in_use(id)),
         }
     }

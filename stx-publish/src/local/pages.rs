@@ -10,6 +10,7 @@ use fs_err as fs;
 
 use super::Inner;
 use super::disk::{io_error, remove_file, set_mode, sync_parent};
+use super::locked::Locked;
 use crate::index::PageId;
 use crate::ingest::{blocking, cache};
 use crate::store::{PageWriter, StoreError};
@@ -32,24 +33,18 @@ impl Inner {
     }
 
     /// Waits for the lock of the pages, and removes what a dead writer left.
-    pub(super) fn lock_pages(&self) -> Result<fs::File, StoreError> {
+    pub(super) fn lock_pages(&self) -> Result<Locked, StoreError> {
         self.make_private()?;
         let pages = self.pages();
         let path = pages.join("lock");
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io_error("open", &path))?;
-        file.file().lock().map_err(io_error("lock", &path))?;
+        let locked = Locked::wait_for(&path)?;
         for entry in pages.read_dir_utf8().map_err(io_error("list", &pages))? {
             let entry = entry.map_err(io_error("list", &pages))?;
             if entry.path() != path {
                 remove_file(entry.path())?;
             }
         }
-        Ok(file)
+        Ok(locked)
     }
 }
 
@@ -57,27 +52,16 @@ impl Inner {
 #[derive(Debug, Clone)]
 pub(super) struct LocalPages {
     inner: Arc<Inner>,
-    lock: Arc<Unlock>,
+    lock: Arc<Locked>,
     /// How many pages were written, for the names of their parts: several are written side by side.
     written: Arc<AtomicU64>,
 }
 
-/// Unlocks by name, as the lock of a channel does.
-#[derive(Debug)]
-struct Unlock(fs::File);
-
-impl Drop for Unlock {
-    fn drop(&mut self) {
-        // It ends with the process at the latest.
-        self.0.file().unlock().ok();
-    }
-}
-
 impl LocalPages {
-    pub(super) fn new(inner: Arc<Inner>, lock: fs::File) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, lock: Locked) -> Self {
         Self {
             inner,
-            lock: Arc::new(Unlock(lock)),
+            lock: Arc::new(lock),
             written: Arc::default(),
         }
     }

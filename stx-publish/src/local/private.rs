@@ -1,7 +1,6 @@
 //! The private area of a mirror: locks, staging, trash.
 
 use std::collections::BTreeSet;
-use std::fs::TryLockError;
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,6 +10,7 @@ use walkdir::WalkDir;
 
 use super::Inner;
 use super::disk::{io_error, make_dirs, remove_hidden, set_mode, sync_dirs};
+use super::locked::Locked;
 use crate::store::rules::{is_channel_within, parse_retired_name, retired_name};
 use crate::store::{Leftover, Retired, Scope, StoreError};
 
@@ -36,23 +36,14 @@ pub(super) const MARK: &str = "%2E";
 #[derive(Debug)]
 pub(super) struct Lock {
     pub(super) channel: Channel,
-    file: fs::File,
+    locked: Locked,
 }
 
 impl Lock {
     /// A copy for a program that is started: while it has it, the channel stays locked, whatever becomes of this one.
     pub(super) fn copy(&self) -> Result<std::fs::File, StoreError> {
-        let copy = self.file.file().try_clone();
+        let copy = self.locked.0.file().try_clone();
         copy.map_err(io_error("copy the lock of", &self.channel))
-    }
-}
-
-impl Drop for Lock {
-    /// Unlocks by name: closing would leave the lock with a child process that is being started just now, until it has
-    /// become its program.
-    fn drop(&mut self) {
-        // It ends with the process at the latest.
-        self.file.file().unlock().ok();
     }
 }
 
@@ -137,22 +128,12 @@ impl Inner {
         self.make_private()?;
         let dir = self.area(LOCKS, channel);
         self.make_area(&dir)?;
-        let path = dir.join(format!("{MARK}lock"));
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        let file = file.map_err(io_error("open", &path))?;
-        match file.file().try_lock() {
-            Ok(()) => Ok(Lock {
-                channel: channel.clone(),
-                file,
+        let channel = channel.clone();
+        match Locked::at_once(&dir.join(format!("{MARK}lock")))? {
+            Some(locked) => Ok(Lock { channel, locked }),
+            None => Err(StoreError::Busy {
+                channel: Box::new(channel),
             }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Busy {
-                channel: Box::new(channel.clone()),
-            }),
-            Err(TryLockError::Error(source)) => Err(io_error("lock", path)(source)),
         }
     }
 

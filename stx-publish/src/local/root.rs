@@ -15,6 +15,7 @@ use stx_layout::{
 use super::Inner;
 use super::disk::{io_error, make_dirs, remove_file, replace_link, sync_dirs, sync_parent};
 use super::list::DEEPEST;
+use super::locked::Locked;
 use crate::ingest::blocking;
 use crate::store::rules::{check_offer, check_root_alias, check_root_target, taken};
 use crate::store::{RootWriter, StoreError};
@@ -113,17 +114,9 @@ impl Inner {
     }
 
     /// Waits for the lock of the names above the channels.
-    pub(super) fn lock_aliases(&self) -> Result<fs::File, StoreError> {
+    pub(super) fn lock_aliases(&self) -> Result<Locked, StoreError> {
         self.make_private()?;
-        let path = self.root_area().join("lock");
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io_error("open", &path))?;
-        file.file().lock().map_err(io_error("lock", &path))?;
-        Ok(file)
+        Locked::wait_for(&self.root_area().join("lock"))
     }
 
     fn link(
@@ -239,27 +232,16 @@ impl Inner {
 #[derive(Debug, Clone)]
 pub(super) struct LocalRoot {
     inner: Arc<Inner>,
-    lock: Arc<Unlock>,
+    lock: Arc<Locked>,
     /// Held while an alias is moved: the temporary name is one for all.
     linking: Arc<Mutex<()>>,
 }
 
-/// Unlocks by name, as the lock of a channel does.
-#[derive(Debug)]
-struct Unlock(fs::File);
-
-impl Drop for Unlock {
-    fn drop(&mut self) {
-        // It ends with the process at the latest.
-        self.0.file().unlock().ok();
-    }
-}
-
 impl LocalRoot {
-    pub(super) fn new(inner: Arc<Inner>, lock: fs::File) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, lock: Locked) -> Self {
         Self {
             inner,
-            lock: Arc::new(Unlock(lock)),
+            lock: Arc::new(lock),
             linking: Arc::default(),
         }
     }

@@ -14,9 +14,9 @@ use super::disk::{
     io_error, make_dirs, remove_all, remove_file, remove_hidden, rename_new, replace_link,
     sync_dir, sync_dirs, sync_parent,
 };
-use super::hold::Held;
 use super::index::Index;
 use super::list::NOT_A_LINK;
+use super::locked::Locked;
 use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::staged::LocalStaged;
@@ -34,7 +34,7 @@ use crate::thinning::ThinnedSection;
 pub(super) struct LocalWriter {
     inner: Arc<Inner>,
     lock: Arc<Lock>,
-    /// Held while an alias is moved: the temporary name is one for all.
+    /// Locked while an alias is moved: the temporary name is one for all.
     pointing: Arc<Mutex<()>>,
 }
 
@@ -279,7 +279,7 @@ fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, St
 
 /// Refuses to take away what an alias, a pin or a reader keeps, or what is not there; nobody begins to read it while the
 /// guard lives.
-pub(super) fn alone(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Held, StoreError> {
+pub(super) fn alone(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Locked, StoreError> {
     let scope = Scope::Build(id.clone());
     let mut catalog = inner.catalog(&scope)?;
     check_there(id, catalog.build(id).is_some())?;
