@@ -16,8 +16,16 @@ pub(super) async fn run(store: &dyn MirrorStore) {
     beginning_sweeps_and_commits_its_own_record_only(store).await;
     a_reader_has_the_build_or_an_error(store).await;
     a_known_file_is_shared_or_has_to_be_added(store).await;
+    an_alias_of_a_channel_that_is_not_there_can_go(store).await;
     let settled = store.settle(&sample_id(1).channel).await;
     settled.expect("what can be seen can be made durable");
+}
+
+async fn an_alias_of_a_channel_that_is_not_there_can_go(store: &dyn MirrorStore) {
+    let nowhere = "feature/nowhere/centos".parse().expect("a channel");
+    let writer = store.lock(&nowhere).await.expect("the lock");
+    let gone = writer.point(&AliasName::latest_build(), None, None).await;
+    gone.expect("it is not there");
 }
 
 async fn the_first_of_two_that_move_an_alias_wins(store: &dyn MirrorStore) {

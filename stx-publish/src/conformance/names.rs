@@ -28,6 +28,10 @@ pub(super) async fn run(store: &dyn MirrorStore) {
 
 async fn root_aliases(store: &dyn MirrorStore) {
     assert_eq!(shown(store).await, BTreeMap::new());
+    // Nor is anything there that it could lie in.
+    let (writer, nothing) = (store.lock_aliases().await, alias("release/11.0"));
+    let unlinked = writer.expect("the lock").link(&nothing, None, None).await;
+    unlinked.expect("it is not there");
     let before = store.catalog(&Scope::All).await.expect("a catalog");
     let (legacy, master) = (alias("r2018.11"), target("master"));
     let (channel, centos) = (alias("master/other"), target("master/centos"));

@@ -159,6 +159,15 @@ pub(super) fn remove_file(path: &Utf8Path) -> Result<(), StoreError> {
     }
 }
 
+/// Removes a file or a symlink durably; it need not be there, nor its directory.
+pub(super) fn remove_durably(path: &Utf8Path) -> Result<(), StoreError> {
+    remove_file(path)?;
+    match path.parent().map_or(Ok(()), sync_dir) {
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(not_durable(path)),
+    }
+}
+
 /// Removes a directory and all below, or a file; it need not be there.
 ///
 /// Several files are removed side by side: the names in a directory go one after the other, but giving back the blocks of

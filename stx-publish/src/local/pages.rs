@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fs_err as fs;
 
 use super::Inner;
-use super::disk::{io_error, remove_file, set_mode, sync_parent};
+use super::disk::{io_error, remove_durably, remove_file, set_mode};
 use super::locked::Locked;
 use crate::index::PageId;
 use crate::ingest::{blocking, cache};
@@ -127,9 +127,8 @@ impl PageWriter for LocalPages {
                     Ok(())
                 }
                 None if path.exists() => {
-                    remove_file(&path)?;
                     // Otherwise the note could come back after a power failure, and vouch for pages that were replaced since.
-                    sync_parent(&path)
+                    remove_durably(&path)
                 }
                 None => Ok(()),
             }

@@ -7,7 +7,7 @@ use fs_err as fs;
 use stx_layout::{BuildDate, BuildId, Pin};
 
 use super::Inner;
-use super::disk::{io_error, remove_file, replace_file, sync_parent};
+use super::disk::{io_error, remove_durably, replace_file};
 use super::private::{MARK, PINS};
 use crate::store::rules::{PinFile, check_there, is_within, put_pin, take_pin};
 use crate::store::{Scope, StoreError};
@@ -81,8 +81,7 @@ impl Inner {
         self.make_durable(&self.area(PINS, &id.channel))?;
         if pins.is_empty() {
             self.step("unpin")?;
-            remove_file(&file)?;
-            return sync_parent(&file);
+            return remove_durably(&file);
         }
         let staging = self.staging(&id.channel);
         self.make_area(&staging)?;

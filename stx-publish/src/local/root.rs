@@ -13,7 +13,7 @@ use stx_layout::{
 };
 
 use super::Inner;
-use super::disk::{io_error, make_dirs, remove_file, replace_link, sync_dirs, sync_parent};
+use super::disk::{io_error, make_dirs, remove_durably, replace_link, sync_dirs, sync_parent};
 use super::list::DEEPEST;
 use super::locked::Locked;
 use crate::ingest::blocking;
@@ -147,8 +147,7 @@ impl Inner {
                 return Ok(());
             }
             self.step("link: remove")?;
-            remove_file(&link)?;
-            return sync_parent(&link);
+            return remove_durably(&link);
         };
         let target = to.to_string();
         check_root_target(alias, to, self.root.join(&target).is_dir())?;
@@ -204,8 +203,7 @@ impl Inner {
             if !sections.contains(&section) {
                 if there.is_some() {
                     self.step("offer: remove")?;
-                    remove_file(&link)?;
-                    sync_parent(&link)?;
+                    remove_durably(&link)?;
                 }
                 continue;
             }

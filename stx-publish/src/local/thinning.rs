@@ -15,7 +15,7 @@ use fs_err as fs;
 use stx_layout::{BuildId, BuildPath, Channel};
 
 use super::Inner;
-use super::disk::{io_error, remove_file, rename_new, replace_file, sync_dir, sync_parent};
+use super::disk::{io_error, remove_durably, remove_file, rename_new, replace_file, sync_dir};
 use super::private::MARK;
 use super::writer::alone;
 use crate::store::rules::{
@@ -64,8 +64,7 @@ impl Inner {
     fn write_thinned(&self, id: &BuildId, thinned: &Thinned) -> Result<(), StoreError> {
         let file = self.thinned_file(id);
         if thinned.sections.is_empty() {
-            remove_file(&file)?;
-            return sync_parent(&file);
+            return remove_durably(&file);
         }
         let temporary = self.staging(&id.channel).join(format!("{MARK}thinned"));
         replace_file(thinned.to_json(), 0o644, &temporary, &file)

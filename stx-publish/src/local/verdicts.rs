@@ -7,7 +7,7 @@ use fs_err as fs;
 use stx_layout::{BuildId, VerdictEntry};
 
 use super::Inner;
-use super::disk::{io_error, remove_file, replace_file, sync_parent};
+use super::disk::{io_error, remove_durably, replace_file};
 use super::private::{MARK, VERDICTS};
 use crate::store::rules::{VerdictFile, check_there, is_within, put_verdict};
 use crate::store::{Scope, StoreError};
@@ -44,8 +44,7 @@ impl Inner {
             return Ok(());
         }
         self.step("forget verdicts")?;
-        remove_file(&file)?;
-        sync_parent(&file)
+        remove_durably(&file)
     }
 
     pub(super) fn add_verdict(&self, entry: &VerdictEntry) -> Result<(), StoreError> {

@@ -11,8 +11,8 @@ use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, Sectio
 
 use super::Inner;
 use super::disk::{
-    io_error, make_dirs, remove_all, remove_file, remove_hidden, rename_new, replace_link,
-    sync_dir, sync_dirs, sync_parent,
+    io_error, make_dirs, remove_all, remove_durably, remove_hidden, rename_new, replace_link,
+    sync_dir, sync_dirs,
 };
 use super::index::Index;
 use super::list::NOT_A_LINK;
@@ -255,8 +255,7 @@ pub(super) fn point(
     }
     let Some(date) = to else {
         inner.step("point: remove")?;
-        remove_file(&link)?;
-        return sync_parent(&link);
+        return remove_durably(&link);
     };
     let record = inner.record(&BuildId::new(channel.clone(), date))?;
     check_target(channel, alias, &record)?;
