@@ -3,8 +3,8 @@
 use stx_images::{Prepared, promoted_names, recorded};
 use stx_layout::{BuildDate, BuildId, Channel, ReleaseId};
 use stx_publish::{
-    MirrorRead, MirrorStore, PrepareError, PromoteRequest, PublishPlan, Scope, StoreError,
-    prepare_promotion, read_original,
+    MirrorRead, MirrorStore, PlanError, PrepareError, PromoteProblem, PromoteRequest, PublishPlan,
+    Scope, StoreError, prepare_promotion, read_original,
 };
 
 use crate::error::{Error, ErrorKind};
@@ -122,15 +122,42 @@ async fn plan(
         existing: None,
         now: site.now,
     };
-    prepare_promotion(store, request).await.map_err(|error| match error {
-        PrepareError::Plan(error @ stx_publish::PlanError::NotPromotable { .. }) => {
-            Error::new(ErrorKind::Mirror, error).hint(
-                "`verify` says what is wrong with a build, `mark BUILD green` records that it passed its tests, and \
-                 `--force --reason TEXT` promotes it without that",
-            )
+    prepare_promotion(store, request)
+        .await
+        .map_err(|error| match error {
+            PrepareError::Plan(PlanError::NotPromotable { from, id, problems }) => {
+                let hint = hint(&from, &problems);
+                let error = PlanError::NotPromotable { from, id, problems };
+                Error::new(ErrorKind::Mirror, error).hint(hint)
+            }
+            error => unprepared(error),
+        })
+}
+
+/// The next steps for a build that is not promoted, each once.
+fn hint(from: &BuildId, problems: &[PromoteProblem]) -> String {
+    let mut steps = Vec::new();
+    for problem in problems {
+        let step = match problem {
+            PromoteProblem::Target { .. } => {
+                "`--to` takes a release or a milestone, such as `release/12.0.0`".to_owned()
+            }
+            PromoteProblem::Verdict { .. } | PromoteProblem::Reason => format!(
+                "`mark {from} green` records that it passed its tests, and `--force --reason TEXT` promotes it without that"
+            ),
+            PromoteProblem::Thinned { .. } => {
+                format!("`undelete {from}` restores what is still in the trash")
+            }
+            PromoteProblem::Failed => "choose a build that succeeded".to_owned(),
+            _ => format!(
+                "`verify {from}` names all damage, which `--force` does not excuse: choose another build"
+            ),
+        };
+        if !steps.contains(&step) {
+            steps.push(step);
         }
-        error => unprepared(error),
-    })
+    }
+    steps.join("; ")
 }
 
 /// The plan of the mirror, with the plan of the registry beside it.
@@ -154,5 +181,34 @@ fn gone(id: &BuildId, error: StoreError) -> Error {
                 .hint("`stx-builds list` names the channels and builds")
         }
         error => refused(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_next_step_fits_its_problem_and_is_given_once() {
+        let from = "master/centos/20200101T000000Z".parse().expect("a build");
+        let bytes = |path: &str| PromoteProblem::Bytes {
+            path: path.parse().expect("a path"),
+        };
+        let damaged = hint(&from, &[bytes("outputs/a"), bytes("outputs/b")]);
+        assert_eq!(
+            damaged
+                .matches("`verify master/centos/20200101T000000Z`")
+                .count(),
+            1,
+            "{damaged}"
+        );
+        assert!(!damaged.contains("--reason"), "{damaged}");
+        let red = hint(
+            &from,
+            &[PromoteProblem::Verdict { found: None }, bytes("outputs/a")],
+        );
+        assert!(red.contains("without that; `verify"), "{red}");
+        let failed = hint(&from, &[PromoteProblem::Failed]);
+        assert_eq!(failed, "choose a build that succeeded");
     }
 }

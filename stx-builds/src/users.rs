@@ -22,6 +22,12 @@ pub fn user_name(uid: u32) -> String {
     }
 }
 
+/// The name of the user who runs this program, if the system's user database has one.
+pub(crate) fn my_name() -> Option<String> {
+    let user = User::from_uid(Uid::from_raw(me())).ok()??;
+    Some(user.name)
+}
+
 /// Whether a user is a member of a group, as the system's user database says.
 ///
 /// # Errors

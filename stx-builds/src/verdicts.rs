@@ -27,7 +27,7 @@ pub struct NewVerdict {
     pub reason: Option<String>,
     /// Where the tests' results can be read.
     pub url: Option<String>,
-    /// Who says so; the user, by `LOGNAME` or `USER`, if nobody is named.
+    /// Who says so; the user, by `LOGNAME`, `USER` or the system's user database, if nobody is named.
     pub author: Option<String>,
 }
 

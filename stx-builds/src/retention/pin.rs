@@ -6,13 +6,15 @@ use stx_layout::{Channel, Pin};
 use stx_publish::{Scope, StoreError};
 
 use crate::error::{Error, ErrorKind};
+use crate::users::my_name;
 use crate::{Site, build_ref, refused};
 
-/// The user's name, if it is known.
+/// The user's name, if it is known. In a container or below cron, the environment often has none.
 pub(super) fn user() -> Option<String> {
     let names = ["LOGNAME", "USER"].into_iter();
     let mut known = names.filter_map(|name| std::env::var(name).ok());
-    known.find(|name| !name.trim().is_empty())
+    let known = known.find(|name| !name.trim().is_empty());
+    known.or_else(my_name)
 }
 
 /// Who says so: the name that was given, by an option, else the user's.
@@ -22,7 +24,7 @@ pub(crate) fn author(given: Option<&String>, option: &str) -> Result<String, Err
         .filter(|author| !author.trim().is_empty())
         .ok_or_else(|| {
             Error::usage("nobody can be named as the author").hint(format!(
-                "give `{option} NAME`; LOGNAME and USER are not set"
+                "give `{option} NAME`; LOGNAME and USER are not set, and this user has no name"
             ))
         })
 }
@@ -34,7 +36,7 @@ pub struct NewPin {
     pub build: String,
     /// Why it is kept.
     pub reason: String,
-    /// Whose pin it is; the user's, by `LOGNAME` or `USER`, if nobody is named.
+    /// Whose pin it is; the user's, by `LOGNAME`, `USER` or the system's user database, if nobody is named.
     pub author: Option<String>,
     /// When it ends.
     pub until: Option<DateTime<Utc>>,
