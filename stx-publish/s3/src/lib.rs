@@ -38,7 +38,7 @@
 //! |---|---|
 //! | `s3` | opens a mirror by its URL: [`BucketOptions`], [`BucketError`], [`Secret`] |
 //! | `limits` | how long the server may take: [`Limits`] |
-//! | `objects`, `failure`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, why they fail, the names of objects, and what keeps writers apart |
+//! | `objects`, `failure`, `foreign`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, why they fail, the names of objects, and what keeps writers apart |
 //! | `lease`, `keeper` | locks that end by the clock, and the thread that keeps them |
 //! | `list`, `read`, `alias`, `root`, `undated`, `manifest` | what readers see: catalog, records, files, aliases, paths without a date, symlinks and modes |
 //! | `writer`, `known`, `retired`, `sections`, `pins`, `verdicts`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
@@ -71,6 +71,7 @@ use stx_publish::store::{
 
 mod alias;
 mod failure;
+mod foreign;
 mod generations;
 mod keeper;
 mod keys;
@@ -110,6 +111,7 @@ pub use limits::Limits;
 pub use parts::Backend;
 pub use s3::{BucketError, BucketOptions, Secret};
 
+use foreign::Foreign;
 use keeper::{Keeper, Keepers};
 use lease::{Lease, Terms};
 use objects::Objects;
@@ -134,6 +136,8 @@ struct Inner {
     terms: Terms,
     metadata: Arc<dyn RepoMetadata>,
     seal: Seal,
+    /// The names that are left out of listings.
+    foreign: Foreign,
     /// Files of more bytes are sent in parts, of so many bytes at least.
     large: u64,
     /// The object that the server refused to write over, and whether that was found to be true.
@@ -191,6 +195,7 @@ impl BucketStore {
                 },
                 metadata: Arc::new(Repodata),
                 seal: Seal::default(),
+                foreign: Foreign::default(),
                 large: upload::LARGE,
                 probed: Arc::default(),
                 checked: Arc::default(),
@@ -237,11 +242,12 @@ impl BucketStore {
         }
     }
 
-    /// The same mirror, which errors call so.
+    /// The same mirror, which errors call so, and of which such names are left out of listings.
     #[must_use]
-    fn at(self, place: objects::Place) -> Self {
+    fn at(self, place: objects::Place, foreign: Foreign) -> Self {
         let mut inner = (*self.inner).clone();
         inner.objects.place = place;
+        inner.foreign = foreign;
         Self {
             inner: Arc::new(inner),
         }

@@ -25,6 +25,8 @@ use reqwest::header::{CONTENT_LENGTH, IF_NONE_MATCH};
 use reqwest::{Body, Client, Method, Request, Url};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::foreign::Foreign;
+
 /// Bodies of at most so many bytes are small.
 const SMALL: usize = 64 << 10;
 
@@ -93,6 +95,8 @@ impl Kind {
 /// A client with time limits.
 pub(super) struct Limited {
     limits: Limits,
+    /// The names that are left out of listings.
+    foreign: Foreign,
     /// Has a limit for silence of the server.
     quick: Client,
     /// Has no limit of its own: a limit for silence would also count while a body is sent.
@@ -107,9 +111,10 @@ impl fmt::Debug for Limited {
 
 impl Limited {
     /// `quick` has a limit for silence of its own, [`stalled`](Limits::stalled); `patient` has none.
-    pub(super) fn new(limits: Limits, quick: Client, patient: Client) -> Self {
+    pub(super) fn new(limits: Limits, foreign: Foreign, quick: Client, patient: Client) -> Self {
         Self {
             limits,
+            foreign,
             quick,
             patient,
         }
@@ -142,6 +147,10 @@ impl Limited {
         }
         let (head, body) = answer.into_parts();
         let bytes = timeout_at(end, body.bytes()).await.map_err(silent)??;
+        let bytes = match str::from_utf8(&bytes) {
+            Ok(text) if lists && head.status.is_success() => self.foreign.without(text).into(),
+            _ => bytes,
+        };
         Ok(HttpResponse::from_parts(head, bytes.into()))
     }
 

@@ -14,6 +14,7 @@ use stx_layout::{
 
 use super::Inner;
 use super::alias::Shown;
+use super::keys::PRIVATE;
 use super::objects::{Level, PARALLEL};
 use stx_publish::index::PageName;
 use stx_publish::store::{Scope, StoreError};
@@ -217,6 +218,9 @@ impl Inner {
     pub(super) async fn strays(&self) -> Result<Vec<String>, StoreError> {
         let around = self.around().await?;
         let mut walk = self.visit(String::new(), 0, &around).await?;
+        let foreign = self.foreign.below(self.objects.root()).into_iter();
+        walk.strays
+            .extend(foreign.filter(|name| !name.starts_with(&format!("{PRIVATE}/"))));
         walk.strays.sort();
         Ok(walk.strays)
     }

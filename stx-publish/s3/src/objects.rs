@@ -133,6 +133,11 @@ impl Objects {
         }
     }
 
+    /// What all names begin with in the bucket.
+    pub(super) fn root(&self) -> &str {
+        self.root.as_ref()
+    }
+
     /// The same objects by other connections.
     pub(super) fn by(&self, backend: Arc<dyn Backend>) -> Self {
         Self {

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use reqwest::Url;
 
+use super::foreign::Foreign;
 use super::limits::{Limited, Limits};
 use super::objects::Place;
 use super::parts::{LARGEST, ServerSide};
@@ -99,6 +100,7 @@ pub enum BucketError {
 #[derive(Debug)]
 struct Connector {
     limits: Limits,
+    foreign: Foreign,
 }
 
 impl HttpConnector for Connector {
@@ -111,7 +113,9 @@ impl HttpConnector for Connector {
             })
         };
         let (quick, patient) = (client(self.limits.stalled)?, client(NEVER)?);
-        Ok(HttpClient::new(Limited::new(self.limits, quick, patient)))
+        let foreign = self.foreign.clone();
+        let limited = Limited::new(self.limits, foreign, quick, patient);
+        Ok(HttpClient::new(limited))
     }
 }
 
@@ -137,7 +141,8 @@ impl BucketStore {
         let (bucket, root) = split(url).ok_or_else(|| BucketError::Url {
             text: url.to_owned(),
         })?;
-        let open = |purpose| client(url, &bucket, options, purpose);
+        let foreign = Foreign::default();
+        let open = |purpose| client(url, &bucket, options, (purpose, &foreign));
         let (store, endpoint) = open(Purpose::Mirror)?;
         let http = http(&options.limits, options.limits.work);
         let parts = ServerSide {
@@ -160,7 +165,7 @@ impl BucketStore {
         };
         Ok(Self::new(Arc::new(store), Arc::new(locks), root, clock)
             .with_copies_above(largest, Arc::new(parts))
-            .at(place))
+            .at(place, foreign))
     }
 }
 
@@ -206,7 +211,7 @@ fn client(
     url: &str,
     bucket: &str,
     options: &BucketOptions,
-    purpose: Purpose,
+    (purpose, foreign): (Purpose, &Foreign),
 ) -> Result<(AmazonS3, String), BucketError> {
     let environment = &options.environment;
     if !WHO.iter().any(|name| environment.contains_key(*name)) {
@@ -255,7 +260,6 @@ fn client(
             // A command waits until its lock is given back.
             Purpose::Locks => Duration::from_secs(10),
         },
-        ..RetryConfig::default()
     };
     let built = builder
         .with_allow_http(open)
@@ -264,6 +268,7 @@ fn client(
         .with_retry(retry)
         .with_http_connector(Connector {
             limits: options.limits,
+            foreign: foreign.clone(),
         })
         .build();
     let built = built.map_err(|error| BucketError::Settings {

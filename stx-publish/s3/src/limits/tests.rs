@@ -198,6 +198,27 @@ async fn a_server_that_is_away_for_seconds_is_asked_again() {
     assert!(found.expect("asked again").is_some());
 }
 
+/// Another tool, or a slip of the hand, made an object that no path can name.
+#[tokio::test]
+async fn a_name_that_no_path_holds_spoils_no_listing() {
+    let (store, _) = server(|asked| {
+        let entry = |name| {
+            let time = "2018-11-01T06:00:00Z";
+            format!(
+                "<Contents><Key>mirror/{name}</Key><Size>1</Size><LastModified>{time}</LastModified></Contents>"
+            )
+        };
+        let entries = [entry("/x"), entry("robots.txt"), entry("master/")].concat();
+        let body = format!("<ListBucketResult>{entries}</ListBucketResult>");
+        asked.answer("200 OK", body.len(), body.as_bytes());
+        true
+    });
+    let level = store.inner.objects.level("").await.expect("listed");
+    let names: Vec<_> = level.objects.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["robots.txt"]);
+    assert_eq!(store.inner.foreign.below("mirror"), ["/x"]);
+}
+
 /// The head of an answer comes, and the rest of a small object does not.
 #[tokio::test]
 async fn half_of_a_small_answer_is_no_answer() {
