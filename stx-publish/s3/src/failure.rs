@@ -9,6 +9,9 @@ use super::parts::element;
 /// How an object store's client begins an error that has an answer's status and body.
 const STATUS: &str = "Server returned non-2xx status code: ";
 
+/// How it says that the server leads to another one and does not say to which: it is one of another region.
+const REDIRECT: &str = "Received redirect without LOCATION";
+
 /// A request that an object store refused or did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{said}")]
@@ -31,7 +34,8 @@ impl RequestFailure {
         let status = text
             .strip_prefix(STATUS)
             .and_then(|it| it.split(": ").next());
-        let code = element(&text, "Code").or(status);
+        let elsewhere = text.starts_with(REDIRECT).then_some("PermanentRedirect");
+        let code = element(&text, "Code").or(status).or(elsewhere);
         let said = match (code, element(&text, "Message")) {
             (Some(code), Some(message)) => format!("the server says {code}: {message}"),
             (Some(code), None) => format!("the server says {code}"),
@@ -54,6 +58,14 @@ impl RequestFailure {
     /// The error of the client, with the errors of connections below it.
     pub fn cause(&self) -> &(dyn StdError + 'static) {
         &self.cause
+    }
+
+    /// True if the server does not know what it was asked for.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(
+            self.code.as_deref(),
+            Some("NotImplemented" | "501 Not Implemented")
+        )
     }
 
     /// True if there is no such bucket.

@@ -394,13 +394,13 @@ impl Objects {
         if paths.is_empty() {
             return Ok(());
         }
-        let shown = self.root.to_string();
         let paths = stream::iter(paths).boxed();
         let mut deleted = self.backend.delete_stream(paths);
         while let Some(deleted) = deleted.next().await {
             match deleted {
                 Ok(_) | Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.failed(&shown, error)),
+                // The answer is about many objects.
+                Err(error) => return Err(self.failed("", error)),
             }
         }
         Ok(())

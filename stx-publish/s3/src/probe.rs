@@ -2,6 +2,7 @@
 
 use object_store::Error;
 
+use super::failure::RequestFailure;
 use super::keys::PRIVATE;
 use super::nonce::nonce;
 use super::objects::Objects;
@@ -50,18 +51,28 @@ fn refuse(objects: &Objects, reason: &str) -> StoreError {
 async fn ask(objects: &Objects, name: &str) -> Result<(), StoreError> {
     let refuse = |reason: &str| refuse(objects, reason);
     let unknown = "its server knows no `If-None-Match: *`";
+    let failed = |error| match objects.failed(name, error) {
+        StoreError::Network { source, .. }
+            if source
+                .downcast_ref()
+                .is_some_and(RequestFailure::is_unknown) =>
+        {
+            refuse(unknown)
+        }
+        error => error,
+    };
     match objects.create_once(name, "the first").await {
         // Nobody else knows the name: it is there by an attempt whose answer was lost.
         Ok(()) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
         Err(Error::NotSupported { .. } | Error::NotImplemented { .. }) => {
             return Err(refuse(unknown));
         }
-        Err(error) => return Err(objects.failed(name, error)),
+        Err(error) => return Err(failed(error)),
     }
     match objects.create_once(name, "the second").await {
         Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
         Ok(()) => Err(refuse("its server ignores `If-None-Match: *`")),
         Err(Error::NotSupported { .. } | Error::NotImplemented { .. }) => Err(refuse(unknown)),
-        Err(error) => Err(objects.failed(name, error)),
+        Err(error) => Err(failed(error)),
     }
 }

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use stx_publish::store::{MirrorRead as _, Scope, StoreError};
 
 use super::super::objects::Keep;
-use super::super::{BucketOptions, BucketStore, Secret};
+use super::super::{BucketOptions, BucketStore, RequestFailure, Secret};
 use super::Limits;
 
 const LIMITS: Limits = Limits {
@@ -196,6 +196,57 @@ async fn a_server_that_is_away_for_seconds_is_asked_again() {
     });
     let found = store.inner.objects.get("one").await;
     assert!(found.expect("asked again").is_some());
+}
+
+/// So does a server of another region.
+#[tokio::test]
+async fn a_server_that_leads_nowhere_has_the_region_looked_at() {
+    let (store, _) = server(|asked| {
+        asked.answer("301 Moved Permanently", 0, b"");
+        true
+    });
+    let error = store.inner.objects.get("one").await.expect_err("elsewhere");
+    let StoreError::Network { source, .. } = &error else {
+        panic!("{error}");
+    };
+    let failure = source.downcast_ref::<RequestFailure>();
+    let hint = failure.and_then(RequestFailure::hint);
+    assert!(
+        hint.is_some_and(|hint| hint.contains("AWS_REGION")),
+        "{error:?}"
+    );
+}
+
+/// OpenStack's Swift does so with conditions, whatever they are for.
+#[tokio::test]
+async fn a_server_that_knows_no_conditions_is_refused_by_its_word() {
+    let limits = Limits {
+        retries: 0,
+        ..LIMITS
+    };
+    let (store, _) = limited(limits, |asked| {
+        asked.read_all();
+        asked.answer("501 Not Implemented", 0, b"");
+        true
+    });
+    let error = store.inner.probed().await.expect_err("refused");
+    assert!(
+        error.to_string().contains("knows no `If-None-Match: *`"),
+        "{error:?}"
+    );
+}
+
+/// Many objects are deleted with one request: an error names the mirror.
+#[tokio::test]
+async fn an_object_that_cannot_be_deleted_is_one_of_the_mirror() {
+    let (store, _) = server(|asked| {
+        asked.read_all();
+        asked.answer("403 Forbidden", 0, b"");
+        true
+    });
+    let deleted = store.inner.objects.delete(["one".to_owned()]).await;
+    let error = deleted.expect_err("forbidden").to_string();
+    assert_eq!(error, "s3://stx/mirror/: the request failed");
 }
 
 /// Another tool, or a slip of the hand, made an object that no path can name.
