@@ -234,8 +234,8 @@ pub(crate) enum Command {
     Alias(Alias),
     /// Verify sums, records and aliases
     ///
-    /// Ends with 4 if something is wrong. A note alone, such as of a file that belongs to no channel, is no failure, unless `--repair` puts it
-    /// right.
+    /// Exit with 4 if something is wrong, but not for notes alone, such as of a file that belongs to no channel, unless `--repair` puts
+    /// them right.
     Verify(Verify),
     /// Rewrite the catalog pages: `index.html`, `index.json` and `feed.xml`
     ///
