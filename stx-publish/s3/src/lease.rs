@@ -309,6 +309,14 @@ impl Lease {
         }
     }
 
+    /// As [`check`](Self::check), but asks only if the lock has ended by this machine's clock: its holder was suspended.
+    pub(super) async fn check_if_ended(&self, objects: &Objects) -> Result<(), StoreError> {
+        if (self.held.terms.clock)() < self.held.until() {
+            return Ok(());
+        }
+        self.check(objects).await
+    }
+
     /// As [`check`](Self::check), but does not ask if the server has said within the last seconds that the lock is ours. Another
     /// publisher waits until the lock has ended by its own clock, and the lock lasts for much longer than that answer is believed. If the
     /// clock was set back meanwhile, the server is asked.

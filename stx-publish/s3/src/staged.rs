@@ -111,6 +111,8 @@ impl BucketStaged {
         control: bool,
     ) -> Result<Added, StoreError> {
         let beside = control.then(|| control_path(path)).transpose()?;
+        // Another publisher may have published a build of this id since, which this file would change.
+        self.lease.check_if_ended(&self.inner.objects).await?;
         if !self.added().taken.insert(path.clone()) {
             return Err(StoreError::AlreadyExists {
                 what: self.name(path),
@@ -365,6 +367,7 @@ impl StagedBuild for BucketStaged {
     }
 
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
+        self.lease.check_if_ended(&self.inner.objects).await?;
         let size = match (file.size, self.find(path, &file.digest)) {
             (_, None) => None,
             (Some(size), Some(_)) => Some(size),

@@ -146,8 +146,10 @@ pub(super) async fn not_committed(
     id: &BuildId,
     source: StoreError,
 ) -> PublishError {
-    // Another build has this name, or the channel is another's: it is not this one that can be seen.
-    if let StoreError::AlreadyExists { .. } | StoreError::Busy { .. } = source {
+    // Another build has this name, or the channel is another's: it is not this one that can be seen. Who is refused has changed nothing.
+    if let StoreError::AlreadyExists { .. } | StoreError::Busy { .. } | StoreError::Refused { .. } =
+        source
+    {
         return stopped(id, source);
     }
     match store.record(id).await {

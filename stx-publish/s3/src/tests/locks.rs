@@ -5,7 +5,8 @@ use stx_layout::{AliasEntry, AliasName, BuildRecord, SumLine};
 
 use super::files::begun;
 use super::*;
-use stx_publish::incoming::digest_of;
+use stx_publish::incoming::{Entry, digest_of};
+use stx_publish::publish::{CommitHooks, HookError, PublishError, publish_with_hooks};
 use stx_publish::store::{KnownFile, StagedBuild};
 
 /// Commits the build of day 1, which the store refuses.
@@ -44,6 +45,68 @@ async fn who_lost_the_lock_meanwhile_writes_over_nothing() {
     let sums = sound(&bucket, &clock).sums(&id).await.expect("its sums");
     let is_refused = |line: &SumLine| line.path == path("outputs/OTHER");
     assert!(!sums.lines().iter().any(is_refused), "{sums}");
+}
+
+/// It is woken in the middle of its files, which are those of a published build by now.
+#[tokio::test]
+async fn who_lost_the_lock_meanwhile_sends_no_more_files() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
+    let id = sample_id(1);
+    let staged = begun(&late, "outputs/OTHER", "another").await;
+    clock.outlive();
+    publish_day(&next, 1, BuildOutcome::Success, "day 1").await;
+    let context = Entry::Generated("changed".into());
+    let added = staged.add(&path("outputs/CONTEXT"), &context).await;
+    let error = added.expect_err("another publisher has the lock");
+    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+    let other = KnownFile {
+        size: None,
+        digest: digest_of(b"another"),
+        executable: false,
+        modified: None,
+    };
+    let shared = staged.share(&path("outputs/CONTEXT"), &other).await;
+    assert!(shared.is_err(), "{shared:?}");
+    let context = read_all(&next, &id, &path("outputs/CONTEXT"), 10_000).await;
+    assert_eq!(context.expect("it is there"), b"day 1");
+}
+
+/// Somebody else publishes a build of the same id before the commit.
+struct Meanwhile(BucketStore, TestClock);
+
+#[async_trait]
+impl CommitHooks for Meanwhile {
+    fn is_noop(&self) -> bool {
+        false
+    }
+
+    async fn before_commit(&self) -> std::result::Result<(), HookError> {
+        self.1.outlive();
+        let staged = begun(&self.0, "outputs/OTHER", "another").await;
+        let record = BuildRecord::new(sample_id(1), BuildOutcome::Success);
+        staged.commit(record).await?;
+        Ok(())
+    }
+
+    async fn after_commit(&self) -> std::result::Result<(), HookError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_lost_the_lock_meanwhile_is_told_that_nothing_was_published() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let late = sound(&bucket, &clock);
+    let request = sample_request(1, BuildOutcome::Success, "day 1");
+    let plan = prepare(&late, request).await.expect("a plan");
+    let hooks = Meanwhile(sound(&bucket, &clock), clock.clone());
+    let published = publish_with_hooks(&late, &plan, &hooks, &|_, _| {}).await;
+    let error = published.expect_err("the other was faster");
+    assert!(
+        matches!(error, PublishError::NotPublished { .. }),
+        "{error:?}"
+    );
 }
 
 /// A mark would allow the next publisher to delete the files of a build without a record, and a retired build has none.
