@@ -153,6 +153,7 @@ fn ends_exactly(placed: &Placed) {
         assert_eq!(placed.reason(&date), reason, "{script}");
         let log = placed.log(&date);
         assert!(log.contains(&format!(" last words of {index}\n")), "{log}");
+        assert!(log.ends_with(&format!("= {reason}\n")), "{log}");
     }
     placed.build("20200102T000000Z", GOOD).code(0);
     assert_eq!(placed.small.latest(), "20200102T000000Z");
@@ -228,6 +229,28 @@ fn sees_the_environment_that_it_would_see_here(placed: &Placed) {
 fn over_ssh_a_phase_does_what_it_would_do_here() {
     let sshd = Sshd::start("");
     check_place(&sshd.place("there"));
+    ends_with_what_it_left_behind(&Placed::new(&sshd.place("there")));
+}
+
+/// One that holds the output, and thereby the connection, and one that holds nothing.
+fn ends_with_what_it_left_behind(placed: &Placed) {
+    let left = placed.small.at("left");
+    let script = format!(
+        "setsid sleep 20 & echo $! > {left}\n\
+         setsid sleep 1000 > /dev/null 2>&1 & echo $! >> {left}\n{GOOD}"
+    );
+    placed.build("20200108T000000Z", &script).code(0);
+    let pids = fs_err::read_to_string(&left).expect("a file");
+    for pid in pids.lines().map(|pid| pid.parse().expect("a process")) {
+        assert!(!alive(pid), "{pid} outlives its phase");
+    }
+}
+
+#[test]
+fn a_shell_that_greets_is_no_reason_not_to_run_phases() {
+    let sshd = Sshd::start("ForceCommand echo welcome; eval \"$SSH_ORIGINAL_COMMAND\"");
+    let placed = Placed::new(&sshd.place("there"));
+    placed.build("20200101T000000Z", GOOD).code(0);
 }
 
 #[test]
@@ -248,6 +271,8 @@ fn a_phase_whose_connection_breaks_is_ended_over_there() {
         "lost: place there: the connection was refused, or it broke"
     );
     assert!(!alive(sleeper), "it goes on without a connection");
+    let log = placed.log("20200101T000000Z");
+    assert!(log.ends_with("refused, or it broke\n"), "{log}");
 }
 
 #[test]

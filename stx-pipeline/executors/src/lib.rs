@@ -151,6 +151,8 @@ pub fn with_lifeline(mut invocation: Invocation) -> Invocation {
     ));
     args.append(&mut invocation.args);
     invocation.args = args;
+    // What ends the strays of a phase leaves alone what runs it.
+    invocation.env.insert("STX_CLIENT".into(), "1".into());
     invocation
 }
 

@@ -41,7 +41,7 @@ pause() {
 
 # stopped: ends this run, which has no result.
 stopped() {
-    [[ $lifeline != lock ]] || sweep
+    [[ $lifeline == none ]] || sweep
     : > "$job/over"
     exit 143
 }
@@ -75,6 +75,9 @@ if [[ $lifeline == lock ]]; then
     # Too late to start: the builder is gone, or wants the phase no more. From here on it waits for the lock above.
     ! flock --nonblock --shared "$job/alive" true || exit 143
     : > "$job/began"
+fi
+# A cluster ends what a job left itself.
+if [[ $lifeline != none ]]; then
     # An earlier run may have lost its shell, and its lock with it.
     sweep || finish "not-started processes of an earlier run of the phase cannot be ended" 75
 fi
@@ -113,7 +116,8 @@ end_group
 # A cluster that ends a job signals the phase and this shell; the phase may be the faster one.
 [[ $lifeline != none ]] || pause 0.1
 ((stopping == 0)) || stopped
-[[ $lifeline != lock ]] || sweep
+# What holds the output keeps a connection open, however long the phase is over.
+[[ $lifeline == none ]] || sweep
 if ((code > 128)) && [[ $listed != *"Exit $code "* ]]; then
     finish "signal $((code - 128))" "$code"
 fi

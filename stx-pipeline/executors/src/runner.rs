@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
-use stx_pipeline::process::{ProcessRunner, started, this_boot};
+use stx_pipeline::process::{ProcessRunner, add_end, started, this_boot};
 use stx_pipeline::{BuildPlan, Cancel, Ended, Env, Invocation, Runner, Stream};
 use tracing::debug;
 
@@ -231,7 +231,12 @@ impl Runner for PlacedRunner {
                     .local
                     .run_shown(&invocation, &shown, output, cancel)
                     .await;
+                let here = ended.clone();
                 let ended = self.conclude((name, place), &job, ended, end, limit).await;
+                if ended != here {
+                    // The record has it too, so a log that cannot be written loses nothing.
+                    add_end(&invocation.log, &ended).ok();
+                }
                 // It holds what may be secret, and is not needed again.
                 fs_err::remove_file(job.script()).ok();
                 ended

@@ -34,21 +34,23 @@ environment() {
 # strays: the processes that a phase left in the workspace, or every phase where $stray is empty. They are known by the
 # variables that they were started with, whatever group, session and parent they have now.
 strays() {
-    local pid own env variable here phase
+    local pid own env variable here phase client
     [[ -n $workspace ]] || return 0
-    # Where processes of the build server are seen, the client that started this is not one.
+    # Where processes of the build server are seen, the client that started this is not one. It need not be an ancestor: over
+    # `ssh` to this same machine it is not.
     own=" $(above $$ | tr '\n' ' ')"
     for pid in /proc/[0-9]*; do
         pid=${pid#/proc/}
         environment "$pid" || continue
-        here=0 phase=0
+        here=0 phase=0 client=0
         for variable in "${env[@]}"; do
             case $variable in
                 "MY_WORKSPACE=$workspace") here=1 ;;
+                STX_CLIENT=*) client=1 ;;
                 PHASE=?*) [[ -n $stray && $variable != "PHASE=$stray" ]] || phase=1 ;;
             esac
         done
-        ((here && phase)) && [[ $own != *" $pid "* ]] && printf '%s\n' "$pid"
+        ((here && phase && !client)) && [[ $own != *" $pid "* ]] && printf '%s\n' "$pid"
     done
 }
 

@@ -133,7 +133,7 @@ fn ssh_runs_the_script_on_another_host() {
         true,
     ), @r##"
     run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlPath="/s/jobs/%C"' -o 'ControlMaster=no' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0'
-      env HOME MY_WORKSPACE PATH PHASE
+      env HOME MY_WORKSPACE PATH PHASE STX_CLIENT
     /s/jobs/iso.0/run:
     # One run of a phase: its command and its environment.
     job=/s/jobs/iso.0
@@ -172,7 +172,7 @@ fn podman_runs_the_script_in_a_container() {
         false,
     ), @r##"
     run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0
-      env HOME MY_WORKSPACE PATH PHASE
+      env HOME MY_WORKSPACE PATH PHASE STX_CLIENT
     end: podman kill iso.ab12.7.8.0
       env HOME PATH
     check: podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
@@ -192,7 +192,7 @@ fn docker_is_told_who_the_files_belong_to() {
         false,
     ), @r##"
     run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0
-      env HOME MY_WORKSPACE PATH PHASE
+      env HOME MY_WORKSPACE PATH PHASE STX_CLIENT
     end: docker kill iso.ab12.7.8.0
       env HOME PATH
     check: docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'

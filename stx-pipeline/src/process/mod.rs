@@ -22,7 +22,7 @@ pub use locks::{SourceRunner, remove_locks_in};
 pub use log::{DEFAULT_LOG_LIMIT, settle_log};
 pub use orphan::{Orphan, OrphanKind, end_orphans};
 pub use proc::started;
-pub use runner::{Lines, ProcessRunner};
+pub use runner::{Lines, ProcessRunner, add_end};
 pub use tools::{MissingTool, command, missing_tools};
 
 /// The commits of a build.

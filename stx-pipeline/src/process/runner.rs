@@ -1,7 +1,7 @@
 //! Phases as processes of this machine.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
@@ -371,6 +371,15 @@ impl<'a> Lines<'a> {
         self.log.write(&text)?;
         self.log.finish()
     }
+}
+
+/// Adds to a log that is finished how the phase really ended, where that of the process which brought it elsewhere says less.
+///
+/// # Errors
+/// When the log cannot be written.
+pub fn add_end(log: &Utf8Path, ended: &Ended) -> io::Result<()> {
+    let mut log = fs_err::OpenOptions::new().append(true).open(log)?;
+    log.write_all(format!("{}= {ended}\n", now()).as_bytes())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a log says when, by the clock")]

@@ -89,7 +89,8 @@ impl PlacedRunner {
             .await
             .map_err(|error| unusable(error.to_string()))?;
         drop(held);
-        let other = file == &marker && said.ok() && said.stdout != marker.text;
+        // A start-up file of the shell there may print something before it.
+        let other = file == &marker && said.ok() && !said.stdout.ends_with(&marker.text);
         // Its path is another one where paths are mapped; the job's own directory has the same name there.
         let unseen = match &by {
             Some(_) => format!("/{}/", job.dir.file_name().unwrap_or_default()),

@@ -25,7 +25,8 @@ impl Said {
         let code = self
             .code
             .map_or_else(|| "a signal".to_owned(), |code| format!("status {code}"));
-        let said = self.stderr.replace('\n', "; ");
+        // ssh ends its lines as a terminal wants them.
+        let said = self.stderr.lines().collect::<Vec<_>>().join("; ");
         format!("{program} ended with {code}: {said}")
     }
 }
@@ -45,4 +46,16 @@ pub(super) async fn said(invocation: Invocation) -> io::Result<Said> {
     tokio::task::spawn_blocking(move || run(&invocation))
         .await
         .map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+#[test]
+fn the_lines_of_a_failure_are_one() {
+    let said = Said {
+        code: Some(255),
+        stdout: String::new(),
+        stderr: "no key is known.\r\nverification failed.".to_owned(),
+    };
+    let wanted = "ssh ended with status 255: no key is known.; verification failed.";
+    assert_eq!(said.failure("ssh"), wanted);
 }
