@@ -299,13 +299,13 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (build, channel) = (self.build.as_ref(), self.channel.as_ref());
-        let parts = [
-            build.map(ToString::to_string),
-            channel.filter(|_| build.is_none()).map(ToString::to_string),
-            self.path.clone(),
-        ];
-        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        let build = self.build.as_ref().map(ToString::to_string);
+        let place = build.or_else(|| Some(self.channel.as_ref()?.to_string()));
+        // Leftovers and objects of the private area have their path in the mirror.
+        let path = self.path.as_deref().unwrap_or_default();
+        let place = place
+            .filter(|place| !path.starts_with(".stx/") && !path.starts_with(&format!("{place}/")));
+        let parts: Vec<_> = place.into_iter().chain(self.path.clone()).collect();
         // One line, whatever a mirror says: a second one would look like another finding.
         let line = format!("{}: {}", parts.join("/"), self.message);
         f.write_str(&printable(&line))

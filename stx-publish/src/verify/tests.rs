@@ -48,6 +48,28 @@ async fn tampered_files_are_found() {
     assert_eq!(report.worst(), Some(Severity::Error));
 }
 
+#[test]
+fn a_finding_names_its_path_in_the_mirror() {
+    let (id, kind) = (sample_id(1), FindingKind::Leftover);
+    let channel = id.channel.clone();
+    for (path, shown) in [
+        ("latest_build", "master/centos/latest_build: x"),
+        (
+            "master/centos/latest_build/build.json",
+            "master/centos/latest_build/build.json: x",
+        ),
+        (
+            ".stx/marks/master/centos/a",
+            ".stx/marks/master/centos/a: x",
+        ),
+    ] {
+        let finding = Finding::channel(&channel, Some(path), kind, "x");
+        assert_eq!(finding.to_string(), shown);
+    }
+    let finding = Finding::build(&id, Some(".stx/manifests/a.json"), kind, "x");
+    assert_eq!(finding.to_string(), ".stx/manifests/a.json: x");
+}
+
 #[tokio::test]
 async fn wrong_aliases_are_found_and_repaired() {
     let (channel, latest) = (sample_id(1).channel, AliasName::latest_build());
