@@ -88,6 +88,13 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         {
             Some("move this file away, and record again what it said".to_owned())
         }
+        StoreError::Damaged { what, .. }
+            if ["aliases", "root", "held", "locks", "marks"]
+                .iter()
+                .any(|area| what.starts_with(&format!(".stx/{area}/"))) =>
+        {
+            Some("remove this object, which another hand wrote, and run `stx-builds verify --repair`".to_owned())
+        }
         StoreError::Network { url, source } => {
             Some(unreached(url, source.as_ref()).unwrap_or_else(|| {
                 "is the URL right, and does this machine reach the server?".to_owned()
@@ -110,9 +117,12 @@ pub(crate) fn hint_below(error: &(dyn StdError + 'static)) -> Option<String> {
     causes(error).find_map(|error| error.downcast_ref().and_then(hint_of))
 }
 
-/// The hint for an error that the answer of an object store caused, where the answer tells it.
-pub(crate) fn answer_below(error: &(dyn StdError + 'static)) -> Option<&'static str> {
-    causes(error).find_map(|error| error.downcast_ref::<RequestFailure>()?.hint())
+/// The hint for an error that the same call would meet again in a bucket: by the answer of its server, or by a damaged object.
+pub(crate) fn answer_below(error: &(dyn StdError + 'static)) -> Option<String> {
+    causes(error).find_map(|error| match error.downcast_ref() {
+        Some(error @ StoreError::Damaged { .. }) => hint_of(error),
+        _ => Some(error.downcast_ref::<RequestFailure>()?.hint()?.to_owned()),
+    })
 }
 
 /// A store's refusal as an error.

@@ -18,6 +18,13 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
+    if !context.global.mirror.is_empty() || args.dir.as_str().contains("://") {
+        return Err(
+            Failure::usage("`demo` makes its mirror in a new directory, and nowhere else").hint(
+                "name the directory, without `--mirror`; `stx-builds copy DIR/mirror s3://BUCKET/PREFIX` copies its builds to a bucket",
+            ),
+        );
+    }
     let dir = absolute(&args.dir)?;
     let sample = absolute(&args.sample)?;
     let recipes = recipes(args.distro, &sample);

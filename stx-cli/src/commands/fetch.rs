@@ -53,6 +53,12 @@ async fn from_any(context: &Context, mut wanted: Fetch) -> Result<FetchedBuild, 
 }
 
 pub(crate) async fn run(context: &Context, args: &args::Fetch) -> Result<(), Failure> {
+    if args.to.as_str().contains("://") {
+        return Err(
+            Failure::usage(format!("{}: `fetch` writes to a directory", args.to))
+                .hint("`stx-builds copy FROM TO` copies builds to a mirror in a bucket"),
+        );
+    }
     let what = args.what.iter().map(|word| word.parse());
     let what: Vec<What> = what.collect::<Result<_, _>>().map_err(Failure::usage)?;
     let wanted = Fetch {

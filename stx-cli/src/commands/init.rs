@@ -2,8 +2,9 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use stx_builds::init::{self, Answers, InitPlan, Question};
+use stx_builds::options::{MirrorLocation, absolute};
 
 use super::Context;
 use crate::args::Init;
@@ -11,7 +12,17 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(context: &Context, args: &Init) -> Result<(), Failure> {
-    let given = given(&args.set)?;
+    let mirror = context.global.mirror.first();
+    let mirror = mirror.map(|mirror| match MirrorLocation::of(mirror) {
+        // The configuration may lie elsewhere.
+        MirrorLocation::Directory => absolute(mirror).map(Utf8PathBuf::into_string),
+        MirrorLocation::Bucket | MirrorLocation::Web => Ok(mirror.to_string()),
+    });
+    let mirror = mirror
+        .transpose()?
+        .map(|mirror| ("mirror".to_owned(), mirror));
+    let set: Vec<_> = args.set.iter().cloned().chain(mirror).collect();
+    let given = given(&set)?;
     let answers = if args.yes {
         given
     } else if io::stdin().is_terminal() {

@@ -1,6 +1,6 @@
 //! Servers that refuse: the error names the mirror as the user does, says why, and what to do next.
 
-use super::{CHANNEL, Lying, S3s, Server, asked, date, publish_args, run, tempdir, tree};
+use super::{CHANNEL, Lying, S3s, Server, asked, date, publish_args, root, run, tempdir, tree};
 
 /// The arguments of a command that fails at this mirror, and its error.
 #[track_caller]
@@ -71,6 +71,69 @@ fn a_bucket_that_is_not_there_is_to_be_made() {
         );
         assert_eq!(said.matches("no such bucket").count(), 1, "{said}");
     }
+}
+
+/// Commands that work in a directory do not pass over a mirror that is named, or take its URL for a path.
+#[test]
+fn no_mirror_is_passed_over() {
+    let work = tempdir().expect("a directory");
+    let dir = work.path();
+    let mirror = "s3://stx/mirror";
+    let server = S3s::start();
+    let at = dir.join("site");
+    let set = format!("recipe={}", root().join("recipes/sample/recipe.toml"));
+    let init = ["-C", dir.as_str(), "init", "site", "--yes", "--set", &set];
+    run(&mut asked(&server, mirror, &init)).ok();
+    let config = fs_err::read_to_string(at.join("stx-builds.toml")).expect("a configuration");
+    assert!(
+        config.contains("\nmirror = \"s3://stx/mirror\"\n"),
+        "{config}"
+    );
+    let demo = ["-C", dir.as_str(), "demo", "demo"];
+    let said = refused(&server, None, mirror, &demo);
+    says(
+        &said,
+        &[
+            "error: `demo` makes its mirror in a new directory",
+            "copy DIR/mirror",
+        ],
+    );
+    let fetch = [
+        "-C",
+        dir.as_str(),
+        "fetch",
+        CHANNEL,
+        "iso",
+        "--to",
+        "s3://stx/other",
+    ];
+    let said = refused(&server, None, mirror, &fetch);
+    says(
+        &said,
+        &["error: s3://stx/other: `fetch` writes to a directory"],
+    );
+    let made: Vec<_> = dir.read_dir_utf8().expect("a directory").collect();
+    assert_eq!(made.len(), 1, "the configuration: {made:?}");
+}
+
+/// Objects of the mirror's own that another hand wrote.
+#[test]
+fn a_damaged_object_is_to_be_removed() {
+    let work = tempdir().expect("a directory");
+    let (tree, date) = (tree(work.path(), 1), date(1));
+    let server = S3s::start();
+    server.make_bucket("damaged");
+    let mirror = "s3://damaged/mirror";
+    let lock = format!("damaged/mirror/.stx/locks/{CHANNEL}/%252Elock/00000000000000000099");
+    server.put(&lock, "damaged");
+    let said = refused(&server, None, mirror, &publish_args(&tree, &date));
+    says(
+        &said,
+        &[
+            "00000000000000000099: cannot be understood",
+            "remove this object",
+        ],
+    );
 }
 
 /// The mirror's URL does not name the server.
