@@ -442,13 +442,17 @@ pub async fn verify_observed(
         .map_err(fail)?;
     if *scope == Scope::All {
         for path in store.strays().await.map_err(fail)? {
+            let message = match path.parse::<BuildId>() {
+                Ok(_) => "has no build.json: neither a build nor in the trash",
+                Err(_) => "belongs to no channel",
+            };
             report.findings.push(Finding {
                 channel: None,
                 build: None,
                 path: Some(path),
                 kind: FindingKind::Stray,
                 severity: FindingKind::Stray.severity(),
-                message: "belongs to no channel".to_owned(),
+                message: message.to_owned(),
             });
         }
     }

@@ -14,7 +14,7 @@ use stx_layout::{
 
 use super::Inner;
 use super::alias::Shown;
-use super::keys::PRIVATE;
+use super::keys::{self, PRIVATE};
 use super::objects::{Level, PARALLEL};
 use stx_publish::index::PageName;
 use stx_publish::store::{Scope, StoreError};
@@ -214,15 +214,35 @@ impl Inner {
         }))
     }
 
-    /// Entries above the channels that belong to none.
+    /// Entries above the channels that belong to none, and builds that lost their record.
     pub(super) async fn strays(&self) -> Result<Vec<String>, StoreError> {
         let around = self.around().await?;
         let mut walk = self.visit(String::new(), 0, &around).await?;
         let foreign = self.foreign.below(self.objects.root()).into_iter();
         walk.strays
             .extend(foreign.filter(|name| !name.starts_with(&format!("{PRIVATE}/"))));
+        walk.strays.extend(self.lost(&walk.channels).await?);
         walk.strays.sort();
         Ok(walk.strays)
+    }
+
+    /// Builds without a record that are neither in the trash nor in anybody's hands: somebody removed the record.
+    async fn lost(&self, candidates: &[Candidate]) -> Result<Vec<String>, StoreError> {
+        let (entries, marks) = try_join(self.entries(None), self.marks(None)).await?;
+        let ids = candidates.iter().flat_map(|(channel, dates, _)| {
+            let dates = dates.iter();
+            dates.map(|date| BuildId::new(channel.clone(), *date))
+        });
+        let others =
+            ids.filter(|id| !entries.has(id) && !marks.iter().any(|(_, marked)| marked == id));
+        // Asked last: who committed meanwhile has removed his mark.
+        let lost = others.map(|id| async move {
+            let record = self.objects.head(&keys::record(&id)).await?;
+            Ok::<_, StoreError>(record.is_none().then(|| id.to_string()))
+        });
+        let lost = stream::iter(lost.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
+        let lost: Vec<_> = lost.try_collect().await?;
+        Ok(lost.into_iter().flatten().collect())
     }
 
     /// Visits a prefix that may be a channel or may hold channels.

@@ -48,6 +48,11 @@ pub(super) struct Entries {
 }
 
 impl Entries {
+    /// Whether a build is in the trash, wherever its files lie.
+    pub(super) fn has(&self, id: &BuildId) -> bool {
+        self.all.iter().any(|retired| retired.is_whole(id))
+    }
+
     /// The retired build whose files lie in the place of a build.
     pub(super) fn in_place(&self, id: &BuildId) -> Option<&Retired> {
         let mut all = self.all.iter();
@@ -99,8 +104,7 @@ impl Inner {
 
     /// Whether a build that is not in place can be restored.
     pub(super) async fn is_retired(&self, id: &BuildId) -> Result<bool, StoreError> {
-        let Entries { all, .. } = self.entries(Some(&id.channel)).await?;
-        Ok(all.iter().any(|retired| retired.is_whole(id)))
+        Ok(self.entries(Some(&id.channel)).await?.has(id))
     }
 
     async fn entry_text(&self, retired: &Retired) -> Result<Text, StoreError> {

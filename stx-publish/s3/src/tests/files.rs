@@ -73,6 +73,31 @@ pub(super) async fn begun(
     staged
 }
 
+/// Somebody removed the record of one by hand; another one is in the trash, and a third is being made.
+#[tokio::test]
+async fn a_build_that_lost_its_record_is_named() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let store = sound(&bucket, &clock);
+    for day in [2, 3, 4] {
+        publish_day(&store, day, BuildOutcome::Success, "day").await;
+    }
+    let writer = store.lock(&sample_id(2).channel).await.expect("the lock");
+    let retired = writer
+        .retire(sample_id(2).date, sample_id(9).date.time())
+        .await;
+    drop((retired.expect("retired"), writer));
+    let staged = begun(&store, "outputs/CONTEXT", "day 1").await;
+    assert_eq!(store.strays().await.expect("listed"), [""; 0]);
+    let record = keys::record(&sample_id(3));
+    let removed = store.inner.objects.delete([record]).await;
+    removed.expect("removed");
+    let report = verify(&store, &Scope::All).await.expect("verified");
+    let lost = sample_id(3).to_string();
+    let mut found = report.findings.iter();
+    assert!(found.any(|it| it.path.as_ref() == Some(&lost) && it.message.contains("build.json")));
+    drop(staged);
+}
+
 #[tokio::test]
 async fn what_objects_are_not_is_kept_beside_them() {
     let dir = tempdir().expect("a directory");
