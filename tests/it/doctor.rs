@@ -217,6 +217,23 @@ fn directories_of_somebody_else_are_found() {
     assert_eq!(bed.findings(0, &[]), Vec::<Value>::new());
 }
 
+/// The state directory tells that builds were published before.
+#[test]
+fn a_mirror_that_is_not_mounted_is_found() {
+    let bed = sample(|text| text);
+    bed.make("state", 0o700);
+    bed.write("state/mirror", &format!("{}\n", bed.path("mirror")));
+    for is_there in [false, true] {
+        if is_there {
+            bed.make("mirror", 0o755);
+        }
+        let findings = bed.findings(2, &[]);
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        let fix = findings[0]["fix"].as_str().expect("a text");
+        assert!(fix.starts_with("is its file system mounted?"), "{fix}");
+    }
+}
+
 /// A build a day, of which the disk has room for a few.
 #[test]
 fn a_disk_that_will_be_full_is_found_before_it_is() {

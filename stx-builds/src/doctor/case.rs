@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::{Finding, Severity, Subject};
 use crate::Site;
 use crate::build::{RECIPE_FORM, recipe_findings};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::options::{FORM, MirrorLocation, absolute, policy_file};
 
 /// A recipe that the configuration names.
@@ -53,7 +53,7 @@ pub struct Case<'a> {
     pub(super) open: Vec<ReleaseId>,
     /// The mirror's content; `None` where it is not in a directory, or not there.
     pub(super) catalog: Option<Catalog>,
-    /// The reason why the existing directory is not a mirror.
+    /// The reason why the directory is not a mirror, and will be none.
     pub(super) no_mirror: Option<Error>,
     /// The user that builds: the owner of the state directory, else of the spool, else the user of the command.
     pub(super) user: u32,
@@ -295,14 +295,13 @@ impl<'a> Case<'a> {
 
     /// Reads what is on a mirror in a directory.
     async fn mirror(&mut self) {
-        let Some(dir) = self.mirror_dir() else {
-            return;
-        };
-        if !dir.is_dir() {
+        if self.mirror_dir().is_none() {
             return;
         }
         let store = match self.site.mirror() {
             Ok(store) => store,
+            // The first build makes it.
+            Err(failure) if failure.kind == ErrorKind::NotFound => return,
             Err(failure) => {
                 self.no_mirror = Some(failure);
                 return;
