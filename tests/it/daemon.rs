@@ -277,6 +277,11 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
             "{text}"
         );
     }
+    for table in ["history", "stats"] {
+        let nothing = run(&mut site.stx(&[table, "master/centso"])).code(0);
+        let said = "had no request for master/centso";
+        assert!(nothing.stderr.contains(said), "{nothing:?}");
+    }
     run(&mut site.stx(&["verify"])).ok();
 }
 

@@ -1,7 +1,7 @@
 //! `history` and `stats`: what was asked for, what came of it, and how long it took.
 
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildOutcome, counted, printable};
+use stx_layout::{BuildOutcome, Channel, counted, printable};
 use stx_service::ledger::stats::{Series, sparkline, stats as durations};
 use stx_service::ledger::{
     Closed, Filed, FiledVerdict, Ledger as _, RunEnd, RunRow, SqliteLedger, VerdictEnd,
@@ -29,12 +29,24 @@ pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
     let history = ledger
         .history(args.channel.as_ref(), args.limit)
         .map_err(unreadable)?;
+    if history.is_empty() {
+        note_nothing(context, args.channel.as_ref());
+    }
     output::print(context.format(), &history, || {
         let rows = history
             .iter()
             .flat_map(|filed| rows(filed, context.site.now));
         output::table(&rows.collect::<Vec<_>>())
     })
+}
+
+/// Says that the service knows nothing of a channel, whose name may be misspelt.
+fn note_nothing(context: &Context, channel: Option<&Channel>) {
+    if let Some(channel) = channel {
+        context.say(&format!(
+            "note: the service had no request for {channel}; `stx-builds status` names its channels"
+        ));
+    }
 }
 
 /// The same from the status document of the service, for those who cannot read the ledger.
@@ -53,6 +65,9 @@ fn shown(context: &Context, args: &History, unreadable: Failure) -> Result<(), F
     };
     let filed = status.filed().into_iter().filter(of_channel);
     let filed: Vec<_> = filed.take(args.limit).collect();
+    if filed.is_empty() {
+        note_nothing(context, args.channel.as_ref());
+    }
     output::print(context.format(), &filed, || {
         let rows = filed.iter().flat_map(|filed| rows(filed, context.site.now));
         output::table(&rows.collect::<Vec<_>>())
@@ -226,6 +241,9 @@ pub(crate) fn stats(context: &Context, args: &Stats) -> Result<(), Failure> {
     let history = ledger
         .history(Some(&args.channel), usize::MAX)
         .map_err(unreadable)?;
+    if history.is_empty() {
+        note_nothing(context, Some(&args.channel));
+    }
     let stats = durations(&history, args.builds);
     output::print(context.format(), &stats, || {
         let rows: Vec<_> = stats.series.iter().map(row).collect();
