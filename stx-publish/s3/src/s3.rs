@@ -67,7 +67,7 @@ pub enum BucketError {
         text: String,
     },
     /// An endpoint that is no URL of a server.
-    #[error("{endpoint:?}: the endpoint of an object store begins with https:// or http://")]
+    #[error("{endpoint:?}: the endpoint of an object store is a URL: https://HOST or http://HOST")]
     Endpoint {
         /// The text.
         endpoint: String,
@@ -213,8 +213,11 @@ fn client(
     options: &BucketOptions,
     (purpose, foreign): (Purpose, &Foreign),
 ) -> Result<(AmazonS3, String), BucketError> {
-    let environment = &options.environment;
-    if !WHO.iter().any(|name| environment.contains_key(*name)) {
+    // A variable without a value is as good as none: so a job has it whose secret is not set.
+    let environment = options.environment.iter();
+    let environment: BTreeMap<_, _> = environment.filter(|(_, it)| !it.0.is_empty()).collect();
+    let is_set = |name: &&str| environment.keys().any(|known| known == name);
+    if !WHO.iter().any(is_set) {
         return Err(BucketError::NoCredentials {
             url: url.to_owned(),
         });
@@ -239,14 +242,16 @@ fn client(
         .get_config_value(&AmazonS3ConfigKey::S3Endpoint)
         .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint));
     let open = match &endpoint {
-        Some(endpoint) if endpoint.starts_with("http://") => true,
-        Some(endpoint) if endpoint.starts_with("https://") => false,
-        Some(endpoint) => {
-            return Err(BucketError::Endpoint {
-                endpoint: endpoint.clone(),
-            });
-        }
         None => false,
+        Some(endpoint) => match Url::parse(endpoint) {
+            Ok(url) if url.scheme() == "http" => true,
+            Ok(url) if url.scheme() == "https" => false,
+            Ok(_) | Err(_) => {
+                return Err(BucketError::Endpoint {
+                    endpoint: endpoint.clone(),
+                });
+            }
+        },
     };
     let retry = RetryConfig {
         max_retries: options.limits.retries,
@@ -336,8 +341,25 @@ mod tests {
             assert_eq!(opened.is_ok(), is_right, "{bytes}");
         }
         options.largest_copy = None;
-        options.endpoint = Some("s3.example.org".to_owned());
+        for endpoint in [
+            "s3.example.org",
+            "http://",
+            "https://:1",
+            "ftp://s3.example.org",
+        ] {
+            options.endpoint = Some(endpoint.to_owned());
+            let opened = BucketStore::open("s3://stx/a", &options, Arc::clone(&clock));
+            assert!(
+                matches!(opened, Err(BucketError::Endpoint { .. })),
+                "{endpoint}"
+            );
+        }
+        options.endpoint = None;
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"] {
+            let nothing = Secret::new("");
+            options.environment.insert(name.to_owned(), nothing);
+        }
         let opened = BucketStore::open("s3://stx/a", &options, clock);
-        assert!(matches!(opened, Err(BucketError::Endpoint { .. })));
+        assert!(matches!(opened, Err(BucketError::NoCredentials { .. })));
     }
 }
