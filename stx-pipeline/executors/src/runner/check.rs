@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
-use super::command::said;
+use super::command::{said, said_within};
 use super::{END, PlaceError, PlacedRunner, files};
 use crate::{Check, Executor, JobFile};
+use stx_layout::counted;
 use stx_pipeline::BuildPlan;
 use tracing::debug;
+
+/// How long the client of an `exec` place may take for one look, which ends what an earlier build left as well.
+const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 300 });
 
 impl PlacedRunner {
     /// Waits until nothing of an earlier build runs at a place, and removes its jobs.
@@ -46,7 +51,11 @@ impl PlacedRunner {
         Ok(())
     }
 
-    async fn try_place(&self, name: &str, place: &dyn Executor) -> Result<(), PlaceError> {
+    pub(super) async fn try_place(
+        &self,
+        name: &str,
+        place: &dyn Executor,
+    ) -> Result<(), PlaceError> {
         let unusable = |reason| PlaceError::Unusable {
             place: name.to_owned(),
             reason,
@@ -85,9 +94,16 @@ impl PlacedRunner {
             None => None,
         };
         let program = check.program.clone();
-        let said = said(check)
-            .await
-            .map_err(|error| unusable(error.to_string()))?;
+        // A container may have to fetch its image first; ssh and Slurm have time limits of their own.
+        let said = match &by {
+            Some(_) => said_within(check, LOOK).await,
+            None => said(check).await.map(Some),
+        };
+        let said = said.map_err(|error| unusable(error.to_string()))?;
+        let said = said.ok_or_else(|| {
+            let time = counted(LOOK.as_secs(), "second");
+            unusable(format!("{program} gave no answer within {time}"))
+        })?;
         drop(held);
         // A start-up file of the shell there may print something before it.
         let other = file == &marker && said.ok() && !said.stdout.ends_with(&marker.text);

@@ -1,7 +1,12 @@
 //! Short processes that bring a phase to its place, ask after it or end it.
 
 use std::io;
+use std::process::{Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use stx_pipeline::Invocation;
 use stx_pipeline::process::command;
 
@@ -33,12 +38,15 @@ impl Said {
 
 /// Runs a process to its end.
 pub(super) fn run(invocation: &Invocation) -> io::Result<Said> {
-    let output = command(invocation)?.output()?;
-    Ok(Said {
+    Ok(told(&command(invocation)?.output()?))
+}
+
+fn told(output: &Output) -> Said {
+    Said {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+    }
 }
 
 /// Runs a process to its end, even when the future is dropped.
@@ -46,6 +54,34 @@ pub(super) async fn said(invocation: Invocation) -> io::Result<Said> {
     tokio::task::spawn_blocking(move || run(&invocation))
         .await
         .map_err(io::Error::other)?
+}
+
+/// Runs a process to its end, or kills its group after `limit`; none then.
+pub(super) async fn said_within(
+    invocation: Invocation,
+    limit: Duration,
+) -> io::Result<Option<Said>> {
+    let run = move || {
+        let mut command = command(&invocation)?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn()?;
+        let group = Pid::from_child(&child);
+        let (over, is_over) = channel::<()>();
+        let watch = thread::spawn(move || {
+            let late = is_over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            if late {
+                // It may have come to its end this instant.
+                kill_process_group(group, Signal::KILL).ok();
+            }
+            late
+        });
+        let output = child.wait_with_output();
+        drop(over);
+        let late = watch.join().unwrap_or(false);
+        Ok((!late).then_some(told(&output?)))
+    };
+    let done = tokio::task::spawn_blocking(run).await;
+    done.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

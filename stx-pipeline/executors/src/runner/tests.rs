@@ -38,10 +38,9 @@ pub(crate) fn write_script(path: &Utf8Path, text: &str) {
     assert!(written.unwrap().success());
 }
 
-/// Runs a phase at a place whose programs are scripts; how it ended, and what was said.
-async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec<String>) {
-    let dir = Utf8TempDir::new().unwrap();
-    let bin = dir.path().join("bin");
+/// A runner below `dir`, with a place whose programs are scripts.
+fn runner_at(dir: &Utf8Path, place: &str, programs: &[(&str, &str)]) -> PlacedRunner {
+    let bin = dir.join("bin");
     fs_err::create_dir(&bin).unwrap();
     for (name, script) in programs {
         let file = bin.join(name);
@@ -51,11 +50,10 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
         format!("[place.there]\n{place}\n[[place-rule]]\nphases = [\"p\"]\nplace = \"there\"\n");
     let tools = [
         ("PATH", format!("{bin}:/usr/bin:/bin")),
-        ("HOME", dir.path().to_string()),
+        ("HOME", dir.to_string()),
     ];
-    let state = dir.path().join("state");
-    let runner = PlacedRunner {
-        local: ProcessRunner::new(state.clone()),
+    PlacedRunner {
+        local: ProcessRunner::new(dir.join("state")),
         places: Places::from_toml(&config, Utf8Path::new("/")).unwrap(),
         tools: tools
             .map(|(name, value)| (name.into(), value.into()))
@@ -64,7 +62,14 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
         shared: Vec::new(),
         common: Env::new(),
         started: AtomicU32::new(0),
-    };
+    }
+}
+
+/// Runs a phase at a place whose programs are scripts; how it ended, and what was said.
+async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec<String>) {
+    let dir = Utf8TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    let runner = runner_at(dir.path(), place, programs);
     let env = [("PATH", "/usr/bin:/bin"), ("PHASE", "p")];
     let invocation = Invocation {
         program: "bash".into(),
@@ -91,6 +96,18 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
         "its output is still there"
     );
     (ended, lines.into_inner().unwrap())
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_is_given_up() {
+    let dir = Utf8TempDir::new().unwrap();
+    let place = "kind = \"exec\"\ncommand = [\"client\"]";
+    let runner = runner_at(dir.path(), place, &[("client", "sleep 90; true")]);
+    let (name, executor) = runner.places.of("p").unwrap();
+    let tried = runner.try_place(name, executor);
+    let tried = tokio::time::timeout(Duration::from_mins(1), tried).await;
+    let error = tried.expect("it is given up").unwrap_err().to_string();
+    assert_eq!(error, "place there: client gave no answer within 1 second");
 }
 
 #[tokio::test]
