@@ -138,7 +138,7 @@ fn bucket(site: &Site, root: &Utf8Path) -> Result<BucketStore, Error> {
     let store = store.map_err(|error| {
         let hint = match &error {
             BucketError::NoCredentials { .. } | BucketError::Settings { .. } => Some(
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what else of the kind AWS's tools read from the environment, say who asks",
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give credentials in another form that AWS's tools read from the environment",
             ),
             // The others name the option that is wrong.
             _ => None,

@@ -12,9 +12,9 @@ use rustix::fs::{Access, access, statvfs};
 use stx_layout::index::{PageId, PageName};
 use stx_pipeline::{Invocation, process};
 
-use crate::error::chain;
+use crate::error::{Error, ErrorKind};
 use crate::site::clock;
-use crate::{Reader, Site};
+use crate::{Reader, Site, refused};
 
 /// A file or directory, links followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +75,9 @@ pub trait Machine: Send + Sync {
     fn has_group(&self, name: &str) -> bool;
     /// Runs a program for at most so long. An error tells why it did not end by itself.
     async fn run(&self, invocation: Invocation, limit: Duration) -> Result<Said, String>;
-    /// Asks a mirror for its index. True if it has one, false if it answers without one; an error tells why it does not answer.
-    async fn reach(&self, site: &Site, mirror: &Utf8Path, limit: Duration) -> Result<bool, String>;
+    /// Asks a mirror for its index. True if it has one, false if it answers without one; an error tells why it does not answer, and
+    /// the next step where that is known.
+    async fn reach(&self, site: &Site, mirror: &Utf8Path, limit: Duration) -> Result<bool, Error>;
 }
 
 /// The machine that the program runs on.
@@ -188,16 +189,19 @@ impl Machine for ThisMachine {
         }
     }
 
-    async fn reach(&self, site: &Site, mirror: &Utf8Path, limit: Duration) -> Result<bool, String> {
-        let reader = Reader::open(site, mirror).map_err(|failure| failure.chain())?;
+    async fn reach(&self, site: &Site, mirror: &Utf8Path, limit: Duration) -> Result<bool, Error> {
+        let reader = Reader::open(site, mirror)?;
         let root = PageId {
             channel: None,
             name: PageName::IndexJson,
         };
         match tokio::time::timeout(limit, reader.store().page(&root)).await {
             Ok(Ok(page)) => Ok(page.is_some()),
-            Ok(Err(error)) => Err(chain(&error).to_string()),
-            Err(_) => Err(format!("it gave no answer within {} s", limit.as_secs())),
+            Ok(Err(error)) => Err(refused(error)),
+            Err(_) => {
+                let error = format!("it gave no answer within {} s", limit.as_secs());
+                Err(Error::new(ErrorKind::Mirror, error))
+            }
         }
     }
 }

@@ -39,18 +39,23 @@ async fn mirrors(case: &Case<'_>) -> Vec<Finding> {
         .map(|(path, mirror, severity)| async move {
             let path: Vec<_> = path.iter().map(String::as_str).collect();
             let name = redact_urls(mirror.as_str()).into_owned();
-            let (message, severity) = match case.machine.reach(case.site, &mirror, LIMIT).await {
+            let (message, hint) = match case.machine.reach(case.site, &mirror, LIMIT).await {
                 Ok(true) => return None,
                 Ok(false) if severity == Severity::Error => return None,
-                Ok(false) => (format!("{name} answers, but has no index.json"), severity),
-                Err(why) => (format!("{name} cannot be reached: {why}"), severity),
+                Ok(false) => (format!("{name} answers, but has no index.json"), None),
+                Err(error) => {
+                    let message = format!("{name} cannot be reached: {}", error.chain());
+                    (message, error.hint)
+                }
             };
             let why = match severity {
                 Severity::Error => "builds can be neither read nor published",
                 Severity::Warning => "metalink files name it, and downloads from it fail",
             };
-            let fix = "correct the URL, or see that the root of a mirror is served there";
-            let texts = [message, why.to_owned(), fix.to_owned()];
+            let fix = hint.unwrap_or_else(|| {
+                "correct the URL, or see that the root of a mirror is served there".to_owned()
+            });
+            let texts = [message, why.to_owned(), fix];
             Some(case.finding(severity, Subject::Mirrors, &path, texts))
         });
     join_all(asked).await.into_iter().flatten().collect()

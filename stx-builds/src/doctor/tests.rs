@@ -141,8 +141,9 @@ impl Machine for Fake {
         })
     }
 
-    async fn reach(&self, _: &Site, _: &Utf8Path, _: Duration) -> Result<bool, String> {
-        self.mirrors.clone()
+    async fn reach(&self, _: &Site, _: &Utf8Path, _: Duration) -> Result<bool, crate::Error> {
+        let answer = self.mirrors.clone();
+        answer.map_err(|why| crate::Error::new(crate::ErrorKind::Mirror, why))
     }
 }
 

@@ -196,7 +196,7 @@ fn http(limits: &Limits, idle: Duration) -> HttpOptions {
     http
 }
 
-/// Settings of the environment that say who asks.
+/// Settings of the environment that hold credentials.
 const WHO: [&str; 6] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
