@@ -306,8 +306,15 @@ impl fmt::Display for Finding {
         let place = place
             .filter(|place| !path.starts_with(".stx/") && !path.starts_with(&format!("{place}/")));
         let parts: Vec<_> = place.into_iter().chain(self.path.clone()).collect();
+        let separator = match self.kind {
+            // An image is on a registry, not in its build.
+            FindingKind::ImageMissing
+            | FindingKind::ImageChanged
+            | FindingKind::ImageTagNotNewest => ": ",
+            _ => "/",
+        };
         // One line, whatever a mirror says: a second one would look like another finding.
-        let line = format!("{}: {}", parts.join("/"), self.message);
+        let line = format!("{}: {}", parts.join(separator), self.message);
         f.write_str(&printable(&line))
     }
 }

@@ -68,6 +68,11 @@ fn a_finding_names_its_path_in_the_mirror() {
     }
     let finding = Finding::build(&id, Some(".stx/manifests/a.json"), kind, "x");
     assert_eq!(finding.to_string(), ".stx/manifests/a.json: x");
+    let image = Some("registry.example.org/starlingx/stx-keystone:latest");
+    let finding = Finding::build(&id, image, FindingKind::ImageMissing, "x");
+    let shown =
+        "master/centos/20181101T060000Z: registry.example.org/starlingx/stx-keystone:latest: x";
+    assert_eq!(finding.to_string(), shown);
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ impl OpenPgp {
         text: &str,
         at: DateTime<Utc>,
     ) -> Result<Option<(String, DateTime<Utc>)>, SignError> {
-        let signer = format!("{:?}", self.backend);
+        let signer = self.backend.to_string();
         let message = match &self.backend {
             SigningBackend::Gpg { program, key, home } => {
                 let mut args = gpg_args(home.as_deref());

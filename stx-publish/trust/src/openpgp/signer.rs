@@ -45,6 +45,17 @@ impl fmt::Debug for SigningBackend {
     }
 }
 
+/// Its name in errors.
+impl fmt::Display for SigningBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gpg { key, .. } => write!(f, "the gpg key {key}"),
+            Self::Command { argv } => write!(f, "the signing command {}", argv.join(" ")),
+            Self::Key(_) => f.write_str("the key file"),
+        }
+    }
+}
+
 /// Signs with one OpenPGP key, and judges each signature by the public key before it is given away.
 #[derive(Debug, Clone)]
 pub struct OpenPgp {
@@ -147,12 +158,7 @@ impl OpenPgp {
         String::from_utf8(signature)
             .ok()
             .filter(|text| text.contains("-----BEGIN PGP SIGNATURE-----"))
-            .ok_or_else(|| {
-                refused(
-                    &format!("{:?}", self.backend),
-                    "its signature is not armored",
-                )
-            })
+            .ok_or_else(|| refused(&self.backend.to_string(), "its signature is not armored"))
     }
 
     /// Signs and judges once; the signature, and the time that it bears.
@@ -196,7 +202,7 @@ impl OpenPgp {
             }
         };
         // A wrong one would be found by every reader, too late.
-        let signer = format!("{:?}", self.backend);
+        let signer = self.backend.to_string();
         let bytes = open().map_err(unread)?;
         let judged = self.public.verify_reader(bytes, &signature, at);
         let good =
