@@ -476,9 +476,15 @@ impl CopyPlan {
         builds.chain(aliases).chain(names).chain(kept).collect()
     }
 
-    /// The plan without the builds of `missing`, which could not be copied for the reason given there.
-    fn without(&self, missing: &BTreeMap<BuildId, String>) -> Self {
+    /// The plan without the builds of `missing`, which could not be copied for the reason given there, and as if those of `gone` had
+    /// never been.
+    fn without(&self, missing: &BTreeMap<BuildId, String>, gone: &[BuildId]) -> Self {
         let mut plan = self.clone();
+        plan.builds.retain(|step| !gone.contains(&step.build));
+        plan.aliases
+            .retain(|step| !gone.contains(&BuildId::new(step.channel.clone(), step.to)));
+        plan.verdicts.retain(|it| !gone.contains(&it.build));
+        plan.pins.retain(|pin| !gone.contains(&pin.build));
         for step in &mut plan.builds {
             if let Some(reason) = missing.get(&step.build) {
                 let reason = reason.clone();

@@ -55,7 +55,12 @@ fn human(report: &CopyReport) -> String {
     let marks = [(report.marked, "verdict"), (report.pinned, "pin")];
     let marks = marks.into_iter().filter(|(count, _)| *count > 0);
     let marks = marks.map(|(count, what)| format!("copied {}\n", counted(count, what)));
-    let lines: Vec<_> = copied.chain(moved).chain(marks).chain(retired).collect();
+    let gone = report
+        .gone
+        .iter()
+        .map(|build| format!("passed over {build}, which was retired meanwhile\n"));
+    let lines = copied.chain(moved).chain(marks).chain(retired).chain(gone);
+    let lines: Vec<_> = lines.collect();
     format!(
         "{}{} copied, {} transferred, {} already existed\n",
         lines.concat(),

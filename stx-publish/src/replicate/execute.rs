@@ -74,6 +74,10 @@ pub async fn copy(
                 report.shared += counts.shared;
                 report.copied.push(step.build.clone());
             }
+            // A copy may take hours, and retention goes on meanwhile.
+            Err(error) if error.is_damage() && is_gone(from, &step.build).await => {
+                report.gone.push(step.build.clone());
+            }
             // It would be the same the next time, and must not keep the others.
             Err(error) if error.is_damage() => {
                 let reason = error.of_build().map_or_else(|| chain(&error), chain);
@@ -82,7 +86,7 @@ pub async fn copy(
             Err(error) => return Err(error),
         }
     }
-    let rest = plan.without(&missing);
+    let rest = plan.without(&missing, &report.gone);
     let plan = &rest;
     report.left = plan.problems();
     // Before the aliases: a build that no alias shows any more could be retired meanwhile.
@@ -134,6 +138,15 @@ pub async fn copy(
         }
     }
     Ok(report)
+}
+
+/// Returns true if the first mirror has neither record nor sums of a build any more, which it had when the plan was made. Behind a web
+/// server the catalog would name the build until the pages are made, at the end of a run of retention.
+async fn is_gone(from: &dyn MirrorRead, id: &BuildId) -> bool {
+    let sums = from.sums(id).await.map(drop);
+    let record = from.record(id).await.map(drop);
+    let is_missing = |it: &Result<(), StoreError>| matches!(it, Err(StoreError::NotFound { .. }));
+    [sums, record].iter().all(is_missing)
 }
 
 async fn point(

@@ -45,6 +45,9 @@ pub struct CopyReport {
     pub retired: Vec<BuildId>,
     /// The builds and aliases that were not copied, and why, a line each.
     pub left: Vec<String>,
+    /// The builds that were retired on the first mirror before they could be copied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<BuildId>,
 }
 
 /// A copy that stopped. What was copied before it stays, and is not copied again.

@@ -438,6 +438,33 @@ async fn a_damaged_build_is_left_out_and_all_others_come() {
     }
 }
 
+/// Retention does not wait for a copy that takes hours.
+#[tokio::test]
+async fn builds_that_were_retired_meanwhile_are_passed_over() {
+    let ((_one, from), (_other, to)) = (mirror(), mirror());
+    for day in [1, 2, 3] {
+        put(&from, day, BuildOutcome::Success, &format!("day {day}")).await;
+    }
+    let plan = planned(&from, &to, false).await;
+    // The alias of the plan moves on, and its build goes, too.
+    put(&from, 4, BuildOutcome::Success, "day 4").await;
+    let now = sample_id(20).date.time();
+    for day in [1, 3] {
+        let writer = from.lock(&sample_id(day).channel).await.expect("the lock");
+        let retired = writer.retire(sample_id(day).date, now).await;
+        drop(retired.expect("retired"));
+    }
+    let work = tempdir().expect("a directory");
+    let report = copy(&from, &to, &plan, work.path(), now, &|_| {}).await;
+    let report = report.expect("copied");
+    assert_eq!(report.copied, [sample_id(2)]);
+    assert_eq!(report.gone, [1, 3].map(sample_id));
+    assert_eq!(report.left, [""; 0]);
+    let report = copied(&from, &to, false).await.expect("copied");
+    assert_eq!(report.copied, [sample_id(4)]);
+    assert_eq!(report.moved, ["master/centos/latest_build"]);
+}
+
 /// Writes into a build of one of two mirrors, as a bad disk would.
 fn tamper(
     afar: &MemoryStore,
