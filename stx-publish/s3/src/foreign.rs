@@ -36,9 +36,13 @@ impl Foreign {
         let mut parts = listing.split(&open);
         let mut kept = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let name = unescaped(element(part, key).unwrap_or_default());
+            let written = element(part, key).unwrap_or_default();
+            let unescaped = quick_xml::escape::unescape(written);
+            // The client would refuse the whole listing for a name that is no XML.
+            let is_xml = unescaped.is_ok();
+            let name = unescaped.unwrap_or_else(|_| written.into());
             let plain = name.strip_suffix('/').unwrap_or(&name);
-            let is_path = Path::parse(plain).is_ok_and(|path| path.as_ref() == plain);
+            let is_path = is_xml && Path::parse(plain).is_ok_and(|path| path.as_ref() == plain);
             if is_path && (plain == name || key == "Prefix") {
                 kept.push_str(&open);
                 kept.push_str(part);
@@ -48,34 +52,11 @@ impl Foreign {
             kept.push_str(after);
             if !is_path {
                 let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                names.insert(name);
+                names.insert(name.into_owned());
             }
         }
         kept
     }
-}
-
-/// The text that XML writes so.
-fn unescaped(text: &str) -> String {
-    let mut parts = text.split('&');
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (name, rest) = part.split_once(';').unwrap_or((part, ""));
-        let number = |digits: &str, radix| char::from_u32(u32::from_str_radix(digits, radix).ok()?);
-        plain.extend(match name {
-            "amp" => Some('&'),
-            "lt" => Some('<'),
-            "gt" => Some('>'),
-            "quot" => Some('"'),
-            "apos" => Some('\''),
-            name => match (name.strip_prefix("#x"), name.strip_prefix('#')) {
-                (Some(digits), _) => number(digits, 16),
-                (None, digits) => digits.and_then(|digits| number(digits, 10)),
-            },
-        });
-        plain.push_str(rest);
-    }
-    plain
 }
 
 #[cfg(test)]
@@ -105,6 +86,7 @@ mod tests {
                 "m/../d",
                 "m/e&#xA;",
                 "m/f&#10;g",
+                "m/g&bad;",
                 "/h",
                 "other//i",
             ],
@@ -113,7 +95,7 @@ mod tests {
         let foreign = Foreign::default();
         let kept = foreign.without(&listing(&all, &["m/a/", "m//", "m/../"]));
         assert_eq!(kept, listing(&names, &["m/a/"]));
-        let told = ["../", "../d", "./c", "/", "/b", "e\n", "f\ng"];
+        let told = ["../", "../d", "./c", "/", "/b", "e\n", "f\ng", "g&bad;"];
         assert_eq!(foreign.below("m"), told);
         assert!(foreign.below("").contains(&"/h".to_owned()));
         assert_eq!(foreign.below("mirror"), [""; 0]);
