@@ -135,7 +135,7 @@ impl Site {
     }
 }
 
-/// Where the files of a build are.
+/// The places of the files of a build.
 #[derive(Debug)]
 pub struct LocatedBuild {
     /// The files that are there.

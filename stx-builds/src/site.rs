@@ -16,7 +16,7 @@ use crate::opened::OpenedBucket;
 use crate::options::Options;
 use crate::refused;
 
-/// How long a lock is waited for before the user is told: longer than it takes to make the pages of most mirrors.
+/// The time to wait for a lock before the user is told. Making the pages of most mirrors takes less.
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// Something that an adoption tells while it runs.

@@ -151,7 +151,7 @@ pub fn with_lifeline(mut invocation: Invocation) -> Invocation {
     ));
     args.append(&mut invocation.args);
     invocation.args = args;
-    // What ends the strays of a phase leaves alone what runs it.
+    // The sweep of a phase's processes spares this one, which runs the phase.
     invocation.env.insert("STX_CLIENT".into(), "1".into());
     invocation
 }

@@ -6,10 +6,10 @@ use object_store::Error;
 
 use super::parts::element;
 
-/// How an object store's client begins an error that has an answer's status and body.
+/// The beginning of an error of the client that quotes the status and body of an answer.
 const STATUS: &str = "Server returned non-2xx status code: ";
 
-/// How it says that the server leads to another one and does not say to which: it is one of another region.
+/// The error of the client for a redirect without an address: the bucket is in another region.
 const REDIRECT: &str = "Received redirect without LOCATION";
 
 /// A request that an object store refused or did not answer.

@@ -38,7 +38,7 @@ pub(super) struct Objects {
     pub(super) place: Place,
 }
 
-/// Where the objects are, for people.
+/// The names of the mirror and of its server in errors.
 #[derive(Clone)]
 pub(super) struct Place {
     /// The mirror's URL.
@@ -133,7 +133,7 @@ impl Objects {
         }
     }
 
-    /// What all names begin with in the bucket.
+    /// The prefix of the mirror in the bucket.
     pub(super) fn root(&self) -> &str {
         self.root.as_ref()
     }

@@ -48,7 +48,7 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// Whether a build is in the trash, wherever its files lie.
+    /// Returns true if a build is in the trash.
     pub(super) fn has(&self, id: &BuildId) -> bool {
         self.all.iter().any(|retired| retired.is_whole(id))
     }

@@ -11,7 +11,7 @@ use stx_layout::counted;
 use stx_pipeline::BuildPlan;
 use tracing::debug;
 
-/// How long the client of an `exec` place may take for one look, which ends what an earlier build left as well.
+/// The time limit for the command of an `exec` place when it is tried. That also ends the processes that an earlier build left there.
 const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 300 });
 
 impl PlacedRunner {

@@ -73,7 +73,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// How packed bytes begin: the media type of a layer that is packed so, and the name of the packer.
+/// The first bytes of packed data, the media type of a layer that is packed so, and the name of the packer.
 const PACKED: [(&[u8], &str, &str); 2] = [
     (
         &[0x1f, 0x8b],
@@ -218,7 +218,8 @@ fn plain(name: &str) -> String {
     parts.join("/")
 }
 
-/// Whether an archive is an image layout in a tar. What Docker 25 writes is one too, and keeps the digests that it had.
+/// Returns true if an archive is to be read as an image layout. An archive of Docker 25 has the files of both forms; it is read as one of
+/// `docker save`, so that its digests stay as they were.
 pub(super) fn is_layout(tree: &Tree) -> bool {
     let has = |name| tree.parts.contains_key(name);
     has("oci-layout") && !has(LIST)

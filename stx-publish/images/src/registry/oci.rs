@@ -371,7 +371,7 @@ impl ImageRegistry for OciRegistry {
     }
 }
 
-/// Whether a text is a JSON object, as each manifest is.
+/// Returns true if a text is a JSON object, as every manifest is.
 fn is_object(text: &[u8]) -> bool {
     serde_json::from_slice::<Map<String, Value>>(text).is_ok()
 }
