@@ -182,7 +182,7 @@ fn a_registry_that_removes_nothing_keeps_the_tags_and_not_the_files() {
     assert_eq!(pruned["purged"].as_array().expect("builds").len(), 3);
     assert_eq!(pruned["untagged"], serde_json::json!([]));
     let why = pruned["tags_kept"][here.nova(1)].as_str();
-    assert!(why.expect("a reason").contains("switch deletion on"));
+    assert!(why.expect("a reason").contains("enable deletion there"));
     let verified = run(&mut here.stx(&["verify"])).code(0).json();
     assert_eq!(verified["owed"].as_array().expect("tags").len(), 3);
     proxy.rule(|_, _| Act::Pass);

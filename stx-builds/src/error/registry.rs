@@ -9,17 +9,17 @@ use super::unreached;
 pub(crate) fn remedy(host: &str, error: &RegistryError) -> Option<String> {
     match error {
         RegistryError::Denied { .. } | RegistryError::Credentials { .. } => Some(
-            "credentials that allow this come from Docker's config.json (DOCKER_CONFIG) or the helper that it names"
+            "log in with an account that may do this; credentials are read from Docker's config.json (DOCKER_CONFIG) or from the helper that it names"
                 .to_owned(),
         ),
         RegistryError::Network { source, .. } if source.is::<WebPage>() => Some(
-            "is `host` of [registry] the registry, and is no login or proxy in between?".to_owned(),
+            "check that `host` in [registry] names the registry, and that no login page or proxy answers in its place".to_owned(),
         ),
         RegistryError::Network { source, .. } => {
             unreached(&format!("https://{host}/"), source.as_ref())
         }
         RegistryError::Refused { .. } => Some(
-            "the log of the registry, or of a proxy in front of it, says why it refuses this; does the project exist there?"
+            "read the log of the registry, or of a proxy in front of it; does the project exist there?"
                 .to_owned(),
         ),
         // Another attempt may do, and there is nothing else to say.

@@ -93,7 +93,7 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
                 .iter()
                 .any(|area| what.starts_with(&format!(".stx/{area}/"))) =>
         {
-            Some("remove this object, which another hand wrote, and run `stx-builds verify --repair`".to_owned())
+            Some("remove this object, which the program did not write, and run `stx-builds verify --repair`".to_owned())
         }
         StoreError::Network { url, source } => {
             Some(unreached(url, source.as_ref()).unwrap_or_else(|| {

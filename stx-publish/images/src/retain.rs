@@ -256,7 +256,8 @@ impl UntagReport {
 }
 
 /// The reason why tags stay on a registry that deletes nothing.
-const UNDELETABLE: &str = "the registry removes no images; switch deletion on there, and the next `prune` removes the tag";
+const UNDELETABLE: &str =
+    "the registry deletes no images; enable deletion there, and the next `prune` removes the tag";
 
 /// Removes the tags that go. Can be repeated at any time; a tag that shows another image by now stays.
 ///

@@ -77,7 +77,7 @@ impl RequestFailure {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.code.as_deref()? {
             "AccessDenied" | "AllAccessDisabled" | "403 Forbidden" => {
-                "these credentials may not do that: a policy has to allow it (docs/buckets.md), or others have to be given"
+                "these credentials do not permit this: extend their policy (docs/buckets.md), or use other credentials"
             }
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
@@ -86,11 +86,11 @@ impl RequestFailure {
             | "InvalidSecurity"
             | "NotSignedUp"
             | "401 Unauthorized" => {
-                "the server does not take these credentials: are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN right, \
-                 and still valid?"
+                "the server rejects these credentials: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, \
+                 and that they have not expired"
             }
             "RequestTimeTooSkewed" | "RequestExpired" => {
-                "the clocks of this machine and of the server are too far apart: set the wrong one"
+                "the clocks of this machine and of the server are too far apart: correct the one that is wrong"
             }
             "PermanentRedirect" | "AuthorizationHeaderMalformed" => {
                 "is the bucket in another region? `region` in [object-store], or AWS_REGION, names it"
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn an_answer_is_said_in_words_and_tells_the_next_step() {
         for (code, next) in [
-            ("AccessDenied", "a policy has to allow it"),
+            ("AccessDenied", "extend their policy"),
             ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
             ("ExpiredToken", "AWS_SESSION_TOKEN"),
             ("RequestTimeTooSkewed", "clocks"),

@@ -52,7 +52,7 @@ fn who_may_only_read_is_told_so() {
             "s3://stx/mirror/.stx/",
             "the server says 403 Forbidden",
             "nothing of the build is visible",
-            "these credentials may not do that",
+            "these credentials do not permit this",
         ],
     );
     assert_eq!(said.matches("403 Forbidden").count(), 1, "{said}");
@@ -112,7 +112,7 @@ fn no_mirror_is_passed_over() {
     assert_eq!(made.len(), 1, "the configuration: {made:?}");
 }
 
-/// Objects of the mirror's own that another hand wrote.
+/// Objects of the private area that the program did not write.
 #[test]
 fn a_damaged_object_is_to_be_removed() {
     let work = tempdir().expect("a directory");
