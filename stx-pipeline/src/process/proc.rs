@@ -103,10 +103,10 @@ const READS: usize = 2000;
 /// The environment that a process was started with; `None` if the process is gone or may not be seen.
 ///
 /// The kernel shows an empty environment while `execve` replaces the program, and once more to a reader that opened the file
-/// before that. A process caught there would be taken for one that cleared its environment. So an empty environment counts
-/// only if it is read twice while the kernel knows its address (`env_start`, proc(5)).
+/// before that. A process caught there would be taken for one that cleared its environment. So an empty environment counts only
+/// if it is read twice while the kernel knows its address (`env_start`, proc(5)), the same both times: each `execve` moves it.
 fn environment(pid: i32) -> Option<Vec<u8>> {
-    let mut settled = false;
+    let mut known = 0;
     for _ in 0..READS {
         let env = read(format!("/proc/{pid}/environ")).ok()?;
         if !env.is_empty() {
@@ -114,11 +114,11 @@ fn environment(pid: i32) -> Option<Vec<u8>> {
         }
         let stat = stat(pid)?;
         // Older kernels show the environment of a thread of the kernel to root, as an empty one. It never gets another.
-        if stat.memory == 0 || (settled && stat.env_start != 0) {
+        if stat.memory == 0 || (known != 0 && stat.env_start == known) {
             return Some(env);
         }
-        settled = stat.env_start != 0;
-        if !settled {
+        known = stat.env_start;
+        if known == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
