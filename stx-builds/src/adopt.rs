@@ -71,7 +71,7 @@ pub struct AdoptOptions {
 
 /// The reason why a directory is left whose name looks like a build date.
 pub const MISNAMED: &str =
-    "its name is no build date, such as 20181105T060000Z; rename it to adopt it";
+    "its name is not a build date, such as 20181105T060000Z; rename it to adopt it";
 
 /// A build of an older publisher, and what becomes of it.
 #[derive(Debug, Clone, Serialize)]

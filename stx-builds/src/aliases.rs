@@ -151,7 +151,8 @@ fn followed(aliases: &BTreeMap<RootAlias, RootEntry>, path: &str) -> Result<Opti
     match found.into_iter().next() {
         Some((rest, _, RootEntry::To(to))) => return Ok(Some(format!("{to}{rest}"))),
         Some((_, alias, RootEntry::Other(text))) => {
-            let error = format!("{alias} points at {text:?}, which is no release of this mirror");
+            let error =
+                format!("{alias} points at {text:?}, which is not a release of this mirror");
             return Err(Error::new(ErrorKind::Mirror, error).hint(format!(
                 "`stx-builds alias set {alias} TARGET` sets it right"
             )));

@@ -428,7 +428,7 @@ pub(crate) async fn sources(reader: &Reader, id: &BuildId) -> Result<Vec<SourceR
 /// The commits of a work tree, each with its parents.
 #[expect(
     clippy::disallowed_methods,
-    reason = "one question to the user's own git; it is no phase of a build"
+    reason = "one question to the user's own git; it is not a phase of a build"
 )]
 fn history(dir: &Utf8Path) -> Result<String, Error> {
     let output = std::process::Command::new("git")

@@ -53,7 +53,7 @@ pub enum DebianError {
         field: &'static str,
     },
     /// Its version is none.
-    #[error("{version:?} is no version of a Debian package")]
+    #[error("{version:?} is not a version of a Debian package")]
     Version {
         /// As it stands there.
         version: String,

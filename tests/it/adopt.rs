@@ -528,7 +528,7 @@ fn directories_whose_name_is_nearly_a_build_date_are_named() {
     for name in ["2018-11-05", "20181106", "20181107T060000", "notes"] {
         fs_err::create_dir_all(channel.join(name).join("outputs/RPMS")).expect("a directory");
     }
-    let said = "its name is no build date";
+    let said = "its name is not a build date";
     let planned = mirror.stx(&["adopt", "--dry-run"]);
     let report = mirror.stx(&["adopt"]);
     let elsewhere = mirror.stx(&["adopt", "--dry-run", "release/2.0.0/centos"]);

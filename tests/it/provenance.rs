@@ -147,7 +147,7 @@ fn the_sample_says_which_commits_and_inputs_it_was_made_of() {
     assert_eq!(said, statement);
     let human = shown("human");
     let words = [
-        "nobody signed it",
+        "it is not signed",
         "sample",
         "trigger",
         "started",

@@ -250,7 +250,7 @@ fn odd_packages_are_listed_as_createrepo_c_lists_them() {
     assert_eq!(metadata["unlisted"], Value::Null);
     // As `createrepo_c` warns.
     let left_out =
-        "bad-epoch.rpm: the dependency `prov-epoch x:2-3` is left out: its epoch is no number";
+        "bad-epoch.rpm: the dependency `prov-epoch x:2-3` is left out: its epoch is not a number";
     assert_eq!(metadata["warnings"], json!([left_out]));
     assert!(ran.stderr.contains(left_out), "{}", ran.stderr);
     assert_same(&facts(&tree.published().join("repodata")), &tree.theirs());

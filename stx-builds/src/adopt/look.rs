@@ -329,7 +329,7 @@ impl Looked {
                 let name = path.as_str();
                 if name == Thinned::FILE_NAME {
                     self.notes.push(format!(
-                        "{name} of {} is no part of the sums",
+                        "{name} of {} is not in the sums",
                         modified.format("%Y-%m-%d")
                     ));
                 }

@@ -82,7 +82,7 @@ impl Drop for Group {
 
 #[expect(
     clippy::disallowed_types,
-    reason = "a hook is no phase: it has no log and no place"
+    reason = "a hook is not a phase: it has no log and no place"
 )]
 async fn call(command: &[String], notice: &Notice) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();

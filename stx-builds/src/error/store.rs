@@ -81,7 +81,7 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
             Some("the change can be seen; check the disk that the mirror lies on".to_owned())
         }
         StoreError::Damaged { source, .. } if source.is::<WebPage>() => {
-            Some("is it the URL of a mirror, and is no login or proxy in between?".to_owned())
+            Some("is it the URL of a mirror, without a login or proxy in between?".to_owned())
         }
         StoreError::Damaged { what, .. }
             if [".stx/verdicts/", ".stx/pins/"].iter().any(|dir| what.contains(dir)) =>

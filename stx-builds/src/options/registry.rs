@@ -48,7 +48,7 @@ impl RegistryTable {
         })?;
         if sample.parts().registry != Some(registry.as_str()) {
             return Err(Error::usage(format!(
-                "{registry:?} is no registry that a name can begin with"
+                "an image name cannot begin with the registry {registry:?}"
             ))
             .hint("`host` of [registry] is HOST:PORT, or a HOST with a dot"));
         }

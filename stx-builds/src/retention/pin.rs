@@ -23,7 +23,7 @@ pub(crate) fn author(given: Option<&String>, option: &str) -> Result<String, Err
     author
         .filter(|author| !author.trim().is_empty())
         .ok_or_else(|| {
-            Error::usage("nobody can be named as the author").hint(format!(
+            Error::usage("the author is not known").hint(format!(
                 "give `{option} NAME`; LOGNAME and USER are not set, and this user has no name"
             ))
         })

@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
             .is_ok_and(|mut entries| entries.next().is_some())
     {
         return Err(
-            Failure::usage(format!("{dir} is not empty, and no earlier demo"))
+            Failure::usage(format!("{dir} is neither empty nor an earlier demo"))
                 .hint("name a directory that is not there yet"),
         );
     }
@@ -107,7 +107,7 @@ fn cache() -> Option<String> {
 /// Runs the script that makes and changes the sample's gits; what it says goes to standard error.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the script of the sample is no phase of a build"
+    reason = "the script of the sample is not a phase of a build"
 )]
 fn upstream_script(sample: &Utf8Path, args: &[&str]) -> Result<(), Failure> {
     let script = sample.join("upstream");

@@ -66,7 +66,7 @@ pub(crate) fn image_name(context: &Context, args: &ImageName) -> Result<(), Fail
             .find(|os| os.as_str() == word)
             .ok_or_else(|| {
                 let known: Vec<_> = Os::ALL.iter().map(|os| os.as_str()).collect();
-                Failure::usage(format!("{word:?} is no operating system of an image"))
+                Failure::usage(format!("{word:?} is not an operating system of an image"))
                     .hint(format!("known are: {}", known.join(", ")))
             })
     };

@@ -36,8 +36,8 @@ fn signature(id: &BuildId, provenance: &Provenance, keys: &[PublicKey]) -> Resul
             .hint("do not rely on it; without a key the statement is shown unchecked")
     };
     match provenance {
-        Provenance::Bare(_) if keys.is_empty() => Ok("nobody signed it".to_owned()),
-        Provenance::Bare(_) => Err(untrusted("nobody signed the provenance".to_owned())),
+        Provenance::Bare(_) if keys.is_empty() => Ok("it is not signed".to_owned()),
+        Provenance::Bare(_) => Err(untrusted("the provenance is not signed".to_owned())),
         Provenance::Signed { envelope, .. } if keys.is_empty() => {
             let named = envelope.signatures.iter().map(|signature| {
                 let name = &signature.key_id;

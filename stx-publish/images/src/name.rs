@@ -191,7 +191,7 @@ fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
     let distro = channel.distro.as_str();
     let os = Os::ALL.into_iter().find(|os| os.as_str() == distro);
     let os = os.ok_or_else(|| {
-        format!("it has no tag of its own, and {distro} is no operating system that a tag can name")
+        format!("it has no tag of its own, and a tag cannot name the operating system {distro}")
     })?;
     let platform = channel.platform.as_ref();
     let tag = Tag::Stream {
@@ -396,7 +396,7 @@ mod tests {
             (
                 "master/suse/20181105T060000Z",
                 "stable",
-                "suse is no operating system",
+                "cannot name the operating system suse",
             ),
         ] {
             let result = named(build, "outputs/docker-images/stx-nova", &[reference]);

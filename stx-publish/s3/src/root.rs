@@ -149,7 +149,7 @@ impl Inner {
             check_root_alias(alias, expected, found.as_ref())?;
             return Err(StoreError::Conflict {
                 what: alias.to_string(),
-                expected: "an alias that nobody else moves".to_owned(),
+                expected: "an alias that no other writer moves".to_owned(),
                 found: "one that was moved and moved back just then".to_owned(),
             });
         }

@@ -45,7 +45,7 @@ async fn root_aliases(store: &dyn MirrorStore) {
     assert_eq!(both.get(&channel), Some(&centos.clone().into()));
     let seen = Some(RootEntry::To(master.clone()));
     let again = writer.link(&legacy, seen.as_ref(), Some(&master)).await;
-    again.expect("what is right already is no error");
+    again.expect("a right alias is set again");
 
     let conflict = writer.link(&legacy, None, Some(&master)).await;
     assert!(
@@ -71,7 +71,7 @@ async fn root_aliases(store: &dyn MirrorStore) {
     assert_eq!(
         store.catalog(&Scope::All).await.expect("a catalog"),
         before,
-        "an alias is no channel"
+        "an alias is not a channel"
     );
     assert_eq!(store.strays().await.expect("a list"), Vec::<String>::new());
     for (name, to) in [(&legacy, &master), (&channel, &centos)] {

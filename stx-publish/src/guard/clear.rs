@@ -297,7 +297,7 @@ impl Guard<'_> {
         let head = match self::head(&mut unpacked) {
             Ok(head) if Content::of(&head) != Content::Text => {
                 return Ok(Looked::NotText(
-                    "what is packed in it is no text".to_owned(),
+                    "its packed contents are not text".to_owned(),
                 ));
             }
             Ok(head) => head,

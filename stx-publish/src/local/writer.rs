@@ -250,7 +250,7 @@ pub(super) fn point(
         // It may hold the only copy of something.
         return Err(StoreError::Refused {
             what: link.into_string(),
-            reason: "it is no symlink, as aliases are: move it away".to_owned(),
+            reason: "it is not a symlink, as aliases are: move it away".to_owned(),
         });
     }
     let Some(date) = to else {

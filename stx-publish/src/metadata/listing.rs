@@ -54,7 +54,7 @@ fn parse(list: impl BufRead) -> io::Result<Vec<Listed>> {
             Event::Start(start) => {
                 path.push(start.name().as_ref().to_owned());
                 if path.first().is_some_and(|root| root != "metadata") {
-                    return Err(wrong("it is no list of packages"));
+                    return Err(wrong("it is not a list of packages"));
                 }
                 match &path[1..] {
                     [own] if own == "package" => {

@@ -143,7 +143,7 @@ fn make(dir: &Utf8Path, date: BuildDate, known: &PackageCache) -> Result<Indexed
                     .extend(unsaid.into_iter().map(|dependency| {
                     let href = &candidate.href;
                     format!(
-                        "{href}: the dependency `{dependency}` is left out: its epoch is no number"
+                        "{href}: the dependency `{dependency}` is left out: its epoch is not a number"
                     )
                 }));
                 indexed.list(nevra(&lists[0]), candidate.href);

@@ -71,7 +71,7 @@ pub struct Original {
 #[non_exhaustive]
 pub enum PromoteProblem {
     /// Promoted to what is neither a release nor a milestone.
-    #[error("{to} is no release and no milestone")]
+    #[error("{to} is neither a release nor a milestone")]
     Target {
         /// The build that it was to become.
         to: Box<BuildId>,

@@ -400,7 +400,7 @@ fn check_pins(id: &BuildId, pins: &[Pin], now: DateTime<Utc>) -> Result<(), Stor
 pub fn in_use(id: &BuildId) -> StoreError {
     StoreError::Refused {
         what: id.to_string(),
-        reason: "somebody reads it just now".to_owned(),
+        reason: "it is being read".to_owned(),
     }
 }
 

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(
             missing.await,
             format!(
-                "{start}feature/x/centos/20181101T060000Z: feature/x/centos/20181101T060000Z is no release and no \
+                "{start}feature/x/centos/20181101T060000Z: feature/x/centos/20181101T060000Z is neither a release nor a \
                  milestone; its verdict is yellow, not green"
             )
         );

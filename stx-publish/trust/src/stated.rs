@@ -98,7 +98,7 @@ pub fn check_provenance<K: EnvelopeKey>(
     let mut findings = Vec::new();
     if !keys.is_empty() {
         let refused = match &provenance {
-            Provenance::Bare(_) => Some("nobody signed it".to_owned()),
+            Provenance::Bare(_) => Some("it is not signed".to_owned()),
             Provenance::Signed { envelope, .. } => {
                 envelope.verify(keys).err().map(|error| error.to_string())
             }
@@ -392,7 +392,7 @@ mod tests {
             unsigned,
             [(
                 FindingKind::ProvenanceUntrusted,
-                "nobody signed it".to_owned()
+                "it is not signed".to_owned()
             )]
         );
         let store = MemoryStore::new();

@@ -45,7 +45,7 @@ enum Unlisted {
     },
     /// It names no file, or one in another directory.
     #[error(
-        "its field `{field}` has a line that is no digest, size and name of a file beside it: `{line}`"
+        "its field `{field}` has a line without the digest, size and name of a file beside it: `{line}`"
     )]
     Line {
         /// The name of the field.

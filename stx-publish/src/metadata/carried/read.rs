@@ -146,7 +146,7 @@ fn record(
     data: Node<'_, '_>,
 ) -> io::Result<Result<CarriedRecord, String>> {
     if kind.is_empty() || !kind.bytes().all(is_plain) {
-        return Ok(Err("its type is no name".to_owned()));
+        return Ok(Err("its type is not a name".to_owned()));
     }
     let path = match location(dir, data) {
         Ok(path) => path,
@@ -186,7 +186,7 @@ fn record(
             let of = node.attribute("type").map(str::to_owned);
             let of_kind = of.as_deref().unwrap_or_default();
             if !text.bytes().chain(of_kind.bytes()).all(is_plain) {
-                return Ok(Err(format!("its {fact} is no number and no digest")));
+                return Ok(Err(format!("its {fact} is neither a number nor a digest")));
             }
             facts.push((fact, of, text));
         }

@@ -58,7 +58,7 @@ pub fn check_root_target(
 pub fn taken(alias: &RootAlias) -> StoreError {
     StoreError::Refused {
         what: alias.to_string(),
-        reason: "something that is no alias has this name".to_owned(),
+        reason: "something other than an alias has this name".to_owned(),
     }
 }
 

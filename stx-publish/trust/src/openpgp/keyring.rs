@@ -135,7 +135,7 @@ pub enum KeyState {
 impl fmt::Display for KeyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unbound => f.write_str("is bound to nobody"),
+            Self::Unbound => f.write_str("is not bound to an identity"),
             Self::NotForSigning => f.write_str("is not for signing"),
             Self::NotYet { from } => write!(f, "was made at {from} only"),
             Self::Expired { since } => write!(f, "expired at {since}"),

@@ -79,7 +79,7 @@ fn what_cannot_be_carried_over_is_named_with_the_reason() {
         (
             data("a&amp;", "repodata/a", "abc"),
             "a&",
-            "its type is no name",
+            "its type is not a name",
         ),
         (base.to_owned(), "a", "lies elsewhere"),
         (old.to_owned(), "a", "of the kind sha, not sha256"),
@@ -89,7 +89,7 @@ fn what_cannot_be_carried_over_is_named_with_the_reason() {
         (
             data("a", "repodata/a", "abc").replace("00ff", "&lt;"),
             "a",
-            "its open-checksum is no number and no digest",
+            "its open-checksum is neither a number nor a digest",
         ),
     ] {
         let (kinds, left_out) = carried(&records, &["repodata/a"]);
