@@ -1,12 +1,12 @@
-//! How long the lists of an apt repository take, next to `apt-ftparchive` and `dpkg-scanpackages`.
+//! The time that the lists of an apt repository take, compared with `apt-ftparchive` and `dpkg-scanpackages`.
 //!
-//! 3,000 packages made by `dpkg-deb`, each with 64 KiB that do not compress. Both sides know what they know in use: ours has
-//! the digests, which publishing takes while it copies the packages, and the lists of the build before; `apt-ftparchive` has its
-//! database. Where all packages are new, a second figure has the time in which our side takes the digests as well. Ours makes
-//! `Packages`, packs it by gzip and xz, and makes `Release` and the names by digest; theirs `Packages` alone, and only SHA256. The figures
-//! are medians; all data is in the page cache. A target that is missed is said, and no error.
+//! The repository has 3,000 packages made by `dpkg-deb`, each with 64 KiB of incompressible data. Each side starts with the data that it
+//! has in use: ours has the digests, which publishing takes while it copies the packages, and the lists of the build before;
+//! `apt-ftparchive` has its database. For the case of all new packages, a second figure includes the time in which our side takes the
+//! digests. Ours makes `Packages`, packs it by gzip and xz, and makes `Release` and the names by digest; theirs makes only `Packages`,
+//! with SHA256 alone. The figures are medians; all data is in the page cache. A missed target is printed; it does not fail the run.
 //!
-//! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where.
+//! `STX_BENCH_RUNS` sets the number of runs of each case, `STX_BENCH_DIR` the directory to work in.
 #![expect(
     clippy::print_stderr,
     clippy::print_stdout,
@@ -31,7 +31,7 @@ const PACKAGES: usize = 3_000;
 const STD: &str = "outputs/std/packages";
 
 fn main() {
-    // `cargo test --benches` asks for a list, or for a quick try.
+    // `cargo test --benches` runs this program to list its tests, or for a quick trial.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -55,7 +55,7 @@ fn main() {
     fs_err::remove_dir_all(&bench.dir).expect("removed");
 }
 
-/// Prints medians of both sides, in seconds, and their ratio.
+/// Prints the medians of both sides, in seconds, and their ratio.
 fn row(case: &str, peer: &str, ours: &[f64], theirs: &[f64], target: f64) {
     let median = |side: &[f64]| {
         let mut side = side.to_vec();
@@ -75,7 +75,7 @@ const FTPARCHIVE: &str = "apt-ftparchive -o APT::FTPArchive::MD5=false -o APT::F
                           -o APT::FTPArchive::SHA512=false --db cache.db packages packages > theirs";
 const SCAN: &str = "dpkg-scanpackages --multiversion -h sha256 packages > scanned";
 
-/// Nobody knows anything but the digests.
+/// All packages are new: only the digests are known.
 fn all_new(bench: &Bench, runs: u64) {
     let (mut ours, mut hashed) = (Vec::new(), Vec::new());
     let (mut archive, mut scan) = (Vec::new(), Vec::new());
@@ -88,7 +88,7 @@ fn all_new(bench: &Bench, runs: u64) {
         let wall = bench.index(&added, None).0 + digests;
         hashed.push(wall);
         archive.push(bench.time(&format!("rm -f cache.db; {FTPARCHIVE}")));
-        // It takes a minute.
+        // One run takes a minute.
         if run < 2 {
             scan.push(bench.time(SCAN));
         }
@@ -101,7 +101,7 @@ fn all_new(bench: &Bench, runs: u64) {
     row(&case, "dpkg-scanpackages", &hashed, &scan, 0.1);
 }
 
-/// As every day, 2 % of the packages are new.
+/// The daily case: 2 % of the packages are new.
 fn daily(bench: &Bench, runs: u64) {
     let (mut ours, mut archive, mut scan) = (Vec::new(), Vec::new(), Vec::new());
     bench.shell(FTPARCHIVE);
@@ -133,7 +133,7 @@ fn daily(bench: &Bench, runs: u64) {
     row(case, "dpkg-scanpackages", &ours, &scan, 0.05);
 }
 
-/// Where both sides work.
+/// The directory in which both sides work.
 struct Bench {
     dir: Utf8PathBuf,
 }
@@ -141,7 +141,7 @@ struct Bench {
 type Files = std::collections::BTreeMap<String, bytes::Bytes>;
 
 impl Bench {
-    /// Makes packages anew.
+    /// Makes these packages, and replaces those that exist.
     fn make(&self, numbers: std::ops::Range<usize>, version: usize) {
         let script = format!(
             "export SOURCE_DATE_EPOCH=1577836800; seq {} {} | xargs -P \"$(nproc)\" -n 1 sh -ec '\
@@ -160,7 +160,7 @@ impl Bench {
         self.shell(&script);
     }
 
-    /// The packages, as a store knows them that has copied them.
+    /// The packages as a store knows them after it has copied them.
     fn added(&self) -> Incoming {
         let mut added = Incoming::default();
         for entry in self.dir.join("packages").read_dir_utf8().expect("packages") {
@@ -203,7 +203,7 @@ impl Bench {
         self.time(command);
     }
 
-    /// Times a shell command; it must succeed.
+    /// Times a shell command, which must succeed.
     fn time(&self, command: &str) -> f64 {
         let start = Instant::now();
         let output = Command::new("bash")

@@ -1,4 +1,4 @@
-//! The names above the channels: which of them a mirror is to have, and how they are set right.
+//! The names above the channels: which of them a mirror must have, and how they are set.
 //!
 //! ```text
 //! AliasPolicy, catalog, aliases ──plan_root──> RootStep* ──settle_root──> links
@@ -18,32 +18,32 @@ use crate::plan::PublishPlan;
 use crate::store::rules::{next_release, root_targets, show_root};
 use crate::store::{MirrorStore, Scope, StoreError};
 
-/// The names above the channels that a mirror is to have.
+/// The names above the channels that a mirror must have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AliasPolicy {
-    /// Names with a fixed target: `r2018.10`. `release/latest_release` among them is not moved by itself.
+    /// Names with a fixed target: `r2018.10`. If `release/latest_release` is among them, it does not follow the releases.
     pub links: BTreeMap<RootAlias, RootTarget>,
-    /// Whether `release/latest_release` follows the newest release.
+    /// True if `release/latest_release` follows the newest release.
     pub latest_release: bool,
-    /// Whether the mirror is to have no others: one that is there is a finding. A mirror of which nobody says what names it is
-    /// to have, such as a downstream one, may have any.
+    /// True if the mirror must have no other names: verification then reports each one. Without a configured list of names, as on a
+    /// downstream mirror, any name is allowed.
     pub exclusive: bool,
 }
 
 impl AliasPolicy {
-    /// Whether `release/latest_release` is moved by itself.
+    /// True if `release/latest_release` is moved automatically.
     pub fn follows_releases(&self) -> bool {
         self.latest_release && !self.links.contains_key(&RootAlias::LatestRelease)
     }
 
-    /// Whether a change of this channel may change an alias, or what one shows.
+    /// True if a change of this channel can change an alias or the build that it shows.
     pub fn concerns(&self, channel: &Channel) -> bool {
         let is_release = channel.release.kind() == ReleaseKind::Release;
         (is_release && self.follows_releases())
             || self.links.values().any(|target| target.holds(channel))
     }
 
-    /// Whether it says where this alias points.
+    /// True if the policy sets the target of this alias.
     pub fn names(&self, alias: &RootAlias) -> bool {
         self.links.contains_key(alias)
             || (*alias == RootAlias::LatestRelease && self.follows_releases())
@@ -55,9 +55,9 @@ impl AliasPolicy {
 pub struct RootStep {
     /// The alias.
     pub alias: RootAlias,
-    /// Its target now.
+    /// Its current target.
     pub shown: Option<RootEntry>,
-    /// The target that it gets, or has.
+    /// The target that the alias gets, or already has.
     pub to: RootTarget,
     /// The decision.
     pub verdict: RootVerdict,
@@ -67,18 +67,18 @@ pub struct RootStep {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootVerdict {
-    /// It does not exist and is made.
+    /// The alias does not exist and is created.
     Create,
-    /// It is moved.
+    /// The alias is moved.
     Move,
-    /// It points there already.
+    /// The alias already points to its target.
     Stays,
-    /// It is not made before its target has a build.
+    /// The alias is not created until its target has a build.
     Waits,
 }
 
 impl RootVerdict {
-    /// Whether the alias is changed.
+    /// True if the alias is changed.
     pub fn moves(self) -> bool {
         match self {
             Self::Create | Self::Move => true,
@@ -103,8 +103,8 @@ impl fmt::Display for RootStep {
     }
 }
 
-/// The catalog as it will be once a plan is carried out: with its build, and with the aliases of its channel where they will
-/// point. [`plan_root`] of it says which names the publish will move.
+/// The catalog as it will be after a plan is executed: with its build, and with the aliases of its channel at their new
+/// targets. [`plan_root`] of this catalog shows the names that the publish will move.
 #[must_use]
 pub fn catalog_after(mut catalog: Catalog, plan: &PublishPlan) -> Catalog {
     let (id, record) = (&plan.id, &plan.record);
@@ -119,7 +119,7 @@ pub fn catalog_after(mut catalog: Catalog, plan: &PublishPlan) -> Catalog {
     catalog
 }
 
-/// Says where the aliases of a policy have to point, and that the others stay. `forced` lets `release/latest_release` go back.
+/// Plans the targets of a policy's aliases; other aliases stay. `forced` lets `release/latest_release` move to an older release.
 pub fn plan_root(
     catalog: &Catalog,
     aliases: &BTreeMap<RootAlias, RootEntry>,
@@ -154,7 +154,7 @@ pub fn plan_root(
         let next = next_release(catalog, shown, forced).map(RootTarget::Release);
         steps.extend(next.or(stays).map(|to| step(&alias, &to)));
     }
-    // Those that a hand made stay where they are: on a bucket they show what the aliases of their channels do.
+    // Aliases that were made by hand keep their targets: on a bucket they show what the aliases of their channels show.
     let others = aliases.iter().filter(|(alias, _)| !policy.names(alias));
     let others = others.filter_map(|(alias, shown)| Some((alias, shown.target()?)));
     let others = others.filter(|(alias, to)| alias.fits(to));
@@ -162,17 +162,17 @@ pub fn plan_root(
     steps
 }
 
-/// Makes and moves the aliases of a policy, under their lock, and completes what a crash left of those that stay.
+/// Creates and moves the aliases of a policy, under their lock. Also completes aliases that stay but were left incomplete by a crash.
 ///
 /// # Errors
-/// Those of the store. The same call again goes on.
+/// Those of the store. Repeat the call to resume.
 pub async fn settle_root(
     store: &dyn MirrorStore,
     policy: &AliasPolicy,
     forced: bool,
 ) -> Result<Vec<RootStep>, StoreError> {
     let writer = store.lock_aliases().await?;
-    // Two releases may be published at one time: whoever decides has the lock, and sees the build of the other one.
+    // Decided under the lock: if two releases are published at the same time, the later decision must see both builds.
     let catalog = store.catalog(&Scope::All).await?;
     let aliases = store.root_aliases().await?;
     let steps = plan_root(&catalog, &aliases, policy, forced);

@@ -1,20 +1,20 @@
-//! The digests that one run over many builds has read.
+//! The digests of the files that one run over many builds has read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stx_layout::Sha256;
 
-/// One run over many builds: the digests of the stored files that it has read, which several builds may share.
+/// The digests of the stored files that one run over many builds has read; several builds may share a file.
 ///
-/// It knows nothing of earlier runs, so each run reads every byte once. Clones are the same run.
+/// It keeps nothing from earlier runs, so each run reads every byte once. Clones belong to the same run.
 #[derive(Debug, Clone, Default)]
 pub struct Audit {
     digests: Arc<Mutex<HashMap<StoredFile, Sha256>>>,
 }
 
-/// The identity of a file of a store, the same for each of its paths, which changes when somebody writes to it: device,
-/// inode, and the time of change in seconds and nanoseconds.
+/// The identity of a file of a store: device, inode, and the time of change in seconds and nanoseconds. It is the same for each
+/// path of the file, and changes when the file is written to.
 pub type StoredFile = (u64, u64, i64, i64);
 
 impl Audit {
@@ -24,7 +24,7 @@ impl Audit {
         digests.get(file).copied()
     }
 
-    /// Notes the digest of a file that was read now.
+    /// Notes the digest of a file that was read in this run.
     pub fn note(&self, file: StoredFile, digest: Sha256) {
         let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
         digests.insert(file, digest);

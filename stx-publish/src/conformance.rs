@@ -1,4 +1,4 @@
-//! The contract of every store, as one test that runs on each of them.
+//! The contract of every store, as one test suite that runs on each of them.
 
 use bytes::Bytes;
 use chrono::TimeDelta;
@@ -33,7 +33,7 @@ pub fn sample_id(day: u32) -> BuildId {
         .expect("a build")
 }
 
-/// A request to publish [`sample_id`] with a few generated files, one of them saying `text`.
+/// A request to publish [`sample_id`] with a few generated files, one of which contains `text`.
 pub fn sample_request(day: u32, result: BuildOutcome, text: &str) -> PublishRequest {
     let id = sample_id(day);
     let entries = [
@@ -88,10 +88,10 @@ fn path(text: &str) -> BuildPath {
     text.parse().expect("a path")
 }
 
-/// Runs the whole suite on a store, which has to be empty.
+/// Runs the whole suite on a store, which must be empty.
 ///
 /// # Panics
-/// Where the store breaks the contract.
+/// If the store breaks the contract.
 pub async fn run(store: &dyn MirrorStore) {
     absent(store).await;
     staging_is_invisible(store).await;
@@ -224,7 +224,7 @@ async fn published_is_there(store: &dyn MirrorStore) {
         Some(AliasEntry::Build(id.date))
     );
 
-    // The same again is nothing; another one under the same id is refused.
+    // Publishing the same build again changes nothing; another build with the same id is refused.
     let again = prepare(store, sample_request(1, BuildOutcome::Success, "day 1"))
         .await
         .expect("a plan");
@@ -247,7 +247,7 @@ async fn published_is_there(store: &dyn MirrorStore) {
             .is_err()
     );
 
-    // A failure is published and not aliased; an older success neither.
+    // A failed build is published without an alias; so is an older successful one.
     put(store, 3, BuildOutcome::Fail).await;
     assert_eq!(
         shown(store, &id.channel).await,
@@ -296,7 +296,7 @@ async fn ranges_are_read(store: &dyn MirrorStore, id: &BuildId) {
     }
 }
 
-/// A mirror can do what it says, and nothing else of that.
+/// A mirror can do everything that its capabilities state, and nothing that they deny.
 async fn capabilities_are_true(store: &dyn MirrorStore) {
     let (id, can) = (sample_id(1), store.capabilities());
     let file = store.file(&id, &path("outputs/CONTEXT"));
@@ -440,7 +440,7 @@ async fn pages(store: &dyn MirrorStore) {
     again.remove(&root).await.expect("removed");
 }
 
-/// Whether the catalog says that `latest_build` is held.
+/// True if the catalog reports `latest_build` as held.
 async fn held(store: &dyn MirrorStore, channel: &Channel) -> bool {
     let scope = Scope::Channel(channel.clone());
     let catalog = store.catalog(&scope).await.expect("a catalog");

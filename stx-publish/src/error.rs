@@ -1,4 +1,4 @@
-//! How a store and a signer refuse, and how errors read.
+//! The errors of stores and signers, and the form in which errors are printed.
 
 use std::error::Error;
 use std::io;
@@ -7,20 +7,20 @@ use stx_layout::Channel;
 
 /// The kind of an error, for callers that branch. `stx_builds::ErrorKind` has the same names.
 ///
-/// It is complete on purpose: errors grow, and a caller who matches kinds has decided every one of them.
+/// It is exhaustive on purpose: new errors map to these kinds, so a caller that matches all kinds handles every error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// This machine lacks a program or credentials: the mirror would take the same call from another one.
+    /// This machine lacks a program or credentials: the same call may succeed from another machine.
     Usage,
-    /// The mirror, or the registry, is wrong, refused it, or could not be reached.
+    /// The mirror or the registry is damaged, refused the call, or could not be reached.
     Mirror,
     /// Not found.
     NotFound,
-    /// Busy: another publisher is at work.
+    /// Busy: another publisher is working.
     Busy,
 }
 
-/// A call of a store that did not do what it was asked to.
+/// An error of a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -30,10 +30,10 @@ pub enum StoreError {
         /// The channel.
         channel: Box<Channel>,
     },
-    /// Not there: a mirror, a build, a file, an alias.
+    /// A mirror, a build, a file or an alias does not exist.
     #[error("{what}: not found")]
     NotFound {
-        /// The path or the name that was looked for.
+        /// The path or the name that does not exist.
         what: String,
     },
     /// A place that is not the root of a mirror.
@@ -41,39 +41,39 @@ pub enum StoreError {
     NotAMirror {
         /// The place.
         what: String,
-        /// How it is known.
+        /// The evidence for that.
         why: String,
-        /// Mirrors nearby, one of which may have been meant.
+        /// Mirrors nearby, one of which the caller may have intended.
         instead: Vec<String>,
     },
-    /// There is one already.
+    /// The path or the name already exists.
     #[error("{what}: already exists")]
     AlreadyExists {
         /// The path or the name that is taken.
         what: String,
     },
-    /// An alias is not what it was expected to be.
+    /// The target of an alias is not the expected one.
     #[error("{what}: expected {expected}, found {found}")]
     Conflict {
         /// The alias.
         what: String,
-        /// The target that the alias was expected to have.
+        /// The expected target.
         expected: String,
-        /// The target that it has.
+        /// The current target.
         found: String,
     },
-    /// It was done and can be seen, but making it durable failed: a power failure may undo it.
+    /// The change was made and is visible, but making it durable failed: a power failure may undo it.
     #[error("{what}: done, but a power failure may undo it")]
     NotDurable {
         /// The path or the name that was changed.
         what: String,
-        /// The error of making it durable.
+        /// The error that prevented it from being durable.
         source: Box<StoreError>,
     },
-    /// Against a rule of the mirror.
+    /// The call breaks a rule of the mirror.
     #[error("{what}: {reason}")]
     Refused {
-        /// The build, the alias or the file that was to be changed.
+        /// The build, the alias or the file that the call would change.
         what: String,
         /// The rule.
         reason: String,
@@ -84,66 +84,66 @@ pub enum StoreError {
         /// The file.
         path: String,
     },
-    /// A program that is needed is not installed.
+    /// A required program is not installed.
     #[error("{tool}: not installed; it comes with the package {packages}")]
     MissingTool {
         /// The program.
         tool: String,
-        /// The packages that hold it, by package tool.
+        /// The packages that contain it, by package manager.
         packages: String,
     },
-    /// A program that is needed failed.
+    /// A required program failed.
     #[error("{what}: {reason}")]
     Tool {
-        /// The program and what it was to work on.
+        /// The program and its input.
         what: String,
-        /// Its exit status and the end of what it said.
+        /// Its exit status and the end of its output.
         reason: String,
     },
-    /// A file that has to be signed could not be.
+    /// A file that must be signed could not be signed.
     #[error("{what}: not signed")]
     Unsigned {
         /// The file.
         what: String,
-        /// Why not.
+        /// The reason.
         source: SignError,
     },
-    /// Nobody who is trusted vouches for it.
+    /// No trusted signer vouches for the file.
     #[error("{what}: not trusted")]
     Untrusted {
         /// The file.
         what: String,
-        /// Why not.
+        /// The reason.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// It is vouched for, but should be newer: somebody holds the mirror back, or nobody keeps it.
+    /// The file is signed by a trusted signer, but is too old: an attacker withholds updates, or the mirror is not maintained.
     #[error("{what}: stale")]
     Stale {
         /// The file.
         what: String,
-        /// The age that it has, and the age that it may have.
+        /// Its age and the age that is allowed.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The store cannot do this at all.
+    /// The store does not support this operation.
     #[error("{what}: this kind of mirror cannot do that")]
     Unsupported {
-        /// The operation that was asked for.
+        /// The requested operation.
         what: String,
     },
-    /// Something on the mirror cannot be understood.
+    /// Something on the mirror cannot be parsed.
     #[error("{what}: cannot be understood")]
     Damaged {
-        /// The file that cannot be understood.
+        /// The file that cannot be parsed.
         what: String,
         /// The error that caused it.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A server could not be reached, or broke off.
+    /// A server could not be reached, or the transfer was interrupted.
     #[error("{url}: the request failed")]
     Network {
-        /// The URL that was asked for.
+        /// The requested URL.
         url: String,
-        /// Why it failed.
+        /// The reason for the failure.
         source: Box<dyn Error + Send + Sync>,
     },
     /// Input or output failed.
@@ -153,13 +153,13 @@ pub enum StoreError {
         op: &'static str,
         /// The file or directory.
         path: String,
-        /// Why it failed.
+        /// The reason for the failure.
         source: io::Error,
     },
 }
 
 impl StoreError {
-    /// Its kind.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Busy { .. } => ErrorKind::Busy,
@@ -182,38 +182,38 @@ impl StoreError {
     }
 }
 
-/// Something that cannot be signed.
+/// An error of a signer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignError {
-    /// The program that signs is not installed.
+    /// The signing program is not installed.
     #[error("{tool}: not installed; it comes with the package {packages}")]
     MissingTool {
         /// The program.
         tool: String,
-        /// The packages that hold it, by package tool.
+        /// The packages that contain it, by package manager.
         packages: String,
     },
-    /// There is no such key, or it must not be used.
+    /// The key does not exist, or must not be used.
     #[error("{signer}: {reason}")]
     Refused {
         /// The key or the program that should sign.
         signer: String,
-        /// Why it does not.
+        /// The reason why it does not sign.
         reason: String,
     },
-    /// The program that signs could not be run, or the key not be read.
+    /// The signing program could not be run, or the key could not be read.
     #[error("{signer}: cannot be used")]
     Io {
         /// The key or the program that should sign.
         signer: String,
-        /// Why it failed.
+        /// The reason for the failure.
         source: io::Error,
     },
 }
 
 impl SignError {
-    /// Its kind.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::MissingTool { .. } => ErrorKind::Usage,
@@ -222,7 +222,7 @@ impl SignError {
     }
 }
 
-/// An error with all its causes, in a line.
+/// An error with all its causes, in one line.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! A store that fails on demand, or leaves a call out, for finding out what a crash or a careless wrapper does.
+//! A store that fails on demand or leaves out a call, to test the effects of a crash or of an incomplete wrapper.
 //!
 //! | store | its calls |
 //! |---|---|
@@ -18,34 +18,34 @@ mod calls;
 
 pub use calls::METHODS;
 
-/// How a call fails.
+/// The way a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// That call does nothing; later ones work.
+    /// The call does nothing; later ones work.
     Once,
-    /// That call does what it should, but reports an error; later ones work.
+    /// The call takes effect, but reports an error; later ones work.
     AfterEffect,
-    /// That call and all later ones do nothing, as after the death of the process.
+    /// The call and all later ones do nothing, as after the death of the process.
     FromThenOn,
 }
 
 impl Fault {
-    /// Every way.
+    /// All of them.
     pub const ALL: [Self; 3] = [Self::Once, Self::AfterEffect, Self::FromThenOn];
 }
 
-/// The call that is not as it should be.
+/// The calls that do not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
-    /// The call of that number fails.
+    /// The call with this number fails.
     Fault(Fault, usize),
-    /// Every call of that method does nothing.
+    /// Every call of this method does nothing.
     Forgotten(&'static str),
-    /// There is none.
+    /// Every call works.
     None,
 }
 
-/// Counts calls, and says which one fails; shared by all whose calls are counted together.
+/// Counts calls and decides which one fails; shared by all stores whose calls are counted together.
 #[derive(Debug)]
 pub struct Fuse {
     flaw: Flaw,
@@ -62,7 +62,7 @@ impl Fuse {
         })
     }
 
-    /// Counts a call; `Err` before it, or `true` where it has to fail after its effect.
+    /// Counts a call: `Err` if it fails before its effect, `true` if it must fail after it.
     pub fn call(&self) -> Result<bool, Failed> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let Flaw::Fault(fault, at) = self.flaw else {
@@ -76,7 +76,7 @@ impl Fuse {
         if fails { Err(Failed(call)) } else { Ok(false) }
     }
 
-    /// The result of a call, in the place of which an error is reported where it has to fail `after` its effect.
+    /// Returns `result`, or an error in its place if the call must fail `after` its effect.
     pub fn wrap<T, E: From<Failed>>(&self, after: bool, result: Result<T, E>) -> Result<T, E> {
         match self.flaw {
             Flaw::Fault(_, at) if after => result.and_then(|_| Err(Failed(at).into())),
@@ -84,13 +84,13 @@ impl Fuse {
         }
     }
 
-    /// The methods of which a call reached the inner store.
+    /// The methods whose calls reached the inner store.
     pub fn called(&self) -> BTreeSet<&'static str> {
         let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
         called.clone()
     }
 
-    /// Whether a call of this method is left out; notes it otherwise.
+    /// True if calls of this method are left out; otherwise notes the call.
     fn forgets(&self, method: &'static str) -> bool {
         assert!(METHODS.contains(&method), "{method} is not listed");
         if self.flaw == Flaw::Forgotten(method) {
@@ -101,13 +101,13 @@ impl Fuse {
         false
     }
 
-    /// Whether calls fail, so that all of them have to be counted.
+    /// True if calls can fail, so that all of them must be counted.
     fn is_faulty(&self) -> bool {
         matches!(self.flaw, Flaw::Fault(..))
     }
 }
 
-/// The call of that number failed.
+/// The call with this number failed.
 #[derive(Debug)]
 pub struct Failed(pub usize);
 
@@ -135,7 +135,7 @@ impl<S> FaultyStore<S> {
         Self { inner, fuse }
     }
 
-    /// Leaves out every call of `method`, one of [`METHODS`]: it does nothing, and reports success or that there is nothing.
+    /// Leaves out every call of `method`, one of [`METHODS`]: the call does nothing, and reports success or an empty result.
     pub fn forgetting(inner: S, method: &'static str) -> Self {
         let fuse = Fuse::new(Flaw::Forgotten(method));
         Self { inner, fuse }
@@ -147,12 +147,12 @@ impl<S> FaultyStore<S> {
         Self { inner, fuse }
     }
 
-    /// The counter of this store's calls, so that other calls can be counted together with them.
+    /// The counter of this store's calls; use it to count other calls together with them.
     pub fn fuse(&self) -> Arc<Fuse> {
         Arc::clone(&self.fuse)
     }
 
-    /// Whether the call that fails has been made.
+    /// True if the call that fails has been made.
     pub fn has_failed(&self) -> bool {
         match self.fuse.flaw {
             Flaw::Fault(_, at) => self.fuse.calls.load(Ordering::SeqCst) > at,

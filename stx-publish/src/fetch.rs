@@ -1,15 +1,15 @@
-//! Fetches files of a build, whole and right or not at all.
+//! Fetches files of a build: each one complete and verified, or not at all.
 //!
-//! Where a file has a zsync control file, and an older file is there, only what that one does not hold is transferred (module
+//! If a file has a zsync control file and an older version exists locally, only the missing parts are transferred (module
 //! `delta`).
 //!
-//! The build is settled before: an alias is resolved once, by [`resolve`], and all that is fetched comes from one dated
-//! build. [`select`] picks files from its sums; [`fetch`] brings them, every byte checked against those sums.
+//! The build is fixed first: [`resolve`] resolves an alias once, and all files come from that one dated build. [`select`] picks
+//! files from its sums; [`fetch`] downloads them and checks every byte against those sums.
 //!
-//! A file is written as `NAME.DIGEST.RANDOM.part` and gets its name when its digest is right. What a killed fetch left in
-//! such a file is gone on with; being named after its content, it is never mixed with that of another build. Others may
-//! write to the directory too: what they put there is neither followed nor trusted (module `part`). Nothing is synced: the
-//! next fetch checks what is there, and fetches again what a loss of power took.
+//! A file is written as `NAME.DIGEST.RANDOM.part`, and is renamed once its digest is right. A later fetch resumes the file that a
+//! killed fetch left; its name contains the digest, so it is never mixed with a file of another build. Other users may write to
+//! the directory too: their files are neither followed nor trusted (module `part`). Nothing is synced: the next fetch checks the
+//! existing files, and fetches again those that a power failure damaged.
 
 use std::fmt;
 use std::io;
@@ -35,21 +35,21 @@ mod tests;
 pub use part::Unfinished;
 pub use select::{SelectError, Wanted, What, WhatError, select};
 
-/// How files are fetched.
+/// Options of [`fetch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchOptions {
-    /// How many files are fetched side by side.
+    /// The number of files that are fetched in parallel.
     pub parallel: usize,
-    /// Whether a file is put together from older ones by its control file, where it has one.
+    /// True if a file that has a control file is assembled from older ones.
     pub delta: bool,
-    /// Older files that may hold parts of the new ones, besides those that lie where the new ones go.
+    /// Older files that may contain parts of the new ones, besides those in the target directory.
     pub seeds: Vec<Utf8PathBuf>,
-    /// How many ranges of one file are fetched side by side.
+    /// The number of ranges of one file that are fetched in parallel.
     pub ranges: usize,
-    /// How often a file that breaks off may do so without any progress.
+    /// The number of attempts in a row without progress after which a file is given up.
     pub attempts: u32,
-    /// The wait before it is gone on with.
+    /// The wait before the transfer of a file is resumed.
     pub wait: std::time::Duration,
 }
 
@@ -66,7 +66,7 @@ impl Default for FetchOptions {
     }
 }
 
-/// An event while files are fetched.
+/// An event during a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchEvent<'a> {
     /// The transfer of a file begins.
@@ -75,51 +75,51 @@ pub enum FetchEvent<'a> {
         path: &'a BuildPath,
         /// Its size in bytes.
         size: u64,
-        /// The bytes that are there already.
+        /// The bytes that are already present.
         from: u64,
     },
     /// Bytes arrived, or were found in an older file.
     Bytes(u64),
-    /// How a file is put together, or why not.
+    /// A file is assembled from older ones, or cannot be.
     Note {
         /// A line for people, which names the file.
         text: &'a str,
     },
-    /// A file is there, or is not.
+    /// A file was fetched, or failed.
     Ended {
         /// The file.
         path: &'a BuildPath,
     },
 }
 
-/// A file that is there now.
+/// A file that was fetched, or was already present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fetched {
     /// Its path in the build.
     pub path: BuildPath,
-    /// Where it is.
+    /// Its local path.
     pub to: Utf8PathBuf,
     /// Its digest.
     pub sha256: Sha256,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The bytes that were transferred for it: none where it was there, fewer than its size where it was gone on with.
+    /// The bytes that were transferred for it: zero if it was already present, fewer than its size if it was resumed.
     pub transferred: u64,
-    /// The bytes that an older file had.
+    /// The bytes that were copied from older files.
     pub reused: u64,
 }
 
 /// The files that were fetched, and those that failed.
 #[derive(Debug, Default)]
 pub struct FetchReport {
-    /// The files that are there, in the order in which they were asked for.
+    /// The fetched files, in the order of the request.
     pub fetched: Vec<Fetched>,
-    /// Those that are not.
+    /// The errors of the files that failed.
     pub failed: Vec<FetchError>,
 }
 
 impl FetchReport {
-    /// All bytes that were transferred.
+    /// The sum of all transferred bytes.
     pub fn transferred(&self) -> u64 {
         self.fetched.iter().map(|file| file.transferred).sum()
     }
@@ -134,11 +134,11 @@ impl fmt::Display for FetchReport {
     }
 }
 
-/// Why a file was not fetched.
+/// The reason why a file was not fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// All of its bytes arrived, and they are others than the sums say.
+    /// All of its bytes arrived, but their digest differs from the sums.
     #[error("{path}: corrupt on the mirror: its SHA-256 is {found}, SHA256SUMS says {expected}")]
     Corrupt {
         /// The file.
@@ -148,24 +148,24 @@ pub enum FetchError {
         /// The digest of the bytes that arrived.
         found: Sha256,
     },
-    /// It broke off, again and again at the same byte.
+    /// The transfer was interrupted repeatedly at the same byte.
     #[error("{path}: truncated: {got} of {} arrived", counted(*size, "byte"))]
     Truncated {
         /// The file.
         path: BuildPath,
-        /// The bytes that are there.
+        /// The bytes that are present.
         got: u64,
-        /// Those that it has.
+        /// The size of the file.
         size: u64,
-        /// Why it broke off; none where the server only stopped.
+        /// The reason for the interruption; none if the server only stopped sending.
         source: Option<StoreError>,
     },
-    /// The mirror has it no more, or never had.
+    /// The mirror does not have the file, or no longer has it.
     #[error("{path}: not on the mirror")]
     Gone {
         /// The file.
         path: BuildPath,
-        /// Where it was looked for.
+        /// The error of the store, which names the place.
         source: StoreError,
     },
     /// The mirror could not be read.
@@ -176,17 +176,17 @@ pub enum FetchError {
         /// The error that caused it.
         source: StoreError,
     },
-    /// It could not be written.
+    /// The file could not be written.
     #[error("{op} {path}")]
     Local {
         /// The operation that failed, a verb: `write`.
         op: &'static str,
         /// The local file.
         path: Utf8PathBuf,
-        /// Why it failed.
+        /// The reason for the failure.
         source: io::Error,
     },
-    /// Another fetch is writing it.
+    /// Another fetch is writing the file.
     #[error("{path}: another fetch is writing it")]
     Busy {
         /// The unfinished file.
@@ -195,7 +195,7 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Its kind.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Gone { .. } => ErrorKind::NotFound,
@@ -206,9 +206,9 @@ impl FetchError {
     }
 }
 
-/// The build that a name in a channel means: a build's own date, or an alias, which is resolved here and only here.
+/// The build that a name in a channel refers to: its own date, or an alias. Aliases are resolved only here.
 ///
-/// [`StoreError::NotFound`] where there is none; [`StoreError::Damaged`] for an alias that points at no build.
+/// [`StoreError::NotFound`] if it does not exist; [`StoreError::Damaged`] for an alias that does not point to a build.
 pub async fn resolve(
     store: &dyn MirrorRead,
     channel: &Channel,
@@ -228,7 +228,7 @@ pub async fn resolve(
 
 /// Fetches files of a build into the directory `to`.
 ///
-/// Every file is tried; those that are right already are not fetched again. Files of equal content are fetched once.
+/// Every file is tried; those that are already right are not fetched again. Files with equal content are fetched once.
 pub async fn fetch(
     store: &dyn MirrorRead,
     id: &BuildId,
@@ -241,7 +241,7 @@ pub async fn fetch(
     fetch_beside(store, id, wanted, to, options, &unfinished, observe).await
 }
 
-/// As [`fetch`], as one of several into the directory `to`, which share `unfinished`.
+/// Like [`fetch`], for several fetches into the directory `to` that share `unfinished`.
 pub(crate) async fn fetch_beside(
     store: &dyn MirrorRead,
     id: &BuildId,

@@ -1,4 +1,4 @@
-//! The guard: nothing is published before it was searched for what tells of the build server.
+//! The guard: no tree is published before it was searched for data that identifies the build server.
 //!
 //! ```text
 //! Incoming ──clear──> Cleared ──> PublishRequest
@@ -7,10 +7,10 @@
 //! | item | is |
 //! |---|---|
 //! | [`Cleared`] | a tree that may be published; a request takes no other |
-//! | `clear` | searches a tree: redacts its logs, reports what packages tell, refuses the rest; feature `local` |
-//! | [`Copies`] | keeps the redacted copies as long as somebody may read them |
+//! | `clear` | searches a tree: redacts its logs, reports findings in packages, refuses other findings; feature `local` |
+//! | [`Copies`] | keeps the redacted copies as long as a reader may need them |
 //!
-//! [`privacy`](crate::privacy) decides what a text tells; this module reads the files.
+//! [`privacy`](crate::privacy) finds private data in a text; this module reads the files.
 
 #[cfg(feature = "local")]
 mod clear;

@@ -1,9 +1,9 @@
-//! A mirror behind a web server, for reading: nothing is asked of the server but files.
+//! A read-only mirror behind a web server, of which only files are requested.
 //!
-//! The catalog comes from `index.json`, an alias from `ALIAS/build.json`, the rest from the builds themselves; directory
-//! listings are never looked at. A request that fails for a while (no connection, 429, 500, 502, 503, 504) is made again,
-//! as `Retry-After` says (RFC 9110, 10.2.3) or after a wait that doubles; a file that breaks off in the middle is an
-//! error of the stream, and [`read`](MirrorRead::read) goes on from where it broke off.
+//! The catalog is read from `index.json`, an alias from `ALIAS/build.json`, the rest from the builds themselves; directory
+//! listings are never used. A request that fails temporarily (no connection, 429, 500, 502, 503, 504) is repeated after the
+//! time in `Retry-After` (RFC 9110, 10.2.3) or after a wait that doubles. If the transfer of a file is interrupted, the stream
+//! ends with an error, and [`read`](MirrorRead::read) resumes from that byte.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -33,7 +33,7 @@ use crate::store::{
 mod inspect;
 mod ranges;
 
-/// URLs above the root in which a mirror is looked for.
+/// The number of URLs above the root that are searched for a mirror.
 const HIGHEST: usize = 8;
 
 /// A mirror behind a web server. Clones share their connections.
@@ -42,14 +42,14 @@ pub struct HttpStore {
     client: Client,
     root: Url,
     options: Arc<HttpOptions>,
-    /// The strong entity tags of files that were begun, so that one that changes is noticed when it is gone on with.
+    /// The strong entity tags of files whose transfer began, to notice a change of the file when the transfer is resumed.
     tags: Arc<Mutex<HashMap<Url, String>>>,
     received: Arc<AtomicU64>,
     /// False once the server has answered a request for several ranges with something else.
     takes_several: Arc<AtomicBool>,
 }
 
-/// A URL that no mirror can be read from.
+/// A URL that a mirror cannot be read from.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
@@ -61,13 +61,13 @@ pub enum HttpError {
         /// The error of the URL parser.
         source: url::ParseError,
     },
-    /// A URL of another kind.
+    /// A URL whose scheme is not supported.
     #[error("{url}: a mirror's URL begins with http:// or https:// and has no query")]
     Kind {
         /// The URL.
         url: String,
     },
-    /// No client could be made, for want of certificates or of a usable proxy setting.
+    /// No HTTP client could be made: no certificates, or an unusable proxy setting.
     #[error("cannot set up HTTP")]
     Client {
         /// The error that caused it.
@@ -76,7 +76,7 @@ pub enum HttpError {
 }
 
 impl HttpStore {
-    /// The mirror whose root `url` names. No request is made yet.
+    /// The mirror with the root `url`. No request is made yet.
     ///
     /// Proxies are taken from the environment (`http_proxy`, `https_proxy`, `no_proxy`), certificates from the system.
     pub fn new(url: &str, options: HttpOptions) -> Result<Self, HttpError> {
@@ -106,12 +106,12 @@ impl HttpStore {
         })
     }
 
-    /// The bytes of bodies that arrived so far, of this store and its clones.
+    /// The number of body bytes that this store and its clones received.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// The URL of the mirror's root, with a slash at its end.
+    /// The URL of the mirror's root, with a trailing slash.
     pub fn root(&self) -> &Url {
         &self.root
     }
@@ -119,12 +119,12 @@ impl HttpStore {
     /// The URL of a path in the mirror.
     pub fn url(&self, path: &str) -> Url {
         let mut url = self.root.clone();
-        // It ends with a slash, and setting a path leaves alone what is encoded.
+        // The root ends with a slash, and `set_path` keeps what is already encoded.
         url.set_path(&format!("{}{}", self.root.path(), encode_path(path)));
         url
     }
 
-    /// A small file, whole; `None` where there is none.
+    /// The contents of a small file; `None` if it does not exist.
     async fn text(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         match self.needed(path).await {
             Err(StoreError::NotFound { .. }) => Ok(None),
@@ -132,7 +132,7 @@ impl HttpStore {
         }
     }
 
-    /// A small file that has to be there.
+    /// The contents of a small file that must exist.
     async fn needed(&self, path: &str) -> Result<Bytes, StoreError> {
         let url = self.url(path);
         let mut attempt = 0;
@@ -157,7 +157,7 @@ impl HttpStore {
     /// The index of the root.
     ///
     /// # Errors
-    /// [`StoreError::NotAMirror`] where the server has none here; it names the mirror that this URL lies in, if there is one.
+    /// [`StoreError::NotAMirror`] if the server has no index at this URL; it names the mirror that contains this URL, if one exists.
     async fn root_index(&self) -> Result<RootIndex, StoreError> {
         let page = &PageName::IndexJson.file_name();
         let why = match self.needed(page).await {
@@ -178,7 +178,7 @@ impl HttpStore {
         })
     }
 
-    /// The mirror that the root's URL lies in, if one of the URLs above has an index.
+    /// The mirror that contains the root's URL, if one of the URLs above has an index.
     async fn above(&self) -> Option<String> {
         let page = &PageName::IndexJson.file_name();
         let mut store = self.clone();
@@ -188,7 +188,7 @@ impl HttpStore {
                 return None;
             }
             store.root = above;
-            // Whatever another URL answers, it is no error of the one that was asked for.
+            // Any other answer of the URLs above is not an error of the requested URL.
             if let Ok(Some(text)) = store.text(page).await
                 && RootIndex::from_json(&text).is_ok()
             {
@@ -198,7 +198,7 @@ impl HttpStore {
         None
     }
 
-    /// Asks for a URL, until there is an answer that another attempt would not change.
+    /// Requests a URL until the answer is one that another attempt would not change.
     async fn send(
         &self,
         url: &Url,
@@ -234,7 +234,7 @@ impl HttpStore {
         }
     }
 
-    /// The strong entity tag of a file that was begun before.
+    /// The strong entity tag of a file whose transfer began earlier.
     fn tag(&self, url: &Url) -> Option<String> {
         self.tags
             .lock()
@@ -252,7 +252,7 @@ impl HttpStore {
         }
     }
 
-    /// A file from byte `from` on. The server is asked for no more than `length` bytes, and may send more.
+    /// A file from byte `from` on. At most `length` bytes are requested; the server may send more.
     async fn range(
         &self,
         url: &Url,
@@ -291,7 +291,7 @@ impl HttpStore {
                     "the server sent another part than was asked for",
                 ));
             }
-            // A server that knows no ranges sends it all; so does one whose file changed.
+            // A server without ranges sends the whole file; so does one whose file changed.
             _ if from > 0 && tag.is_some() && tag != self.tag(url) => {
                 return Err(StoreError::Changed {
                     path: url.to_string(),
@@ -311,7 +311,7 @@ impl HttpStore {
         })
     }
 
-    /// The body of an answer, whose bytes are counted.
+    /// The body of an answer; counts its bytes.
     fn counted(
         &self,
         response: Response,
@@ -350,7 +350,7 @@ impl HttpStore {
         }
     }
 
-    /// The record at a path below the channel of a build, that of a build or that of an alias.
+    /// The record at a path below the channel: that of a build or that of an alias.
     async fn record_at(&self, channel: &Channel, name: &str) -> Result<BuildRecord, StoreError> {
         let path = format!("{channel}/{name}/{}", BuildRecord::FILE_NAME);
         let text = self.needed(&path).await?;
@@ -371,7 +371,7 @@ fn network(url: &Url, source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreE
     }
 }
 
-/// An answer, or why it is none.
+/// The answer, or the error that it means.
 fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
     match response.status() {
         status if status.is_success() => Ok(response),
@@ -379,7 +379,7 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
         StatusCode::NOT_FOUND | StatusCode::GONE => Err(StoreError::NotFound {
             what: url.to_string(),
         }),
-        // An object store answers so for what does not exist, to those who may not list.
+        // An object store answers like this for a missing file if the client may not list the bucket.
         StatusCode::FORBIDDEN if is_object_store(response.headers()) => Err(StoreError::NotFound {
             what: format!("{url} (403 Forbidden: missing, or not public)"),
         }),
@@ -387,7 +387,7 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
             what: url.to_string(),
             reason: format!("the server refuses access ({status})"),
         }),
-        // To the web it would have been followed.
+        // The client follows redirects to HTTP URLs itself.
         status if status.is_redirection() => Err(StoreError::Refused {
             what: url.to_string(),
             reason: format!("a redirect that leads to no web server ({status})"),
@@ -399,8 +399,8 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
     }
 }
 
-/// True if an answer without a file is that of an object store: only those number their answers so, or write errors as XML. A proxy in
-/// front of one may keep either of the two to itself.
+/// True if an answer without a file comes from an object store: only those number their answers, or write errors as XML. A proxy in
+/// front of one may remove either of the two.
 fn is_object_store(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -411,7 +411,7 @@ fn is_object_store(headers: &HeaderMap) -> bool {
             .any(|xml| kind.eq_ignore_ascii_case(xml))
 }
 
-/// The body of a small file.
+/// The body of a small file, read completely.
 async fn whole(response: Response, url: &Url, received: &AtomicU64) -> Result<Bytes, StoreError> {
     let too_long = || StoreError::Refused {
         what: url.to_string(),
@@ -487,7 +487,7 @@ impl MirrorRead for HttpStore {
         });
         let mut entries = stream::iter(entries).buffered(self.options.connections.max(1));
         while let Some(entry) = entries.try_next().await? {
-            // A channel that went away since the root's index was made is none.
+            // A channel that was removed since the root's index was made counts as missing.
             let Some((channel, mut entry)) = entry else {
                 continue;
             };
@@ -529,7 +529,7 @@ impl MirrorRead for HttpStore {
         }
     }
 
-    /// As the index of the root has them. A mirror without one has no aliases that a reader could find.
+    /// The aliases in the index of the root. A mirror without an index has no aliases that a reader could find.
     async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
         match self.root_index().await {
             Ok(index) => Ok(index.aliases),
@@ -584,7 +584,7 @@ impl MirrorRead for HttpStore {
         None
     }
 
-    /// A web server cannot tell who writes, so that it holds nothing.
+    /// A web server cannot tell whether a writer is active, so it never holds a build.
     async fn hold(&self, _: &BuildId) -> Result<Hold, StoreError> {
         Ok(Hold::nothing())
     }

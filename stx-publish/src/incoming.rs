@@ -11,23 +11,23 @@ mod problem;
 
 pub use problem::{Problem, ProblemKind};
 
-/// One file or symlink that is to be published.
+/// A file or symlink to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// A file of the workspace.
     File {
-        /// Where it lies now.
+        /// Its current path.
         source: Utf8PathBuf,
         /// Its size in bytes.
         size: u64,
-        /// Whether its owner may execute it: published with mode 0755, else 0644.
+        /// True if its owner may execute it: it is published with mode 0755, otherwise 0644.
         executable: bool,
-        /// Its digest, where it is known already.
+        /// Its digest, if it is already known.
         digest: Option<Sha256>,
     },
-    /// A symlink that stays inside of the build.
+    /// A symlink that stays inside the build.
     Symlink {
-        /// Where it points, relative to its own directory.
+        /// Its target, relative to its own directory.
         target: String,
     },
     /// A file that the publisher makes.
@@ -35,7 +35,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Its size in bytes; a symlink has none.
+    /// Its size in bytes; zero for a symlink.
     pub fn size(&self) -> u64 {
         match self {
             Self::File { size, .. } => *size,
@@ -44,7 +44,7 @@ impl Entry {
         }
     }
 
-    /// The digest of its bytes, where it is known without reading a file.
+    /// The digest of its bytes, if it is known without reading a file.
     pub fn digest(&self) -> Option<Sha256> {
         match self {
             Self::File { digest, .. } => *digest,
@@ -85,10 +85,10 @@ impl Serialize for Entry {
     }
 }
 
-/// Bytes that are read at once where a file is read from end to end.
+/// The number of bytes per read when a whole file is read.
 pub const CHUNK: usize = 128 * 1024;
 
-/// Hashes what is left to be read, and counts it.
+/// Hashes and counts the bytes that are left to read.
 pub fn hash_rest(from: &mut impl std::io::Read, hash: &mut sha2::Sha256) -> std::io::Result<u64> {
     use sha2::Digest as _;
     let mut size = 0;
@@ -120,19 +120,19 @@ pub struct Incoming {
     pub entries: BTreeMap<BuildPath, Entry>,
 }
 
-/// Where a symlink leads.
+/// The final target of a symlink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEnd {
-    /// To a file of the build.
+    /// A file of the build.
     File(BuildPath),
-    /// To a directory of the build.
+    /// A directory of the build.
     Directory,
-    /// Nowhere in the build, and why.
+    /// No valid target in the build, with the reason.
     Wrong(ProblemKind),
 }
 
 impl Incoming {
-    /// The files, symlinks not counted.
+    /// The number of files, without symlinks.
     pub fn files(&self) -> u64 {
         let files = self
             .entries
@@ -141,13 +141,13 @@ impl Incoming {
         files.count() as u64
     }
 
-    /// Their bytes.
+    /// The sum of their sizes.
     pub fn bytes(&self) -> u64 {
         self.entries.values().map(Entry::size).sum()
     }
 
-    /// The `SHA256SUMS` of the build that these entries make, and the bytes that a reader gets for it; `None` while the
-    /// digest of a file is not known. A symlink to a file has the file's digest, as `sha256sum` has it.
+    /// The `SHA256SUMS` of the build that these entries make, and the number of bytes that a reader gets for it; `None` while the
+    /// digest of a file is unknown. A symlink to a file has the file's digest, as with `sha256sum`.
     pub fn sums(&self) -> Option<(Sums, u64)> {
         let links = self.links();
         let mut sums = Vec::with_capacity(self.entries.len());
@@ -195,7 +195,7 @@ impl Incoming {
         problems
     }
 
-    /// Where each symlink leads.
+    /// The final target of each symlink.
     pub fn links(&self) -> BTreeMap<BuildPath, LinkEnd> {
         let directories = self.directories();
         let links = self.entries.iter().filter_map(|(path, entry)| match entry {
@@ -208,10 +208,10 @@ impl Incoming {
         links.collect()
     }
 
-    /// The symlinks by which a walk through `directories` that follows symlinks comes back to where it was, and would not end.
+    /// The symlinks through which a walk of `directories` that follows symlinks would return to an earlier place and never end.
     ///
-    /// Programs that make or read an RPM repository walk so. Elsewhere such a symlink does no harm: a tree of files of a
-    /// system has them, as `/usr/bin/X11`.
+    /// Programs that make or read an RPM repository walk like this. Elsewhere such a symlink does no harm: the files of a
+    /// system contain some, such as `/usr/bin/X11`.
     pub(crate) fn loops(&self, directories: &BTreeSet<BuildPath>) -> Vec<Problem> {
         let all = self.directories();
         let links: Vec<_> = self
@@ -237,7 +237,7 @@ impl Incoming {
                 .map(|(n, _)| n)
                 .collect::<Vec<_>>()
         };
-        // What a walk from these symlinks comes to.
+        // The symlinks that a walk from these symlinks reaches.
         let reached = |mut next: Vec<usize>| {
             let mut seen = BTreeSet::new();
             while let Some(n) = next.pop() {
@@ -265,7 +265,7 @@ impl Incoming {
             .collect()
     }
 
-    /// Where a path leads by way of the symlinks in it.
+    /// The final target of a path, with the symlinks in it followed.
     pub fn resolve(&self, path: &BuildPath) -> LinkEnd {
         end_of_link(&self.entries, &self.directories(), None, path.as_str())
     }
@@ -285,7 +285,7 @@ impl Incoming {
     }
 }
 
-/// Where a symlink in the directory `parent` leads.
+/// The final target of a symlink in the directory `parent`.
 fn end_of_link(
     entries: &BTreeMap<BuildPath, Entry>,
     directories: &BTreeSet<String>,
@@ -301,7 +301,7 @@ fn end_of_link(
     }
 }
 
-/// Follows a symlink in the directory `parent` as the kernel does, within the entries of a build: the path of the file or the
+/// Follows a symlink in the directory `parent` as the kernel does, within the entries of a build. Returns the path of the file or
 /// directory at its end, which is empty for the build itself.
 fn follow(
     entries: &BTreeMap<BuildPath, Entry>,
@@ -309,7 +309,7 @@ fn follow(
     parent: Option<&BuildPath>,
     target: &str,
 ) -> Result<String, ProblemKind> {
-    /// The kernel's own limit.
+    /// The limit of the kernel.
     const MOST_LINKS: usize = 40;
     let original = target;
     let wrong = |kind: fn(String) -> ProblemKind| Err(kind(original.to_owned()));

@@ -1,13 +1,13 @@
-//! Reads the files of a workspace for a store: opened once, hashed while they are copied, and known again the next time.
+//! Reads the files of a workspace for a store: each is opened once, hashed while it is copied, and recognised the next time.
 //!
 //! | item | is |
 //! |---|---|
-//! | [`Source`] | a file that is open for reading: [hashed](Source::hash), and [unchanged](Source::is_unchanged) since |
-//! | [`Stamp`] | the times and the number of a file, which tell that it was written to |
+//! | [`Source`] | a file that is open for reading: it can be [hashed](Source::hash), and checked to be [unchanged](Source::is_unchanged) |
+//! | [`Stamp`] | the times and the inode of a file, which show a write |
 //! | [`Hints`] | the digests of the files of the last publish, by stamp |
-//! | [`blocking`] | runs input and output where blocking does no harm |
+//! | [`blocking`] | runs input and output on a thread that may block |
 //!
-//! Nothing here knows a store: the mirrors in directories and in buckets stand on it, and any other mirror may.
+//! Nothing here depends on a particular store: the mirrors in directories and in buckets use it, and any other mirror may.
 
 use std::io;
 
@@ -34,10 +34,10 @@ pub(crate) fn io_error(
     move |source| StoreError::Io { op, path, source }
 }
 
-/// Runs `work` where blocking does no harm.
+/// Runs `work` on a thread that may block.
 ///
 /// # Errors
-/// Those of `work`; [`StoreError::Io`] where it panics.
+/// Those of `work`; [`StoreError::Io`] if it panics.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

@@ -10,31 +10,31 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`error`] | how a store and a signer refuse |
-//! | [`privacy`] | finds in a text what tells of the build server |
+//! | [`error`] | the errors of stores and signers |
+//! | [`privacy`] | finds data in a text that identifies the build server |
 //! | [`incoming`] | the tree to publish, as a value, and its problems |
-//! | [`thinning`] | the sections that retention took from a build before the build: `THINNED.json` |
-//! | [`seal`] | the files that a commit writes of its own: record, sums, signature |
+//! | [`thinning`] | the sections that retention removed from a build before the build itself: `THINNED.json` |
+//! | [`seal`] | the files that a commit adds: record, sums, signature |
 //! | `ingest` | reads, hashes and recognises the files of a workspace; feature `local` |
 //! | `scan` | a finished tree as a value; feature `local` |
-//! | [`metadata`] | the metadata of RPM repositories |
-//! | [`store`] | what a mirror can do: [`MirrorRead`], [`MirrorStore`], and the [rules](store::rules) that every mirror keeps |
+//! | [`metadata`] | the metadata of RPM and apt repositories |
+//! | [`store`] | the operations of a mirror: [`MirrorRead`], [`MirrorStore`], and the [rules](store::rules) that every mirror keeps |
 //! | [`memory`], `local`, `http` | the mirrors: in memory, in a directory, behind a web server; the last two are features |
 //! | [`guard`] | searches a tree before it is published |
-//! | [`plan`](mod@plan) | decides what publishing a tree would do; pure |
-//! | [`aliases`] | the names above the channels, such as `r2018.10`, set right |
-//! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
+//! | [`plan`](mod@plan) | decides the effects of publishing a tree; pure |
+//! | [`aliases`] | plans and sets the names above the channels, such as `r2018.10` |
+//! | [`verify`](mod@verify) | compares a mirror with its own records; repairs derived files |
 //! | `fetch` | downloads files of a build into a directory; feature `fetch` |
 //! | [`publish`](mod@publish) | executes a plan |
 //! | `replicate` | copies builds from one mirror to another; feature `copy` |
-//! | `preview` | the files of a build that still runs, as a web server shows them; feature `local` |
+//! | `preview` | the files of a running build, as a web server shows them; feature `local` |
 //! | `verdicts` | verdicts on builds, and `latest_green_build` |
-//! | `net` | HTTP as every client speaks it; feature `http` |
-//! | `conformance`, `faulty`, `sweep` | the suite for stores, a store that fails on demand, and the sweep of its failures; feature `testing` |
+//! | `net` | the HTTP client that all parts share; feature `http` |
+//! | `conformance`, `faulty`, `sweep` | the suite for stores, a store that fails on demand, its failure sweep; feature `testing` |
 //!
-//! Without features the crate does no I/O; [`memory::MemoryStore`] is the strict reference that the other stores are
-//! measured by. Feature `local` brings mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature
-//! `testing` the conformance suite and a store that fails on demand.
+//! Without features the crate does no I/O; [`memory::MemoryStore`] is the strict reference for the other stores. Feature `local`
+//! adds mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature `testing` adds the conformance suite and
+//! a store that fails on demand.
 
 pub mod aliases;
 mod audit;

@@ -19,9 +19,8 @@
 //!     cache/                                   what can be found out again; may be removed at any time
 //! ```
 //!
-//! Entries of those directories that are no dates begin with `%2E`, as no name of the grammar does. Files are published
-//! with
-//! mode 0644, those that their owner may execute with 0755, directories with 0755, whatever the umask; times of
+//! Entries of those directories that are not dates begin with `%2E`, which no name of a channel does. Files are published
+//! with mode 0644, those that their owner may execute with 0755, directories with 0755, independently of the umask; times of
 //! modification are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,7 +84,7 @@ pub struct LocalStore {
     inner: Arc<Inner>,
 }
 
-/// Called with the name of a step before it is taken; an error stops there, as a crash would.
+/// Called with the name of a step before the step; an error stops the operation there, as a crash would.
 pub(crate) type CrashPoint = Arc<dyn Fn(&'static str) -> io::Result<()> + Send + Sync>;
 
 #[derive(Clone)]
@@ -105,7 +104,7 @@ impl fmt::Debug for Inner {
 }
 
 impl Inner {
-    /// A step of a change that a crash may come before.
+    /// A step of a change; a test can simulate a crash before it.
     fn step(&self, name: &'static str) -> Result<(), StoreError> {
         self.crash(name).map_err(io_error("take the step", name))
     }
@@ -118,11 +117,10 @@ impl Inner {
 }
 
 impl LocalStore {
-    /// Opens the mirror in `root`, which has to be there. Nothing is written before the first
-    /// [`lock`](MirrorStore::lock).
+    /// Opens the mirror in `root`, which must exist. Nothing is written before the first [`lock`](MirrorStore::lock).
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] where there is no such directory.
+    /// [`StoreError::NotFound`] if the directory does not exist.
     pub fn open(root: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         match fs::metadata(&root) {
@@ -150,10 +148,10 @@ impl LocalStore {
         })
     }
 
-    /// The same mirror, if the directory is one, or is empty and may become one.
+    /// The same mirror, if the directory is one, or is empty and can become one.
     ///
     /// # Errors
-    /// [`StoreError::NotAMirror`] where it holds something else, or is a part of a mirror; what the file system refuses.
+    /// [`StoreError::NotAMirror`] if it contains something else, or is part of a mirror; the errors of the file system.
     pub fn recognised(self) -> Result<Self, StoreError> {
         let root = self.root();
         let found = recognise::likeness(root).map_err(io_error("list", root))?;
@@ -163,10 +161,10 @@ impl LocalStore {
         }
     }
 
-    /// True if the directory `root` is a mirror; false if it is not there, is empty or holds something else.
+    /// True if the directory `root` is a mirror; false if it does not exist, is empty or contains something else.
     ///
     /// # Errors
-    /// The errors of the file system, where the directory is there and cannot be read.
+    /// The errors of the file system, if the directory exists and cannot be read.
     pub fn is_there(root: &Utf8Path) -> Result<bool, StoreError> {
         match recognise::likeness(root) {
             Ok(found) => Ok(found == Likeness::Mirror),
@@ -182,7 +180,7 @@ impl LocalStore {
         }
     }
 
-    /// Refuses to make a mirror in `root` where that would lie in another one, or around one, or among the files of somebody else.
+    /// Refuses to make a mirror in `root` if it would be inside another mirror, contain one, or share a directory with unrelated files.
     ///
     /// # Errors
     /// [`StoreError::NotAMirror`], which names the other one.
@@ -201,7 +199,7 @@ impl LocalStore {
             Some((dir, found @ Likeness::Other)) if dir == root && recognise::holds_files(root) => {
                 not_a_mirror(root, &found)
             }
-            // What else lies above it is none of the mirror's business.
+            // Other directories above do not concern the mirror.
             Some((
                 _,
                 Likeness::Mirror | Likeness::Above(_) | Likeness::Empty | Likeness::Other,
@@ -211,7 +209,7 @@ impl LocalStore {
         error.map_or(Ok(()), Err)
     }
 
-    /// Opens the mirror in `root`; makes the directory, with mode 0755, its parents and the private area where they are not there. The
+    /// Opens the mirror in `root`; makes the directory, with mode 0755, its parents and the private area if they do not exist. The
     /// first commit makes them durable.
     ///
     /// # Errors
@@ -221,7 +219,7 @@ impl LocalStore {
         let is_new = !root.exists();
         fs::create_dir_all(&root).map_err(io_error("make", &root))?;
         if is_new {
-            // Everybody reads it, whatever the umask.
+            // All users may read it, independently of the umask.
             disk::set_mode(&root, 0o755)?;
         }
         let store = Self::open(root)?;
@@ -229,7 +227,7 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// The same mirror with other means to make repository metadata; the default is [`Repodata`].
+    /// The same mirror with another maker of repository metadata; the default is [`Repodata`].
     #[must_use]
     pub fn with_metadata(self, metadata: Arc<dyn RepoMetadata>) -> Self {
         Self {
@@ -240,7 +238,7 @@ impl LocalStore {
         }
     }
 
-    /// The same mirror, whose builds are sealed by these means from now on; the default is a [`Seal`] without a signature.
+    /// The same mirror, which seals its builds with `seal` from now on; the default is a [`Seal`] without a signature.
     #[must_use]
     pub fn with_seal(self, seal: Seal) -> Self {
         Self {
@@ -251,7 +249,7 @@ impl LocalStore {
         }
     }
 
-    /// The same mirror, with a call before each step of a change, for tests.
+    /// The same mirror with a function that is called before each step of a change, for tests.
     #[must_use]
     #[cfg(test)]
     pub(crate) fn with_crash_point(self, crash_point: CrashPoint) -> Self {
@@ -263,7 +261,7 @@ impl LocalStore {
         }
     }
 
-    /// Free bytes of its disk that may be used.
+    /// The free bytes of its file system that this user may use.
     ///
     /// # Errors
     /// The errors of the file system.
@@ -279,7 +277,7 @@ impl LocalStore {
         &self.inner.root
     }
 
-    /// Runs `work` where blocking does no harm.
+    /// Runs `work` on a thread that may block.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
@@ -289,7 +287,7 @@ impl LocalStore {
     }
 }
 
-/// Why a directory is no mirror; `None` where it is one, or may become one.
+/// The reason why a directory is not a mirror; `None` if it is one, or can become one.
 fn not_a_mirror(root: &Utf8Path, found: &Likeness) -> Option<StoreError> {
     let (why, instead) = match found {
         Likeness::Mirror | Likeness::Empty => return None,
@@ -423,7 +421,7 @@ impl MirrorRead for LocalStore {
     }
 }
 
-/// Opens a file of a build; no symlink leads out of the build's directory.
+/// Opens a file of a build; refuses symlinks that lead out of the build's directory.
 fn open_beneath(
     dir: &Utf8Path,
     path: &BuildPath,

@@ -26,7 +26,7 @@ mod writer;
 
 /// A mirror in memory. Clones are the same mirror.
 ///
-/// It reads no files: the source of an [`Entry::File`](crate::incoming::Entry::File) has to be given by [`put_source`](Self::put_source).
+/// It reads no files: the source of an [`Entry::File`](crate::incoming::Entry::File) must be given to [`put_source`](Self::put_source).
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
@@ -59,7 +59,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Stored {
     record: Option<BuildRecord>,
-    /// Differs for each build that was ever made visible, also for two of the same id.
+    /// Unique for each build that was ever made visible, even for two with the same id.
     number: u64,
     sums: Sums,
     files: Contents,
@@ -80,18 +80,18 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// The same mirror, whose builds are sealed by these means from now on.
+    /// The same mirror, which seals its builds with `seal` from now on.
     #[must_use]
     pub fn with_seal(self, seal: Seal) -> Self {
         Self { seal, ..self }
     }
 
-    /// Gives it a source file to read.
+    /// Provides a source file.
     pub fn put_source(&self, path: impl Into<Utf8PathBuf>, bytes: impl Into<Bytes>) {
         self.state().sources.insert(path.into(), bytes.into());
     }
 
-    /// Sets an alias to anything, as a careless hand would.
+    /// Sets an alias to anything, as careless manual work would.
     #[cfg(test)]
     pub(crate) fn tamper_alias(&self, channel: &Channel, alias: &AliasName, to: AliasEntry) {
         self.state()
@@ -101,7 +101,7 @@ impl MemoryStore {
             .insert(alias.clone(), to);
     }
 
-    /// Writes into a published build, as a careless hand would; `None` removes the file.
+    /// Writes into a published build, as careless manual work would; `None` removes the file.
     pub fn tamper_file(&self, id: &BuildId, path: &BuildPath, bytes: Option<Bytes>) {
         if let Some(build) = self.state().builds.get_mut(id) {
             if is_beyond_sums(path.as_str()) {
@@ -355,12 +355,12 @@ impl MirrorStore for MemoryStore {
             .collect())
     }
 
-    /// Does nothing: a mirror in memory never becomes more durable.
+    /// Does nothing: memory cannot be made more durable.
     async fn settle(&self, _: &Channel) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// It holds channels only.
+    /// Always empty: this mirror contains only channels.
     async fn strays(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }

@@ -1,4 +1,4 @@
-//! The metadata of repositories: what `dnf` reads before it reads a package, and, in [`apt`], what `apt` does.
+//! The metadata of repositories: the files that `dnf` reads before it reads a package and, in [`apt`], those that `apt` reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,7 +33,7 @@ pub use repodata::Repodata;
 #[cfg(feature = "local")]
 pub(crate) use whole::location;
 
-/// Facts about a repository's packages that the publisher knows already, so that they need not be read again.
+/// Facts about a repository's packages that the publisher already knows, so that the packages need not be read again.
 #[derive(Debug, Clone, Default)]
 pub struct PackageCache {
     /// The digests of the packages, by path below the repository.
@@ -56,46 +56,46 @@ pub struct Earlier {
 pub struct Indexed {
     /// Packages that it lists.
     pub listed: u64,
-    /// Files that are called packages and are not listed, by path below the repository, and why. No client finds them.
+    /// Files with the name of a package that are not listed, by path below the repository, with the reason. Clients do not find them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unlisted: BTreeMap<String, String>,
-    /// Packages of which several files are listed, by name, epoch, version, release and architecture, and the paths of
-    /// these files. Which of them a client takes is not defined.
+    /// Packages for which several files are listed, by name, epoch, version, release and architecture, with the paths of
+    /// these files. It is undefined which file a client takes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub duplicates: BTreeMap<String, BTreeSet<String>>,
     /// Records of the build's own metadata that were carried over.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub carried: BTreeSet<String>,
-    /// Records and files of the build's own metadata that were not, and why.
+    /// Records and files of the build's own metadata that were not carried over, with the reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub not_carried: BTreeMap<String, String>,
-    /// Files of the build's own apt metadata in whose place others were made.
+    /// Files of the build's own apt metadata that were replaced by new ones.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub replaced: BTreeSet<String>,
-    /// Other things that the program which made the metadata warned of.
+    /// Other warnings of the program that made the metadata.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
 impl Indexed {
-    /// Whether everything is in the metadata that should be.
+    /// True if the metadata contains everything that it should.
     pub fn is_complete(&self) -> bool {
         self.unlisted.is_empty() && self.not_carried.is_empty()
     }
 
-    /// Takes in that a file of the package `nevra` is listed. Duplicates are known after [`Self::settle`].
+    /// Counts a listed file of the package `nevra`. Duplicates are known after [`Self::settle`].
     fn list(&mut self, nevra: String, href: String) {
         self.listed += 1;
         self.duplicates.entry(nevra).or_default().insert(href);
     }
 
-    /// Keeps those packages of which there are several files.
+    /// Keeps only the packages that have several files.
     fn settle(mut self) -> Self {
         self.duplicates.retain(|_, files| files.len() > 1);
         self
     }
 
-    /// The problems that a person should look at, a line each; `dir` is the repository.
+    /// The problems that need a person's attention, one line each; `dir` is the repository.
     pub fn problems(&self, dir: &BuildPath) -> Vec<String> {
         let unlisted = self.unlisted.iter().map(|(file, reason)| {
             format!("{dir}/{file} is not in the repository metadata: {reason}")
@@ -119,11 +119,11 @@ impl Indexed {
 /// Makes the metadata of RPM repositories.
 ///
 /// # Contract
-/// - Writes below `dir/repodata/` only, and what it writes names files below `dir` only. What lies there already stays.
-/// - Lists every package below `dir`. A file that is called one and is not listed is said to be
+/// - It writes only below `dir/repodata/`, and its files name only files below `dir`. Existing files there stay.
+/// - It lists every package below `dir`. A file with the name of a package that is not listed is reported as
 ///   [unlisted](Indexed::unlisted), with the reason.
 /// - The same files and the same date give the same metadata.
-/// - `lock` is open, with all copies of it, as long as anything is written: a program that outlives this one has a copy, so
+/// - `lock` and all copies of it stay open as long as anything is written: a program that outlives this one has a copy, so
 ///   that the channel stays locked until it is done.
 #[async_trait]
 pub trait RepoMetadata: fmt::Debug + Send + Sync {
@@ -135,7 +135,7 @@ pub trait RepoMetadata: fmt::Debug + Send + Sync {
         lock: File,
     ) -> Result<Indexed, StoreError>;
 
-    /// Makes the same as [`index`](Self::index); what is known need not be found out again.
+    /// Makes the same as [`index`](Self::index), but uses known facts instead of reading the packages again.
     async fn update(
         &self,
         dir: &Utf8Path,

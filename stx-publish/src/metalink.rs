@@ -1,4 +1,4 @@
-//! Metalink files (RFC 5854): where a file is, on several mirrors, with its size and its digest.
+//! Metalink files (RFC 5854): the URLs of a file on several mirrors, with its size and its digest.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ use stx_layout::{BuildId, BuildPath, Sha256, encode_path};
 
 use crate::incoming::Incoming;
 
-/// The metalink files of a build: one for each large file, which is one that has a zsync control file, unless the build brings one.
-/// `mirrors` are the URLs of the roots of mirrors, the preferred one first; without any there are none.
+/// The metalink files of a build: one for each large file, which is a file with a zsync control file, unless the build brings one.
+/// `mirrors` are the root URLs of the mirrors, the preferred one first; without any, no metalink files are made.
 pub(crate) fn metalinks(
     id: &BuildId,
     added: &Incoming,
@@ -30,7 +30,7 @@ pub(crate) fn metalinks(
     files.collect()
 }
 
-/// A metalink file.
+/// The text of a metalink file.
 fn metalink_text(
     id: &BuildId,
     path: &BuildPath,
@@ -56,7 +56,7 @@ fn metalink_text(
     text
 }
 
-/// A text as the content or an attribute of an element.
+/// A text escaped for the content or an attribute of an element.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,10 +1,10 @@
-//! Random runs of everything that changes a mirror, also stopped half-way, against a mirror that is a map.
+//! Random sequences of all operations that change a mirror, also interrupted ones, compared with a mirror that is a map.
 //!
-//! [`mirror::Mirror`] says what a [`mirror::Step`] makes of a channel: a list of states, from the one before to the one
-//! after. A step that was not stopped has to end in the last of them; one that was stopped in any of them, and the store is
-//! opened anew then. After each step the store shows what the model says, and every build verifies.
+//! [`mirror::Mirror`] predicts the effect of a [`mirror::Step`] on a channel: a list of states, from the one before to the one
+//! after. A complete step must end in the last state; an interrupted one may end in any of them, and the store is then reopened.
+//! After each step the store must show what the model predicts, and every build must verify.
 //!
-//! `PROPTEST_CASES` raises the number of runs.
+//! `PROPTEST_CASES` sets the number of sequences.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -26,18 +26,18 @@ mod mirror;
 
 use mirror::{Build, Mirror, Shown, Step};
 
-/// Where a run is stopped.
+/// The point at which a step is interrupted.
 #[derive(Debug, Clone, Copy)]
 enum Stop {
-    /// Nowhere.
+    /// It is not interrupted.
     Never,
     /// At a call of the store.
     AtCall(Fault, usize),
-    /// At a step of the store's own, as by a crash; at a call where it has none.
+    /// At an internal step of the store, as by a crash; at a call if the store has no internal steps.
     AtStep(usize),
 }
 
-/// A step of a generated test, and where it is stopped.
+/// A step of a generated test, and the point of its interruption.
 #[derive(Clone)]
 struct Move {
     step: Step,
@@ -53,8 +53,8 @@ impl fmt::Debug for Move {
     }
 }
 
-/// The reference model, from which steps are generated. It takes a stopped step to do nothing; the effect is observed
-/// when the step runs.
+/// The reference model, from which steps are generated. It assumes that an interrupted step does nothing; the real effect is
+/// observed when the step runs.
 struct Moves;
 
 impl ReferenceStateMachine for Moves {
@@ -86,7 +86,7 @@ impl ReferenceStateMachine for Moves {
     }
 }
 
-/// A mirror that outlives its stores.
+/// A mirror that exists longer than its stores.
 trait Medium: Sized + 'static {
     type Store: MirrorStore + Clone + 'static;
 
@@ -94,7 +94,7 @@ trait Medium: Sized + 'static {
 
     fn store(&self) -> Self::Store;
 
-    /// The same mirror, stopped at a step.
+    /// The same mirror, interrupted at a step.
     fn stopped(&self, at: usize) -> Box<dyn MirrorStore>;
 }
 
@@ -103,7 +103,7 @@ struct Running<M> {
     medium: M,
     runtime: tokio::runtime::Runtime,
     mirror: Mirror,
-    /// Whether something may have been left behind.
+    /// True if leftovers may exist.
     is_dirty: bool,
 }
 
@@ -177,7 +177,7 @@ impl<M: Medium> StateMachineTest for Publishing<M> {
     }
 }
 
-/// Does a step, as a program would; the last line of what is wrong.
+/// Executes a step as a program would; the error is a line with all causes.
 async fn perform(store: &dyn MirrorStore, step: &Step, hour: u32) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| crate::error::chain(error);
     let channel = sample_id(1).channel;
@@ -244,7 +244,7 @@ async fn contents(store: &dyn MirrorStore) -> Shown {
     mirror
 }
 
-/// The time `hour` hours after all builds.
+/// The time `hour` hours after the last build.
 fn at(hour: u32) -> BuildDate {
     let time = sample_id(20).date.time() + chrono::TimeDelta::hours(hour.into());
     BuildDate::at(time).expect("a date")
@@ -265,7 +265,7 @@ fn day(date: BuildDate) -> u32 {
     day.unwrap_or_else(|| panic!("{date} was never published"))
 }
 
-/// `cases` runs, unless `PROPTEST_CASES` says how many.
+/// Runs `cases` sequences, unless `PROPTEST_CASES` sets another number.
 fn config(cases: u32) -> Config {
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => Config::default(),

@@ -1,6 +1,6 @@
-//! HTTP, as every client of ours speaks it: certificates, time limits, redirects, and when a request is made again.
+//! The HTTP client that all parts share: certificates, time limits, redirects and repeated requests.
 //!
-//! The mirror behind a web server, buckets and the registries of `stx-images` share it.
+//! The mirror behind a web server, buckets and the registries of `stx-images` use it.
 
 use std::error::Error;
 use std::io;
@@ -16,24 +16,24 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 pub use crate::web_page::WebPage;
 use crate::web_page::is_html;
 
-/// Redirects that are followed for one request.
+/// The most redirects that are followed for one request.
 const MOST_REDIRECTS: usize = 5;
 
-/// How a server is spoken to over HTTP.
+/// The options of HTTP connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpOptions {
-    /// How long a connection may take to come about.
+    /// The longest time to establish a connection.
     pub connect: Duration,
-    /// How long nothing may arrive before a request is given up.
+    /// The longest time without data before a request is given up.
     pub idle: Duration,
-    /// How often a request is made before its failure is believed.
+    /// The number of attempts of a request before its failure is reported.
     pub attempts: u32,
-    /// The wait before the second attempt; it doubles from there.
+    /// The wait before the second attempt; it doubles after each further one.
     pub first_wait: Duration,
-    /// The longest wait, also if the server asks for more.
+    /// The longest wait, even if the server requests more.
     pub longest_wait: Duration,
-    /// How many files are read side by side.
+    /// The number of files that are read in parallel.
     pub connections: usize,
 }
 
@@ -51,20 +51,19 @@ impl Default for HttpOptions {
 }
 
 impl HttpOptions {
-    /// The wait after an attempt, counted from 0, where the server does not say how long.
+    /// The wait after an attempt, counted from 0, if the server does not request one.
     pub fn wait(&self, attempt: u32) -> Duration {
         let wait = self.first_wait * 2_u32.saturating_pow(attempt);
         wait.min(self.longest_wait)
     }
 }
 
-/// A client that trusts what the system trusts.
+/// A client that trusts the certificates of the system.
 pub fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sync>> {
     Ok(client_builder(options)?.build()?)
 }
 
-/// The settings of every HTTP client: certificates of the system, time limits, redirects that never leave HTTPS for
-/// HTTP.
+/// The settings of every HTTP client: certificates of the system, time limits, redirects that never lead from HTTPS to HTTP.
 pub fn client_builder(
     options: &HttpOptions,
 ) -> Result<ClientBuilder, Box<dyn Error + Send + Sync>> {
@@ -82,7 +81,7 @@ pub fn client_builder(
         .redirect(redirect::Policy::custom(follow)))
 }
 
-/// Follows a redirect to the web, but not from a safe connection to an open one.
+/// Follows a redirect to an HTTP URL, but not from an encrypted connection to an unencrypted one.
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
     let from = attempt.previous().last().map(Url::scheme);
     let refused = match (from, attempt.url().scheme()) {
@@ -99,7 +98,7 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
     }
 }
 
-/// Whether a server that answers this may answer otherwise when it is asked again.
+/// True if a server with this answer may answer differently when it is asked again.
 pub fn is_transient(status: StatusCode) -> bool {
     matches!(
         status,
@@ -111,12 +110,12 @@ pub fn is_transient(status: StatusCode) -> bool {
     )
 }
 
-/// The proxy that the environment names for a URL (`http_proxy`, `https_proxy`, `all_proxy`, except the hosts of `no_proxy`), without
+/// The proxy for a URL that the environment sets (`http_proxy`, `https_proxy`, `all_proxy`, except the hosts of `no_proxy`), without
 /// credentials.
 pub fn proxy(url: &str) -> Option<String> {
     let proxy = Matcher::from_env().intercept(&url.parse().ok()?)?;
     let mut proxy = Url::parse(&proxy.uri().to_string()).ok()?;
-    // A URL that can have no credentials has none.
+    // An error means that the URL cannot contain credentials.
     proxy.set_username("").unwrap_or_default();
     proxy.set_password(None).unwrap_or_default();
     Some(proxy.to_string())
@@ -133,14 +132,14 @@ pub fn is_not_tls(error: &(dyn Error + 'static)) -> bool {
     matches!(tls_error(error), Some(rustls::Error::InvalidMessage(found)) if *found == other)
 }
 
-/// The error of TLS among the sources of an error.
+/// The TLS error among the causes of an error.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // The source of an I/O error is that of the error inside, which is left out.
+        // `source` of an I/O error skips the error inside it and returns the source of that one.
         next = match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
@@ -152,19 +151,19 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
     None
 }
 
-/// An answer that does not state its length: a reader has to know the size of a file before its first byte.
+/// The answer does not state its length, but a reader must know the size of a file before its first byte.
 #[derive(Debug, thiserror::Error)]
 #[error("the server does not send the length of the file (no Content-Length)")]
 pub struct NoLength;
 
-/// Whether a body that is none of a mirror's pages is HTML all the same.
+/// True if a body is HTML although the requested file is not one of a mirror's pages.
 pub fn is_web_page(said: Option<&HeaderValue>, body: &[u8]) -> bool {
     let said = said.and_then(|said| said.to_str().ok());
     let is_said = said.is_some_and(|said| said.starts_with("text/html"));
     is_html(body) || (is_said && body.trim_ascii_start().starts_with(b"<"))
 }
 
-/// The time to wait that `Retry-After` asks for: seconds, or a date, which is compared with the server's own date.
+/// The wait that `Retry-After` requests: seconds, or a date, which is compared with the server's own date.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let after = text(header::RETRY_AFTER)?;

@@ -1,4 +1,4 @@
-//! The plan of publishing a build. Pure: a catalog and a request in, a plan out.
+//! The plan of publishing a build. Pure: a function from a catalog and a request to a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,31 +37,31 @@ mod tests;
 pub struct PublishRequest {
     /// The record of the build, with its id and its outcome.
     pub record: BuildRecord,
-    /// Its files, searched.
+    /// Its files, already searched.
     pub tree: Cleared,
-    /// The aliases that are to point at it if it is a success.
+    /// The aliases to point at it if it is a success.
     pub aliases: Vec<AliasName>,
-    /// Whether an alias may go back in time.
+    /// True if an alias may move to an older build.
     pub force_alias: bool,
-    /// Whether its sections can be read without a date once `latest_build` points at it.
+    /// True if its sections can be read without a date once `latest_build` points at it.
     pub undated: bool,
-    /// The sums of the build that the mirror has under this id already, where it has one.
+    /// The sums of the build that the mirror already has under this id, if any.
     pub existing: Option<Sums>,
-    /// The records of the build's own repository metadata that are published, by repository; the rest of the metadata
-    /// is made anew.
+    /// The records of the build's own repository metadata that are published, by repository; the rest of the metadata is made
+    /// anew.
     pub carried: BTreeMap<BuildPath, Carried>,
-    /// Whether a success is refused if a package is not in the repository metadata, or a record is not carried over.
+    /// True if a success is refused when a package is missing from the repository metadata, or a record is not carried over.
     pub strict: bool,
     /// The files that get a zsync control file.
     pub controls: ControlRules,
-    /// The bytes that the mirror has, where it is to be said what will be linked.
+    /// The files that the mirror has, if the plan is to show which files will be linked.
     pub known: Option<MirrorFiles>,
-    /// The time now.
+    /// The current time.
     pub now: DateTime<Utc>,
 }
 
 impl PublishRequest {
-    /// A request for `latest_build`, not forced.
+    /// A request that moves `latest_build`, and not to an older build.
     pub fn new(record: BuildRecord, tree: Cleared, now: DateTime<Utc>) -> Self {
         Self {
             record,
@@ -79,63 +79,63 @@ impl PublishRequest {
     }
 }
 
-/// The plan of a publish; [`publish`](crate::publish()) executes it, and nothing else.
+/// The plan of a publish; [`publish`](crate::publish()) executes exactly this plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishPlan {
     /// The build.
     pub id: BuildId,
-    /// How it ended.
+    /// Its outcome.
     pub result: BuildOutcome,
-    /// Whether its files are published.
+    /// The decision to publish its files, or not.
     pub action: PublishAction,
     /// The decision about each alias, in order.
     pub aliases: Vec<AliasStep>,
-    /// The sections that are offered without a date after `latest_build` was moved, where they are not yet.
+    /// The sections that are offered without a date after `latest_build` was moved; absent if they already are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undated: Option<BTreeSet<Section>>,
-    /// Files to publish, repository metadata not counted.
+    /// The number of files to publish, without repository metadata.
     pub files: u64,
-    /// Their bytes.
+    /// The sum of their sizes.
     pub bytes: u64,
-    /// Directories of which RPM repository metadata is made.
+    /// Directories for which RPM repository metadata is made.
     pub repositories: BTreeSet<BuildPath>,
-    /// Directories of which apt repository metadata is made.
+    /// Directories for which apt repository metadata is made.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub apt_repositories: BTreeSet<BuildPath>,
     /// Files beside which a zsync control file is made.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub controls: BTreeSet<BuildPath>,
-    /// Files that are not published, because the publisher makes them itself.
+    /// Files that are not published, because the publisher makes its own version.
     pub left_out: Vec<BuildPath>,
     /// The records of the build's own repository metadata that are published, by repository.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub carried: BTreeMap<BuildPath, Carried>,
-    /// Whether it is refused if a package is not in the repository metadata, or a record is not carried over.
+    /// True if the build is refused when a package is missing from the repository metadata, or a record is not carried over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
     /// The texts that were redacted, and the files that were not searched.
     pub privacy: PrivacyReport,
-    /// Where copies of its files lie, until the plan is done with.
+    /// The owners of the directories with copies of its files, which exist as long as the plan.
     #[serde(skip)]
     pub copies: Copies,
-    /// The files whose bytes the mirror has, and where; absent where nobody asked.
+    /// The files that the mirror already has, and their places; absent if the request did not ask for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linked: Option<Linked>,
-    /// The files and symlinks, the marker of the outcome among them.
+    /// The files and symlinks, including the marker of the outcome.
     pub incoming: Incoming,
-    /// The build whose bytes these are, of one that is promoted.
+    /// For a promotion, the build that supplies the bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
     /// The record; its counts are filled in when the build is committed.
     #[serde(skip)]
     pub record: BuildRecord,
-    /// Whether aliases move back, as the request says.
+    /// True if aliases may move to an older build, as the request says.
     #[serde(skip)]
     pub(crate) force_alias: bool,
 }
 
 impl PublishPlan {
-    /// Whether there is nothing to do.
+    /// True if nothing needs to be done.
     pub fn is_noop(&self) -> bool {
         let moves = |step: &AliasStep| step.verdict.moves();
         self.action == PublishAction::Same
@@ -144,13 +144,13 @@ impl PublishPlan {
     }
 }
 
-/// Whether the files of a build are published.
+/// The decision to publish the files of a build, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PublishAction {
     /// They are published.
     New,
-    /// Nothing: the mirror has this very build.
+    /// The mirror already has this very build; nothing is published.
     Same,
 }
 
@@ -159,7 +159,7 @@ pub enum PublishAction {
 pub struct AliasStep {
     /// The alias.
     pub alias: AliasName,
-    /// Its target now.
+    /// Its current target.
     pub shown: Option<AliasEntry>,
     /// The decision, with its reason.
     #[serde(flatten)]
@@ -170,20 +170,20 @@ pub struct AliasStep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum AliasVerdict {
-    /// It does not exist and is made.
+    /// It does not exist and is created.
     Create,
-    /// It is moved to this build, the newest success.
+    /// It is moved to this build, which is the newest success.
     Move,
-    /// It is moved to this build although a newer one is there, because that was asked for.
+    /// It is moved to this build although a newer one exists, because the request forces it.
     Force {
         /// The newer build.
         newer: BuildDate,
     },
-    /// It points at this build already.
+    /// It already points at this build.
     Stays,
-    /// Not moved: this build is a failure.
+    /// It is not moved: this build failed.
     Failed,
-    /// Not moved: a newer build is there.
+    /// It is not moved: a newer build exists.
     Older {
         /// The newer build.
         newer: BuildDate,
@@ -191,7 +191,7 @@ pub enum AliasVerdict {
 }
 
 impl AliasVerdict {
-    /// Whether the alias is changed.
+    /// True if the alias is changed.
     pub fn moves(&self) -> bool {
         match self {
             Self::Create | Self::Move | Self::Force { .. } => true,
@@ -200,17 +200,17 @@ impl AliasVerdict {
     }
 }
 
-/// How a file of the request differs from the mirror's.
+/// A difference between a file of the request and the mirror's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "difference", content = "path", rename_all = "kebab-case")]
 pub enum Difference {
-    /// Other bytes.
+    /// The bytes differ.
     #[error("{0} has other bytes")]
     Bytes(BuildPath),
-    /// Not on the mirror.
+    /// The file is not on the mirror.
     #[error("{0} is not in the published build")]
     Added(BuildPath),
-    /// Only on the mirror.
+    /// The file is only on the mirror.
     #[error("{0} is only in the published build")]
     Removed(BuildPath),
 }
@@ -219,25 +219,25 @@ pub enum Difference {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// Some of it must not leave the build server.
+    /// Some of its files must not be published.
     #[error("{id}: {}", list(problems))]
     Refused {
         /// The build.
         id: Box<BuildId>,
-        /// All that is wrong, by path.
+        /// All problems, by path.
         problems: Vec<Problem>,
     },
-    /// The mirror has another build under this id, and builds never change.
+    /// The mirror has another build with this id, and builds never change.
     #[error("{id}: another build is published under this name: {}{}", list(differences), more(*others))]
     Different {
         /// The build.
         id: Box<BuildId>,
         /// The first files that differ, by path.
         differences: Vec<Difference>,
-        /// How many more there are.
+        /// The number of further ones.
         others: usize,
     },
-    /// The mirror has a build of this id, and it cannot be told whether it is the same one.
+    /// The mirror has a build with this id, and it cannot be compared.
     #[error("{id}: cannot be compared with the published build: {reason}")]
     Incomparable {
         /// The build.
@@ -250,17 +250,17 @@ pub enum PlanError {
     NotPromotable {
         /// The build.
         from: Box<BuildId>,
-        /// The build that it was to become.
+        /// The build that it should become.
         id: Box<BuildId>,
-        /// All that is wrong.
+        /// All problems.
         problems: Vec<PromoteProblem>,
     },
-    /// More than a day ahead of the clock; as the newest build it would hold the aliases until then.
+    /// Its date is more than a day in the future; as the newest build, it would keep the aliases until then.
     #[error("{id}: the build date is ahead of the clock, which says {now}")]
     Ahead {
         /// The build.
         id: Box<BuildId>,
-        /// The time now.
+        /// The current time.
         now: DateTime<Utc>,
     },
 }
@@ -281,7 +281,7 @@ fn more(others: usize) -> String {
     }
 }
 
-/// Decides what publishing a build means for a mirror.
+/// Plans the publication of a build on a mirror.
 pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, PlanError> {
     let PublishRequest {
         record,
@@ -376,7 +376,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         controls: controls.select(&incoming),
         left_out,
         carried,
-        // The logs of a failure are needed, whatever its packages are like.
+        // The logs of a failed build are needed, whatever the state of its packages.
         strict: strict && record.result == BuildOutcome::Success,
         copies,
         privacy,
@@ -388,7 +388,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     })
 }
 
-/// Whether `latest_build` points at the build once these steps are taken.
+/// True if `latest_build` points at the build after these steps.
 pub(crate) fn latest_leads(aliases: &[AliasStep]) -> bool {
     let latest = AliasName::latest_build();
     let mut steps = aliases.iter();
@@ -397,7 +397,7 @@ pub(crate) fn latest_leads(aliases: &[AliasStep]) -> bool {
     })
 }
 
-/// The sections of a build that are offered without a date; `None` where they are.
+/// The sections of a build to offer without a date; `None` if they are already offered.
 fn to_offer<'a>(
     catalog: &Catalog,
     id: &BuildId,
@@ -409,7 +409,7 @@ fn to_offer<'a>(
     (!is_offered).then_some(sections)
 }
 
-/// Decides about each alias.
+/// Makes the decision about each alias.
 fn alias_steps(
     catalog: &Catalog,
     aliases: impl IntoIterator<Item = AliasName>,
@@ -430,8 +430,9 @@ fn alias_steps(
     steps.collect()
 }
 
-/// Refuses sums that are not those of the published build. What the publisher makes is made anew each time and not
-/// compared: repository metadata, bills of materials, zsync control files, metalinks, lists of images, and what lies beside `inputs` and `outputs`.
+/// Refuses sums that differ from those of the published build. Files that the publisher makes are made anew each time, so they
+/// are not compared: repository metadata, bills of materials, zsync control files, metalinks, lists of images, and the files beside
+/// `inputs` and `outputs`.
 fn same(
     id: &BuildId,
     incoming: &Incoming,
@@ -439,7 +440,7 @@ fn same(
     existing: &Sums,
     repositories: &Repositories,
 ) -> Result<(), PlanError> {
-    /// How many files are named.
+    /// The number of files that the error names.
     const NAMED: usize = 5;
     let is_derived = |path: &BuildPath| {
         let is_bill = image_of_bill(path).is_some_and(|image| sums.get(&image).is_some())
@@ -486,7 +487,7 @@ fn same(
     })
 }
 
-/// An alias is moved to a success only, and back in time only where that is forced.
+/// Decides about an alias: it is moved only to a success, and to an older build only if `force` is set.
 pub fn alias_verdict(
     channel: &ChannelEntry,
     shown: Option<&AliasEntry>,
@@ -497,7 +498,7 @@ pub fn alias_verdict(
     if record.result == BuildOutcome::Fail {
         return AliasVerdict::Failed;
     }
-    // What the alias shows counts as newer unless it is known to be no success: unknown means keep.
+    // The alias's current build counts as newer unless it is known to be a failure: if unknown, the alias stays.
     let shown_date = match shown {
         Some(AliasEntry::Build(shown)) => Some(*shown),
         Some(AliasEntry::Other(_)) | None => None,

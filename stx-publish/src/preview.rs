@@ -1,12 +1,12 @@
-//! The files of a build that still runs, in a directory for a web server: as they will be published, with the metadata of
-//! their repositories.
+//! The files of a running build, in a directory for a web server: as they will be published, with the metadata of their
+//! repositories.
 //!
 //! ```text
 //! files of finished phases ──> gather ──> Incoming ─┬─> symlinks to the files, by their paths in the build
 //!                                                   └─> metadata, made aside and moved in, what names others last
 //! ```
 //!
-//! Nothing is copied: a reader of the preview reads the workspace. Nothing is signed either: a signature says that a build was
+//! Nothing is copied: a reader of the preview reads the workspace. Nothing is signed, because a signature states that a build was
 //! published. Files that a mirror refuses are refused here by the same functions.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,10 +31,10 @@ use crate::store::rules::known_packages;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PreviewError {
-    /// No mirror takes them.
+    /// A mirror would refuse them.
     #[error(transparent)]
     Refused(#[from] GatherError),
-    /// They cannot be read, or changed meanwhile.
+    /// They cannot be read, or changed in the meantime.
     #[error(transparent)]
     Scan(#[from] ScanError),
     /// The metadata cannot be made.
@@ -62,7 +62,7 @@ impl PreviewTree {
     /// An empty preview in `dir`, which is emptied first; it is served with the build at `below`, such as `mirror/CHANNEL/DATE`.
     ///
     /// # Errors
-    /// Where the directory cannot be made.
+    /// If the directory cannot be made.
     pub fn create(
         dir: &Utf8Path,
         below: &Utf8Path,
@@ -137,19 +137,19 @@ impl PreviewTree {
     /// Writes a file beside the build.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn write_beside(&self, name: &str, text: &str) -> Result<(), StoreError> {
         self.write(&self.build.with_file_name(name), text.as_bytes())
     }
 
-    /// Writes a file; readers see the old content or the new one, never a part.
+    /// Writes a file; readers see either the old content or the new one, never a part of it.
     fn write(&self, to: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
         let new = self.dir.join("new");
         fs::write(&new, bytes).map_err(io_error("write", &new))?;
         fs::rename(&new, to).map_err(io_error("move over", to))
     }
 
-    /// True if the metadata of a repository lists its files as they are.
+    /// True if the metadata of a repository lists its current files.
     fn is_listed(&self, dir: &BuildPath, files: &Incoming) -> bool {
         self.listed.get(dir) == Some(&known_packages(dir, files))
     }
@@ -200,13 +200,13 @@ impl PreviewTree {
         Ok(files)
     }
 
-    /// Makes a symlink for each entry, and removes those of entries that are not there any more.
+    /// Makes a symlink for each entry, and removes those of entries that no longer exist.
     fn place(&mut self, incoming: &Incoming) -> Result<(), StoreError> {
         let targets = incoming.entries.iter().filter_map(|(path, entry)| {
             let target = match entry {
                 Entry::File { source, .. } => source.clone(),
                 Entry::Symlink { target } => target.into(),
-                // A build that runs has none.
+                // A running build has no generated files.
                 Entry::Generated(_) => return None,
             };
             Some((path.clone(), target))
@@ -225,7 +225,7 @@ impl PreviewTree {
             fs::create_dir_all(parent).map_err(io_error("make", parent))?;
             let new = self.dir.join("new");
             symlink(target, &new).map_err(io_error("make", &new))?;
-            // A reader sees the one or the other.
+            // A rename, so that a reader sees either the old link or the new one.
             fs::rename(&new, &link).map_err(io_error("move over", &link))?;
         }
         self.shown = targets;
@@ -302,7 +302,7 @@ impl PreviewTree {
             };
             repository.make(&id, earlier.as_ref(), &open)
         });
-        // Lists by their digests stay for readers that have an earlier `Release`; the new one comes last.
+        // Lists that are named by digest stay for readers that have an earlier `Release`; the new `Release` is moved last.
         let mut files: Vec<_> = made.await?.files.into_iter().collect();
         files.sort_by_key(|(name, _)| name == apt::RELEASE);
         for (name, bytes) in files {
@@ -314,10 +314,10 @@ impl PreviewTree {
         Ok(())
     }
 
-    /// Removes the preview; the files of the build are left alone.
+    /// Removes the preview, but not the files of the build.
     ///
     /// # Errors
-    /// Where something of it cannot be removed.
+    /// If part of it cannot be removed.
     pub fn remove(&self) -> Result<(), StoreError> {
         remove(&self.dir)
     }
@@ -330,7 +330,7 @@ const REPODATA: &str = "repodata";
 
 const REPOMD: &str = "repomd.xml";
 
-/// The lists of a repository before there was more in it.
+/// The list of packages that a repository has in the served directory.
 fn earlier_packages(served: &Utf8Path) -> Option<EarlierPackages> {
     let release = fs::read(served.join(apt::RELEASE)).ok()?;
     let packages = fs::read(served.join(apt::PACKAGES)).ok()?;

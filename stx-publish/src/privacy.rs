@@ -5,26 +5,26 @@
 //!                         └─ Search ──> redacted text   (logs are redacted)
 //! ```
 //!
-//! # What is found
-//! | of | is found |
+//! # Findings
+//! | item | is found |
 //! |---|---|
-//! | a name of the machine that is distinctive | anywhere, unless a letter or digit touches it |
-//! | a name of the machine that is a plain word | after `account@` and `://` only |
-//! | a name that is configured | anywhere if it is distinctive, else where no letter, digit, `-` or `_` touches it |
+//! | a distinctive name of the machine | anywhere, unless a letter or digit touches it |
+//! | a name of the machine that is a plain word | only after `account@` and `://` |
+//! | a configured name | anywhere if it is distinctive, otherwise where no letter, digit, `-` or `_` touches it |
 //! | an IPv4 address | unless a letter, a digit, or a dot and a digit touches it |
 //! | an IPv6 address | in its short, long and padded form, unless more of an address touches it |
-//! | an account | what stands before `@` and a name or an address of the machine, up to 128 bytes |
+//! | an account | before `@` and a name or an address of the machine, up to 128 bytes |
 //! | `BUILD_HOST` | the value after `BUILD_HOST=` or `BUILD_HOST:`, unless it is empty, a variable, or `localhost` |
-//! | a secret | its very bytes anywhere, and as they are written in a URL; one of several lines line by line |
+//! | a secret | its exact bytes anywhere, also percent-encoded as in a URL; one of several lines line by line |
 //!
-//! In logs, userinfo and query of every URL are replaced too, whatever was asked for: see [`redact_urls`](stx_layout::redact_urls).
-//! Other texts may have them.
+//! In logs, userinfo and query of every URL are always replaced, too: see [`redact_urls`](stx_layout::redact_urls). Other texts may
+//! contain them.
 //!
-//! Names are found in either case and take the domain that follows them along. A name is *distinctive* if it has a dot, or at
+//! Names are found in either case, together with the domain that follows them. A name is *distinctive* if it has a dot, or at
 //! least four characters, a digit or a hyphen, and a word that is not that of an operating system or an architecture:
-//! `yow-lab7` is, `build`, `vm` and `debian-12` are not. `localhost`, loopback and unspecified addresses, and the addresses
-//! that every docker, libvirt and QEMU has (`172.17.0.1`, `192.168.122.1`, `10.0.2.15`) tell nobody anything and are not
-//! looked for.
+//! `yow-lab7` is, `build`, `vm` and `debian-12` are not. `localhost`, loopback and unspecified addresses, and the default
+//! addresses of docker, libvirt and QEMU (`172.17.0.1`, `192.168.122.1`, `10.0.2.15`) identify no machine and are not searched
+//! for.
 //!
 //! ```
 //! use stx_publish::privacy::{Identity, Privacy};
@@ -60,19 +60,19 @@ pub use search::Search;
 
 use rules::{Pattern, Rule};
 
-/// Fewer bytes than this would be found everywhere.
+/// A shorter secret would be found everywhere.
 const SHORTEST_SECRET: usize = 6;
 
-/// Something that tells of the build server.
+/// Data that identifies the build server, or a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// A name that the machine has, with or without its domain. One that is a plain word is only found where it surely is a name.
+    /// A name of the machine, with or without its domain. A plain word is only found at places where it must be a host name.
     Machine(String),
-    /// A name that somebody wants to be found anywhere.
+    /// A configured name, which is found anywhere.
     Host(String),
     /// An address of the machine.
     Address(IpAddr),
-    /// Bytes that must not get out.
+    /// Bytes that must not be published.
     Secret {
         /// Its name in reports.
         label: String,
@@ -82,7 +82,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// A name that the machine has.
+    /// A name of the machine.
     pub fn machine(name: &str) -> Self {
         Self::Machine(name.to_owned())
     }
@@ -94,13 +94,13 @@ impl fmt::Debug for Identity {
             Self::Machine(name) => f.debug_tuple("Machine").field(name).finish(),
             Self::Host(name) => f.debug_tuple("Host").field(name).finish(),
             Self::Address(address) => f.debug_tuple("Address").field(address).finish(),
-            // The bytes are printed nowhere.
+            // The bytes are never printed.
             Self::Secret { label, .. } => f.debug_tuple("Secret").field(label).finish(),
         }
     }
 }
 
-/// The kind of private data that was found, without the data itself, so that it may be printed.
+/// The kind of private data that was found, without the data itself, so that it can be printed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Private {
     /// An account on the build server, with the server's name.
@@ -113,12 +113,12 @@ pub enum Private {
     BuildHost,
     /// A secret, by its label.
     Secret(String),
-    /// Userinfo or query of a URL, which may open what it leads to.
+    /// The userinfo or query of a URL, which may give access to its target.
     Url,
 }
 
 impl Private {
-    /// The text that replaces it in a redacted text.
+    /// The text that replaces such data in a redacted text.
     pub fn replacement(&self) -> &'static [u8] {
         match self {
             Self::Account => b"[redacted account]",
@@ -150,12 +150,12 @@ impl Serialize for Private {
     }
 }
 
-/// How often something was found, and where first.
+/// The number of findings of one kind, and the first lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Occurrences {
-    /// How often.
+    /// The number of findings.
     pub count: u64,
-    /// The first lines, counted from 1, each once.
+    /// The first lines, counted from 1, without duplicates.
     pub lines: Vec<u64>,
 }
 
@@ -165,20 +165,20 @@ pub struct Occurrences {
 pub struct Findings(pub BTreeMap<Private, Occurrences>);
 
 impl Findings {
-    /// How many lines are named.
+    /// The number of lines that are named.
     const NAMED: usize = 5;
 
-    /// How much was found in all.
+    /// The number of all findings.
     pub fn total(&self) -> u64 {
         self.0.values().map(|seen| seen.count).sum()
     }
 
-    /// Whether nothing was found.
+    /// True if nothing was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The same findings and those of `other`, which are of other kinds.
+    /// These findings together with those of `other`, which must be of other kinds.
     #[cfg(feature = "local")]
     pub(crate) fn with(mut self, other: Self) -> Self {
         self.0.extend(other.0);
@@ -208,19 +208,19 @@ impl fmt::Display for Findings {
 /// The result of searching a build for private data.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct PrivacyReport {
-    /// Files that were searched.
+    /// The number of searched files.
     pub searched: u64,
     /// The private data that was redacted, by log.
     pub redacted: BTreeMap<BuildPath, Findings>,
-    /// The findings in packages that are published nevertheless, by package and by the file in it: `/etc/build.info`,
+    /// The findings in packages that are published anyway, by package and by the file in it: `/etc/build.info`,
     /// `DEBIAN/postinst`, `(header)`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub packages: BTreeMap<BuildPath, BTreeMap<String, Findings>>,
-    /// Texts that could not be searched, and why.
+    /// Texts that could not be searched, with the reason.
     pub unsearched: BTreeMap<BuildPath, String>,
-    /// Files that were not searched because the configuration lets them out as they are.
+    /// Files that were not searched because the configuration allows them.
     pub allowed: BTreeSet<BuildPath>,
-    /// Why nothing was searched at all; absent where a search was made.
+    /// The reason why nothing was searched; absent if a search was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
 }
@@ -246,7 +246,7 @@ impl fmt::Display for PrivacyReport {
     }
 }
 
-/// The answer to private data inside of a package, whose bytes cannot be redacted.
+/// The action on private data inside a package, whose bytes cannot be redacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PackageSearch {
@@ -255,27 +255,27 @@ pub enum PackageSearch {
     /// The package is published, and the report names the files.
     #[default]
     Report,
-    /// Nothing is unpacked.
+    /// Packages are not unpacked.
     Off,
 }
 
-/// Identities that cannot be looked for.
+/// Identities that cannot be searched for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivacyError {
-    /// It would be found everywhere.
+    /// The secret is so short that it would be found everywhere.
     #[error("secret {label}: shorter than {SHORTEST_SECRET} bytes, or all of its lines are")]
     ShortSecret {
         /// The label of the secret.
         label: String,
     },
-    /// No name of a host.
+    /// The text is not a host name.
     #[error("host {name:?}: not the name of a host that can be told from others")]
     Host {
         /// The name.
         name: String,
     },
-    /// A glob that cannot be understood.
+    /// A glob that cannot be parsed.
     #[error("allow {glob:?}: cannot be understood")]
     Glob {
         /// The glob.
@@ -283,12 +283,12 @@ pub enum PrivacyError {
         /// The error that caused it.
         source: globset::Error,
     },
-    /// Too much to look for.
+    /// There are too many patterns.
     #[error("too many or too long names and secrets")]
     Size(#[from] aho_corasick::BuildError),
 }
 
-/// The patterns to look for, compiled.
+/// The patterns to search for, compiled.
 #[derive(Clone)]
 pub struct Privacy {
     automaton: AhoCorasick,
@@ -309,7 +309,7 @@ impl fmt::Debug for Privacy {
 }
 
 impl Privacy {
-    /// Looks for `identities`, and for `BUILD_HOST`, in every file that none of the globs `allow` matches.
+    /// Searches for `identities` and for `BUILD_HOST` in every file that matches none of the globs `allow`.
     pub fn new(
         identities: impl IntoIterator<Item = Identity>,
         allow: impl IntoIterator<Item = String>,
@@ -371,29 +371,29 @@ impl Privacy {
         })
     }
 
-    /// The same, with another answer to findings inside of packages.
+    /// The same with another action on findings inside packages.
     #[must_use]
     pub fn with_packages(mut self, packages: PackageSearch) -> Self {
         self.packages = packages;
         self
     }
 
-    /// The answer to findings inside of packages.
+    /// The action on findings inside packages.
     pub fn packages(&self) -> PackageSearch {
         self.packages
     }
 
-    /// Whether a file may leave as it is.
+    /// True if a file may be published without a search.
     pub fn allows(&self, path: &BuildPath) -> bool {
         self.allow.is_match(path.as_str())
     }
 
-    /// Names of the machine that are plain words and are found after `account@` and `://` only.
+    /// Names of the machine that are plain words, and are only found after `account@` and `://`.
     pub fn plain_names(&self) -> &BTreeSet<String> {
         &self.plain
     }
 
-    /// Whether `name`, all of it or up to its first dot, is a name of the build server.
+    /// True if `name`, as a whole or up to its first dot, is a name of the build server.
     pub fn is_host(&self, name: &str) -> bool {
         let short = name.split('.').next().unwrap_or(name);
         self.patterns
@@ -413,7 +413,7 @@ impl Privacy {
         search.finish(|_| {})
     }
 
-    /// A text in memory without what it holds.
+    /// Redacts a text in memory, and returns the findings.
     pub fn redact(&self, text: &[u8]) -> (Vec<u8>, Findings) {
         let mut redacted = Vec::with_capacity(text.len());
         let mut search = Search::new(self);

@@ -1,16 +1,16 @@
-//! Publishes a build as its plan says.
+//! Executes the plan of a publish.
 //!
 //! ```text
 //! PublishRequest ──prepare──> PublishPlan ──publish──> PublishReport
 //! lock ── begin ── add* ── index* ── before_commit ── commit ── after_commit ── aliases ── offer
 //! ```
 //!
-//! | module | has |
+//! | module | contains |
 //! |---|---|
-//! | `prepare` | what a plan needs to know of the mirror |
-//! | `hooks` | [`CommitHooks`]: work of others around the commit |
-//! | `error` | [`PublishError`]: how far a publish came |
-//! | `promote` | a build of the mirror that becomes a release: its plan, and its files |
+//! | `prepare` | reads from the mirror what a plan depends on |
+//! | `hooks` | [`CommitHooks`]: additional work around the commit |
+//! | `error` | [`PublishError`]: the state in which a publish stopped |
+//! | `promote` | the promotion of a build to a release: its plan, and its files |
 //! | `report` | [`PublishReport`] |
 
 use std::cmp::Reverse;
@@ -43,10 +43,10 @@ pub use prepare::{PrepareError, prepare, prepare_in_full};
 pub use promote::{prepare_promotion, read_original};
 pub use report::PublishReport;
 
-/// Does what `plan` says.
+/// Executes `plan`.
 ///
-/// After an error or a crash the mirror is as before, or the build is published and a rerun moves the aliases. Which of the
-/// two it is, the error says: see [`PublishError`].
+/// After an error or a crash, either the mirror is unchanged, or the build is published and a rerun moves the aliases. The error
+/// says which of the two applies: see [`PublishError`].
 pub async fn publish(
     store: &dyn MirrorStore,
     plan: &PublishPlan,
@@ -54,7 +54,7 @@ pub async fn publish(
     publish_observed(store, plan, &|_, _| {}).await
 }
 
-/// Does what `plan` says, and tells `observe` of each file that was added.
+/// Executes `plan`, and calls `observe` for each file that was added.
 pub(crate) async fn publish_observed(
     store: &dyn MirrorStore,
     plan: &PublishPlan,
@@ -63,7 +63,7 @@ pub(crate) async fn publish_observed(
     publish_with_hooks(store, plan, &NoHooks, observe).await
 }
 
-/// Does what `plan` says, runs `hooks` around the commit, and tells `observe` of each file that was added.
+/// Executes `plan`, runs `hooks` around the commit, and calls `observe` for each file that was added.
 pub async fn publish_with_hooks(
     store: &dyn MirrorStore,
     plan: &PublishPlan,
@@ -83,7 +83,7 @@ pub async fn publish_with_hooks(
         metadata: BTreeMap::new(),
     };
     if plan.is_noop() && hooks.is_noop() {
-        // Whoever published it may have died before it was durable, and now the caller may throw away what he has.
+        // The earlier publish may have died before the build was durable, and after success the caller may delete its files.
         let settled = store.settle(&id.channel).await;
         return settled
             .map(|()| report)
@@ -126,7 +126,7 @@ pub async fn publish_with_hooks(
                     }
                 }
                 Err(error) => {
-                    // The first error is the one to report; what stays behind is swept by the next publisher.
+                    // Report the first error; the next publisher sweeps what a failed discard leaves.
                     drop(staged.discard().await);
                     return Err(error);
                 }
@@ -149,8 +149,8 @@ pub async fn publish_with_hooks(
     {
         let mut moved = move_alias(&*writer, step, id.date).await;
         if let Err(StoreError::Conflict { .. }) = moved {
-            // Another publisher moved it between the plan and the lock. Under the lock nobody can, and without giving the
-            // lock back nobody sees the build without its alias for longer than this takes.
+            // Another publisher moved it between the plan and the lock. Under the lock no other publisher can; and because the lock is
+            // kept, readers see the build without its alias only for this short time.
             moved = match decide_again(store, plan, step).await {
                 Ok(()) if step.verdict.moves() => move_alias(&*writer, step, id.date).await,
                 Ok(()) => continue,
@@ -172,7 +172,7 @@ pub async fn publish_with_hooks(
     Ok(report)
 }
 
-/// Decides about an alias by what the channel holds now.
+/// Decides about an alias again, by the current contents of the channel.
 async fn decide_again(
     store: &dyn MirrorStore,
     plan: &PublishPlan,
@@ -186,8 +186,8 @@ async fn decide_again(
     Ok(())
 }
 
-/// Points an alias at the build; one that goes back is held there first, so that nobody takes it for one that a crash
-/// left behind.
+/// Points an alias at the build. An alias that moves to an older build is held there first, so that it is not taken for one that
+/// a crash left behind.
 async fn move_alias(
     writer: &dyn ChannelWriter,
     step: &AliasStep,
@@ -200,7 +200,7 @@ async fn move_alias(
     writer.point(&step.alias, shown, Some(to)).await
 }
 
-/// Adds every file, then the metadata; returns the bytes that the mirror had already, and what the metadata lists.
+/// Adds every file, then the metadata; returns the number of bytes that the mirror already had, and the result of each metadata.
 async fn fill(
     store: &dyn MirrorStore,
     staged: &dyn StagedBuild,
@@ -209,7 +209,7 @@ async fn fill(
 ) -> Result<(u64, BTreeMap<BuildPath, Indexed>), PublishError> {
     let stop = AtomicBool::new(false);
     let mut entries: Vec<_> = plan.incoming.entries.iter().collect();
-    // The largest first, so that none is left over to be read alone in the end.
+    // The largest first, so that no large file is read alone at the end.
     entries.sort_by_key(|(_, entry)| Reverse(entry.size()));
     let mut adds = Vec::with_capacity(entries.len());
     for (path, entry) in entries {
@@ -227,7 +227,7 @@ async fn fill(
     let mut running = stream::iter(pending).buffer_unordered(staged.parallel().max(1));
     let mut shared = 0;
     let mut first_error = None;
-    // After an error those that run are waited for, so that none writes into a directory that is being removed.
+    // After an error, wait for the running tasks, so that none writes into a directory that is being removed.
     while let Some((path, added)) = running.next().await {
         match added {
             Ok(added) => {

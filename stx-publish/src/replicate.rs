@@ -1,13 +1,13 @@
-//! Copies builds from one mirror to another: how a downstream mirror is made.
+//! Copies builds from one mirror to another, to make a downstream mirror.
 //!
 //! ```text
 //! survey(from), survey(to) ──> plan ──> CopyPlan ──> copy ──> CopyReport
 //! ```
 //!
-//! A build arrives with the very `build.json` and `SHA256SUMS` that it has, or not at all; every byte is checked against
-//! these sums on the way. Builds come in the order of their dates, aliases after them. What was copied before is not copied
-//! again; the same command resumes an interrupted copy. A build that is damaged on the first mirror is left out, and all others come. A build
-//! that lost sections to retention arrives without them, and with the record of them.
+//! A build arrives with its original `build.json` and `SHA256SUMS`, or not at all; every byte is checked against these sums
+//! during the copy. Builds are copied in the order of their dates, aliases after them. Data that was copied before is not copied
+//! again; the same command resumes an interrupted copy. A build that is damaged on the first mirror is left out, and all others
+//! are copied. A build that lost sections to retention arrives without them, and with the record of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,18 +33,18 @@ mod tests;
 pub use execute::copy;
 pub use report::{CopyError, CopyEvent, CopyReport};
 
-/// Builds that are compared at the same time: each waits for an answer of a mirror that may be far away.
+/// The number of builds that are compared at the same time: each comparison waits for a mirror that may be far away.
 const COMPARED: usize = 16;
 
 /// A request to copy builds from one mirror to another.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CopyRequest {
-    /// These channels; all of them where there is none.
+    /// The channels to copy; all channels if empty.
     pub channels: BTreeSet<Channel>,
-    /// Whether builds that the other mirror has not are retired.
+    /// True if builds that the other mirror does not have are retired.
     pub delete: bool,
-    /// True if builds of which sections are gone are copied without them. No signature covers the record of these sections, so
-    /// that a copy of a mirror that a keyring vouches for leaves such builds out.
+    /// True if builds whose sections were removed are copied without them. No signature covers the record of these sections, so a
+    /// copy of a mirror that is verified by a keyring leaves such builds out.
     pub thinned: bool,
 }
 
@@ -54,21 +54,21 @@ impl CopyRequest {
     }
 }
 
-/// The facts about one mirror that a plan is made of.
+/// The facts about one mirror that a plan is made from.
 #[derive(Debug, Clone, Default)]
 pub struct Side {
     /// Its builds and aliases.
     pub catalog: Catalog,
-    /// The digests of the sums of builds that both mirrors have, or why the sums cannot be read, in a line. The sums themselves, a
-    /// line for each file of each build, would not fit into the memory for a large mirror.
+    /// The digests of the sums of builds that both mirrors have, or the reason why the sums cannot be read, in one line. The sums
+    /// themselves, with a line for each file of each build, would not fit into memory for a large mirror.
     pub sums: BTreeMap<BuildId, Result<Sha256, String>>,
-    /// Builds from which sections were taken on purpose.
+    /// Builds whose sections were removed on purpose.
     pub thinned: BTreeSet<BuildId>,
-    /// The names that point at its releases and channels.
+    /// The names that point to its releases and channels.
     pub names: BTreeMap<RootAlias, RootEntry>,
-    /// The verdicts on its builds, each build's oldest first.
+    /// The verdicts on its builds, for each build the oldest first.
     pub verdicts: Vec<VerdictEntry>,
-    /// The pins of its builds that hold.
+    /// The pins of its builds that are still in force.
     pub pins: Vec<Pin>,
 }
 
@@ -78,15 +78,15 @@ pub struct Side {
 pub enum BuildVerdict {
     /// It is copied.
     Copy,
-    /// It is there, with the same sums.
+    /// The second mirror has it, with the same sums.
     Same,
-    /// Another one is there under its date. Builds never change: one of the two mirrors is wrong.
+    /// The second mirror has another build with its id. Builds never change, so one of the two mirrors is wrong.
     Different,
-    /// It is not whole any more: sections of it went before it.
+    /// It is not complete any more: some of its sections were removed.
     Thinned,
-    /// It cannot be understood.
+    /// It cannot be parsed.
     Unreadable {
-        /// Why, in a line.
+        /// The reason, in one line.
         reason: String,
     },
 }
@@ -106,9 +106,9 @@ impl BuildVerdict {
 pub struct BuildStep {
     /// The build.
     pub build: BuildId,
-    /// Its files, as its record says.
+    /// The number of its files, from its record.
     pub files: u64,
-    /// Their bytes.
+    /// The sum of their sizes.
     pub bytes: u64,
     /// The decision, with its reason.
     #[serde(flatten)]
@@ -121,19 +121,19 @@ pub struct BuildStep {
 pub enum AliasVerdict {
     /// It is pointed at the build.
     Point {
-        /// Whether it is noted that it shows an older build on purpose.
+        /// True if a note records that it points to an older build on purpose.
         held: bool,
     },
-    /// It is there, and the same.
+    /// It has the same target on the second mirror.
     Same,
-    /// It shows a newer build of this mirror's own, and no alias goes back in time.
+    /// It points to a newer build that only the second mirror has, and aliases do not move to older builds.
     Newer,
-    /// Its build is not there.
+    /// The second mirror will not have its build.
     NoBuild,
 }
 
 impl AliasVerdict {
-    /// True if the alias leads to the same target on both mirrors after the copy.
+    /// True if the alias has the same target on both mirrors after the copy.
     fn arrives(&self) -> bool {
         match self {
             Self::Point { .. } | Self::Same => true,
@@ -151,7 +151,7 @@ pub struct CopyAlias {
     pub alias: AliasName,
     /// Its target on the second mirror.
     pub shown: Option<AliasEntry>,
-    /// Its target on the first.
+    /// Its target on the first mirror.
     pub to: BuildDate,
     /// The decision, with its reason.
     #[serde(flatten)]
@@ -165,7 +165,7 @@ pub struct CopyName {
     pub alias: RootAlias,
     /// Its target on the second mirror.
     pub shown: Option<RootEntry>,
-    /// Its target on the first.
+    /// Its target on the first mirror.
     pub to: RootTarget,
     /// The decision, with its reason.
     #[serde(flatten)]
@@ -179,37 +179,37 @@ pub struct CopyPlan {
     pub builds: Vec<BuildStep>,
     /// The aliases, by channel.
     pub aliases: Vec<CopyAlias>,
-    /// The names that point at releases and channels.
+    /// The names that point to releases and channels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<CopyName>,
-    /// Channels whose newest build is to be read without a date, and the sections of it.
+    /// Channels in which the newest build will be offered without a date, with its sections.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub undated: BTreeMap<Channel, BTreeSet<Section>>,
-    /// Verdicts that the second mirror has not, of builds that it has then.
+    /// Verdicts that the second mirror lacks, on builds that it will have.
     pub verdicts: Vec<VerdictEntry>,
-    /// Pins that the second mirror has not, of builds that it has then. An author's pin there is replaced if it ends earlier.
+    /// Pins that the second mirror lacks, on builds that it will have. An author's existing pin is replaced if it ends earlier.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pins: Vec<Pin>,
-    /// Builds that are to be retired, oldest first: the first mirror has them not.
+    /// Builds to retire, oldest first: the first mirror does not have them.
     pub retire: Vec<BuildId>,
-    /// Builds that the first mirror has not either, and that something keeps.
+    /// Builds that the first mirror does not have either, but that something keeps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<KeptBuild>,
 }
 
-/// A build that is not retired although the first mirror has it not.
+/// A build that is not retired although the first mirror does not have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeptBuild {
     /// The build.
     pub build: BuildId,
-    /// The pin or the alias that keeps it, in a line.
+    /// The pin or the alias that keeps it, in one line.
     pub reason: String,
 }
 
-/// Reads what a plan needs to know of two mirrors.
+/// Reads the state of two mirrors that a plan depends on.
 ///
 /// # Errors
-/// Why one of them cannot be read.
+/// If one of them cannot be read.
 pub async fn survey(
     from: &dyn MirrorRead,
     to: &dyn MirrorRead,
@@ -234,11 +234,11 @@ pub async fn survey(
     Ok(sides)
 }
 
-/// A build of the first mirror, as a survey sees it.
+/// The state of a build of the first mirror in a survey.
 enum Seen {
-    /// Both mirrors have it: the digests of its sums.
+    /// Both mirrors have it: the digests of its sums on each.
     Both(Result<Sha256, String>, Result<Sha256, String>),
-    /// The first mirror alone has it, without some sections if it is `thinned`.
+    /// Only the first mirror has it, without some sections if it is `thinned`.
     New { thinned: bool },
 }
 
@@ -259,7 +259,7 @@ async fn look(
     Ok((id, seen))
 }
 
-/// The digest of the sums of a build, whatever the order of their lines; or why they cannot be read, in a line.
+/// The digest of the sums of a build, independent of the order of their lines; or the reason why they cannot be read, in one line.
 async fn sums(store: &dyn MirrorRead, id: &BuildId) -> Result<Sha256, String> {
     let sums = store.sums(id).await.map_err(|error| chain(&error))?;
     Ok(digest_of(sums.to_string().as_bytes()))
@@ -281,7 +281,7 @@ async fn side(store: &dyn MirrorRead, request: &CopyRequest) -> Result<Side, Sto
     })
 }
 
-/// Says what copying has to do.
+/// Plans a copy.
 pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
     let channels = from.catalog.channels.iter();
     let wanted = channels.filter(|(channel, _)| request.wants(channel));
@@ -293,7 +293,7 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
             builds.push(judge(from, to, request, id));
         }
         for (alias, shown) in &entry.aliases {
-            // It follows the verdicts that are on the second mirror then.
+            // This alias follows the verdicts that the second mirror will have.
             if *alias == AliasName::latest_green_build() {
                 continue;
             }
@@ -361,7 +361,7 @@ fn keeper(to: &Side, aliases: &[CopyAlias], build: &BuildId) -> Option<String> {
     };
     let mut shown = entry.aliases.iter();
     let (alias, _) = shown.find(|(alias, at)| {
-        // `latest_green_build` follows the verdicts, and nothing is known here of those that stay.
+        // `latest_green_build` follows the verdicts, so its target after the copy is not known here.
         **at == AliasEntry::Build(build.date)
             && **alias != AliasName::latest_green_build()
             && !moves(alias)
@@ -369,7 +369,7 @@ fn keeper(to: &Side, aliases: &[CopyAlias], build: &BuildId) -> Option<String> {
     Some(format!("{alias} points at it"))
 }
 
-/// True if the pin that is there ends no earlier than `pin`.
+/// True if the existing pin ends no earlier than `pin`.
 fn lasts_as_long(there: &Pin, pin: &Pin) -> bool {
     match (there.until, pin.until) {
         (None, _) => true,
@@ -405,7 +405,7 @@ fn judge(from: &Side, to: &Side, request: &CopyRequest, build: BuildId) -> Build
     }
 }
 
-/// Decides about an alias; `builds` are those of its channel.
+/// Makes the decision about an alias; `builds` are those of its channel.
 fn judge_alias(
     to: &Side,
     request: &CopyRequest,
@@ -422,7 +422,7 @@ fn judge_alias(
     let verdict = match &shown {
         _ if !arrives => AliasVerdict::NoBuild,
         Some(AliasEntry::Build(shown)) if *shown == date => AliasVerdict::Same,
-        // What it shows is one of the first mirror's own builds, or is to go: it follows.
+        // Its current build is one that the first mirror has too, or one that will be retired: the alias moves.
         Some(AliasEntry::Build(shown)) if *shown > date => {
             if held || request.delete || known(*shown).is_some() {
                 AliasVerdict::Point { held: true }
@@ -442,7 +442,7 @@ fn judge_alias(
 }
 
 impl CopyPlan {
-    /// The reasons why the second mirror will differ from the first, a line each.
+    /// The reasons why the second mirror will differ from the first, one line each.
     pub fn problems(&self) -> Vec<String> {
         let builds = self.builds.iter().filter_map(|step| {
             let why = match &step.verdict {
@@ -476,8 +476,8 @@ impl CopyPlan {
         builds.chain(aliases).chain(names).chain(kept).collect()
     }
 
-    /// The plan without the builds of `missing`, which could not be copied for the reason given there, and as if those of `gone` had
-    /// never been.
+    /// The plan without the builds of `missing`, which could not be copied for the reasons given there, and without any trace of those
+    /// of `gone`.
     fn without(&self, missing: &BTreeMap<BuildId, String>, gone: &[BuildId]) -> Self {
         let mut plan = self.clone();
         plan.builds.retain(|step| !gone.contains(&step.build));
@@ -517,7 +517,7 @@ impl CopyPlan {
         plan
     }
 
-    /// Whether there is nothing to do.
+    /// True if nothing needs to be done.
     pub fn is_noop(&self) -> bool {
         let copies = |step: &BuildStep| step.verdict == BuildVerdict::Copy;
         let points = |step: &CopyAlias| matches!(step.verdict, AliasVerdict::Point { .. });

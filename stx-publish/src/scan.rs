@@ -1,4 +1,4 @@
-//! Reads a finished tree, `DIR/inputs` and `DIR/outputs`, and refuses what must not leave the build server.
+//! Reads a finished tree, `DIR/inputs` and `DIR/outputs`, and refuses files that must not be published.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,27 +23,27 @@ use survey::Surveyor;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanError {
-    /// There is no such directory.
+    /// The directory does not exist.
     #[error("{dir}: there is no such directory")]
     Missing {
         /// The directory.
         dir: Utf8PathBuf,
     },
-    /// It is a file.
+    /// The path is a file.
     #[error("{dir}: is not a directory")]
     NotADirectory {
         /// The path.
         dir: Utf8PathBuf,
     },
-    /// It cannot be read.
+    /// The directory cannot be read.
     #[error("{dir}: cannot be read")]
     Unreadable {
         /// The directory.
         dir: Utf8PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// There is neither `inputs` nor `outputs`.
+    /// The directory contains neither `inputs` nor `outputs`.
     #[error("{dir}: holds neither inputs/ nor outputs/")]
     Empty {
         /// The directory.
@@ -54,10 +54,10 @@ pub enum ScanError {
     Refused {
         /// The directory.
         dir: Utf8PathBuf,
-        /// All that is wrong, by path.
+        /// All problems, by path.
         problems: Vec<Problem>,
     },
-    /// The files were not read to the end.
+    /// Reading the files did not finish.
     #[error("the files cannot be read")]
     Unfinished {
         /// The error that caused it.
@@ -65,7 +65,7 @@ pub enum ScanError {
     },
 }
 
-/// The contents of a tree, and the problems for which it must not be published.
+/// The contents of a tree, and the problems that prevent its publication.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Survey {
     /// The files and symlinks without a problem.
@@ -77,7 +77,7 @@ pub struct Survey {
 /// Reads the tree in `dir`. No file's bytes are read. Empty directories are left out.
 ///
 /// # Errors
-/// [`ScanError::Refused`] names everything that is wrong, not just the first.
+/// [`ScanError::Refused`] names all problems, not just the first.
 pub fn scan(dir: &Utf8Path) -> Result<Incoming, ScanError> {
     let Survey { incoming, problems } = survey(dir, &[])?;
     if problems.is_empty() {
@@ -89,13 +89,13 @@ pub fn scan(dir: &Utf8Path) -> Result<Incoming, ScanError> {
     })
 }
 
-/// Reads the tree in `dir`, as [`scan`] does, and goes on after what is wrong.
+/// Reads the tree in `dir` like [`scan`], but continues after a problem.
 ///
-/// Symlinks that stay in the tree are kept. Others are followed to the end if it lies below one of `roots`; what is there,
-/// a file or a directory with all that is in it, takes the symlink's place.
+/// Symlinks that stay in the tree are kept. A symlink that leads out of it to a place below one of `roots` is replaced by its
+/// final target: a file, or a directory with everything in it.
 ///
 /// # Errors
-/// Where there is nothing to publish: all but [`ScanError::Refused`].
+/// If there is nothing to publish: all except [`ScanError::Refused`].
 pub fn survey(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Survey, ScanError> {
     let unreadable = |source| ScanError::Unreadable {
         dir: dir.to_owned(),
@@ -135,13 +135,13 @@ pub fn survey(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Survey, ScanError
     Ok(surveyor.end())
 }
 
-/// The real path of something, if it is there.
+/// The real path of a file or directory, if it exists.
 fn real(path: &Utf8Path) -> Option<Utf8PathBuf> {
     let real = fs::canonicalize(path).ok()?;
     Utf8PathBuf::from_path_buf(real).ok()
 }
 
-/// The entry at `source`; a symlink itself and not its target.
+/// The entry at `source`; for a symlink, the link itself and not its target.
 fn examine(source: &Utf8Path) -> Result<Entry, ProblemKind> {
     let unreadable = |error: &dyn std::error::Error| ProblemKind::Unreadable {
         reason: error.to_string(),
@@ -175,10 +175,10 @@ fn examine(source: &Utf8Path) -> Result<Entry, ProblemKind> {
     })
 }
 
-/// Files that lie anywhere, each with its path in the build. No file's bytes are read.
+/// Files at any place, each with its path in the build. No file's bytes are read.
 ///
 /// # Errors
-/// Everything that must not be published, by path, not just the first.
+/// All problems, by path, not just the first.
 pub fn gather(
     files: impl IntoIterator<Item = (BuildPath, Utf8PathBuf)>,
 ) -> Result<Incoming, GatherError> {
@@ -190,10 +190,10 @@ pub fn gather(
     }
 }
 
-/// As [`gather`], for files of a build that still makes some: symlinks to what is not there yet are left out.
+/// Like [`gather`], for a build that is still making files: symlinks whose target does not exist yet are left out.
 ///
 /// # Errors
-/// As those of [`gather`].
+/// Those of [`gather`].
 pub(crate) fn gather_so_far(
     files: impl IntoIterator<Item = (BuildPath, Utf8PathBuf)>,
 ) -> Result<Incoming, GatherError> {
@@ -213,7 +213,7 @@ pub(crate) fn gather_so_far(
     }
 }
 
-/// The files that can be published, and why others cannot.
+/// The files that can be published, and the problems of the others.
 fn gather_with_problems(
     files: impl IntoIterator<Item = (BuildPath, Utf8PathBuf)>,
 ) -> (Incoming, Vec<Problem>) {
@@ -237,14 +237,14 @@ fn gather_with_problems(
 #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 #[non_exhaustive]
 pub struct GatherError {
-    /// All that is wrong.
+    /// All problems.
     pub problems: Vec<Problem>,
 }
 
-/// Reads the bytes of every file whose digest is not known yet, several side by side.
+/// Hashes every file whose digest is not known yet, several in parallel.
 ///
 /// # Errors
-/// [`ScanError::Refused`] for files that cannot be read or that change meanwhile.
+/// [`ScanError::Refused`] for files that cannot be read or that change in the meantime.
 pub async fn hash(incoming: Incoming) -> Result<Incoming, ScanError> {
     let hashed = tokio::task::spawn_blocking(move || hash_blocking(incoming)).await;
     hashed.map_err(|error| ScanError::Unfinished {

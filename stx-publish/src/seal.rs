@@ -1,4 +1,4 @@
-//! The files that a commit writes of its own: the record, the sums, and what vouches for them.
+//! The files that a commit adds: the record, the sums, and the signature and statements about them.
 //!
 //! ```text
 //! sums of the added files ──> Attester ──> files about the build, summed like the others
@@ -6,8 +6,8 @@
 //! all of these ─────────────────────────> SHA256SUMS ──> Signer ──> SHA256SUMS.asc
 //! ```
 //!
-//! Everything follows from values, so that each store writes the same, and a crash in between is made good by doing it
-//! again. A signature is as old as its build, whenever it is made: the same build has the same seal.
+//! All of this is a function of values, so each store writes the same files, and a repetition repairs an interrupted commit. A
+//! signature has the time of its build, whenever it is made: the same build has the same seal.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,31 +29,31 @@ pub const SUMS_SIGNATURE: &str = "SHA256SUMS.asc";
 /// The name of the signature of an RPM repository's `repomd.xml`, beside it, where `dnf` looks for it.
 pub const REPOMD_SIGNATURE: &str = "repomd.xml.asc";
 
-/// Signs bytes with one OpenPGP key, wherever that is kept.
+/// Signs bytes with one OpenPGP key, wherever the key is kept.
 ///
 /// # Contract
 /// - The result is one armored detached signature of exactly these bytes, made at `at`, or when the key was made if that
 ///   is later: no signature is older than its key.
-/// - The same bytes and time give a signature that verifies, not always the same one.
-/// - Writes nothing that a reader of the mirror sees. May block.
+/// - The same bytes and time give a valid signature, not always the same one.
+/// - Nothing is written that a reader of the mirror sees. Calls may block.
 pub trait Signer: fmt::Debug + Send + Sync {
     /// Signs `bytes`.
     fn sign(&self, bytes: &[u8], at: DateTime<Utc>) -> Result<String, SignError>;
 
-    /// Signs a text in a message of its own that holds both (RFC 9580, section 7), at the same time as [`sign`](Self::sign)
-    /// would; `None` from a signer that cannot. No line of the text begins with `-` or ends with a blank.
+    /// Makes a message that contains both a text and its signature (RFC 9580, section 7), with the same time as [`sign`](Self::sign);
+    /// `None` if the signer cannot. No line of the text may begin with `-` or end with a blank.
     fn sign_text(&self, _text: &str, _at: DateTime<Utc>) -> Result<Option<String>, SignError> {
         Ok(None)
     }
 }
 
-/// States something about a build in files of its own, such as where it comes from.
+/// States something about a build, such as its origin, in separate files.
 ///
 /// # Contract
-/// - The files lie beside `inputs` and `outputs`, and have no name that something else has.
-/// - The same record and sums give the same statements. May block.
+/// - The files are beside `inputs` and `outputs`, under names that nothing else has.
+/// - The same record and sums give the same statements. Calls may block.
 pub trait Attester: fmt::Debug + Send + Sync {
-    /// The files that are added to the build of `record`, whose other files are those of `sums`.
+    /// The files to add to the build of `record`, whose other files are listed in `sums`.
     fn attest(
         &self,
         record: &BuildRecord,
@@ -61,33 +61,32 @@ pub trait Attester: fmt::Debug + Send + Sync {
     ) -> Result<Vec<(BuildPath, Bytes)>, SignError>;
 }
 
-/// How the builds of a mirror are sealed. The default signs and states nothing.
+/// The way in which the builds of a mirror are sealed. The default signs and states nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Seal {
     /// Signs `SHA256SUMS`, and `repomd.xml` or `Release` of each repository.
     pub signer: Option<Arc<dyn Signer>>,
     /// Adds statements about the build.
     pub attester: Option<Arc<dyn Attester>>,
-    /// The URLs of mirrors, the preferred one first: metalink files of large files name them. Without any there are no such files.
+    /// The URLs of mirrors, the preferred one first: metalink files of large files name them. Without any, no metalink files are made.
     pub mirrors: Vec<String>,
 }
 
-/// The files that a commit writes, beside the files that were added.
+/// The files that a commit writes in addition to the added files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// The record, as `build.json` says it.
+    /// The record, as in `build.json`.
     pub record: BuildRecord,
-    /// Every file of the build but `SHA256SUMS` and its signature.
+    /// Every file of the build except `SHA256SUMS` and its signature.
     pub sums: Sums,
-    /// The sections that had been taken from the original of a copy.
+    /// For a copy, the sections that had been removed from the original.
     pub thinned: Thinned,
-    /// The files, in the order in which a store without a rename writes them: `build.json` is the last, and makes the
-    /// build visible.
+    /// The files, in the order in which a store without a rename writes them: `build.json` is last, and makes the build visible.
     pub files: Vec<(BuildPath, Bytes)>,
 }
 
 impl Seal {
-    /// Seals a build whose added files have these `sums`, and together so many `bytes`. The counts of `record` are filled in.
+    /// Seals a build whose added files have these `sums` and `bytes` bytes in total. Fills in the counts of `record`.
     ///
     /// # Errors
     /// The errors of the signer and of the attester.
@@ -95,7 +94,7 @@ impl Seal {
         self.seal_with(sums, bytes, record, Vec::new())
     }
 
-    /// As [`seal`](Self::seal), with files that were made of the added ones and are sealed with them.
+    /// Like [`seal`](Self::seal), with files that were made from the added ones and are sealed with them.
     pub(crate) fn seal_with(
         &self,
         sums: &Sums,
@@ -130,7 +129,7 @@ impl Seal {
         })
     }
 
-    /// The signature of a file of the build `id`; `None` where nothing is signed.
+    /// The signature of a file of the build `id`; `None` without a signer.
     ///
     /// # Errors
     /// The errors of the signer.
@@ -142,10 +141,10 @@ impl Seal {
         Ok(Some(Bytes::from(signature)))
     }
 
-    /// A text of the build `id` with its signature in one file; `None` where nothing is signed, or the signer cannot.
+    /// A text of the build `id` with its signature in one file; `None` without a signer, or if the signer cannot make one.
     ///
     /// # Errors
-    /// A refusal of the signer.
+    /// The errors of the signer.
     pub fn sign_text(&self, text: &[u8], id: &BuildId) -> Result<Option<Bytes>, SignError> {
         let (Some(signer), Ok(text)) = (&self.signer, str::from_utf8(text)) else {
             return Ok(None);
@@ -156,10 +155,10 @@ impl Seal {
 }
 
 impl Sealed {
-    /// Refuses a record or sums that readers would refuse for their length.
+    /// Refuses a record or sums that are too long for readers.
     ///
     /// # Errors
-    /// [`StoreError::Refused`], naming the file.
+    /// [`StoreError::Refused`], which names the file.
     pub fn readable(self) -> Result<Self, StoreError> {
         for (path, bytes) in &self.files {
             if [sums_path(), record_path()].contains(path) {
@@ -169,10 +168,10 @@ impl Sealed {
         Ok(self)
     }
 
-    /// Refuses a seal that is not that of the build `id` with files of these sums.
+    /// Refuses a seal that does not belong to the build `id` with files of these sums.
     ///
     /// # Errors
-    /// [`StoreError::Refused`], naming the first file that differs.
+    /// [`StoreError::Refused`], which names the first file that differs.
     pub fn check(&self, id: &BuildId, added: &Sums) -> Result<(), StoreError> {
         let refuse = |reason: String| StoreError::Refused {
             what: id.to_string(),
@@ -211,7 +210,7 @@ impl Sealed {
     }
 }
 
-/// Refuses sums that do not name as many files as the record counts: some of their lines were lost.
+/// Refuses sums whose number of files differs from the count in the record: some of their lines were lost.
 ///
 /// # Errors
 /// [`StoreError::Refused`], with both numbers.
@@ -228,7 +227,7 @@ pub fn check_counts(id: &BuildId, sums: &Sums, record: &BuildRecord) -> Result<(
     })
 }
 
-/// Refuses the record of another build than the one that is committed.
+/// Refuses the record of a build other than the one that is committed.
 pub fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError> {
     if record.id == *id {
         return Ok(());
@@ -239,10 +238,10 @@ pub fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError
     })
 }
 
-/// Bytes that an `index.json`, `build.json` or `SHA256SUMS` has at most. Readers refuse longer ones, so nobody writes them.
+/// The largest `index.json`, `build.json` or `SHA256SUMS`, in bytes. Readers refuse longer ones, so writers do, too.
 pub const LONGEST_TEXT: u64 = 64 << 20;
 
-/// Refuses a text that readers would refuse for its length.
+/// Refuses a text that is too long for readers.
 pub fn check_length(what: impl fmt::Display, bytes: &[u8]) -> Result<(), StoreError> {
     if bytes.len() as u64 <= LONGEST_TEXT {
         return Ok(());
@@ -257,12 +256,12 @@ pub fn check_length(what: impl fmt::Display, bytes: &[u8]) -> Result<(), StoreEr
     })
 }
 
-/// Whether a file is one that no `SHA256SUMS` names, because it holds or signs the sums.
+/// True if a file is never listed in `SHA256SUMS`, because it contains or signs the sums.
 pub fn is_beyond_sums(name: &str) -> bool {
     name == Sums::FILE_NAME || name == SUMS_SIGNATURE
 }
 
-/// The path of the record of what was taken from a build.
+/// The path of the record of the sections that were removed from a build.
 pub(crate) fn thinned_path() -> BuildPath {
     Thinned::FILE_NAME.parse().expect("a valid path")
 }

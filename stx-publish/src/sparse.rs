@@ -1,15 +1,15 @@
-//! Writes files with the holes that their zeros allow.
+//! Writes files with holes in place of their zeros.
 //!
-//! A disk image is mostly zeros. Read like any file it would be stored with all of them; what is written here takes no more
-//! room than the image does where it was made. A digest counts the zeros as any other bytes.
+//! A disk image is mostly zeros. Copied like any file, it would be stored with all of them; written by this module, it takes no
+//! more space than the original image. A digest covers the zeros like any other bytes.
 
 use std::io::{self, Seek, SeekFrom, Write};
 
 /// The size of a file system's block, in bytes. A smaller hole would save nothing.
 const BLOCK: usize = 4096;
 
-/// Writes `bytes` at the place `at`, where `to` stands and which nothing was written to before. Blocks of zeros are passed
-/// over. Returns whether the last one was: then the file is too short, and its writer has to set its length in the end.
+/// Writes `bytes` at the offset `at`, which is the position of `to` and where nothing was written before. Blocks of zeros are
+/// skipped. Returns true if the last block was skipped: then the file is too short, and its writer must set its length at the end.
 pub(crate) fn write_sparse(
     to: &mut (impl Write + Seek),
     at: u64,
@@ -17,7 +17,7 @@ pub(crate) fn write_sparse(
 ) -> io::Result<bool> {
     let (mut data, mut end, mut skipped) = (0, 0, 0);
     while end < bytes.len() {
-        // `BLOCK` is small: what is left of a block fits any integer.
+        // `BLOCK` is small: the rest of a block fits any integer.
         let into = usize::try_from((at + end as u64) % BLOCK as u64).unwrap_or_default();
         let piece = (BLOCK - into).min(bytes.len() - end);
         if is_zero(&bytes[end..end + piece]) {
@@ -43,7 +43,7 @@ fn pass(to: &mut impl Seek, count: usize) -> io::Result<()> {
     }
 }
 
-/// Whether all of a piece of at most [`BLOCK`] bytes is zero: one comparison of memory.
+/// True if all bytes of a piece of at most [`BLOCK`] bytes are zero; a single memory comparison.
 fn is_zero(piece: &[u8]) -> bool {
     const ZEROS: [u8; BLOCK] = [0; BLOCK];
     ZEROS.get(..piece.len()) == Some(piece)
@@ -67,7 +67,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// However a file is cut, the bytes are those that were given, and a hole at its end is told.
+        /// However a file is split, its bytes are the ones that were written, and a hole at its end is reported.
         #[test]
         fn holes_read_as_the_zeros_that_they_stand_for(pieces in pieces()) {
             let whole = pieces.concat();
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn aligned_blocks_of_zeros_are_not_written() {
-        /// Counts the bytes that are written.
+        /// Counts the written bytes.
         struct Counting(Cursor<Vec<u8>>, usize);
         impl Write for Counting {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

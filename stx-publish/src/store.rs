@@ -1,9 +1,9 @@
 //! A mirror as a store of builds.
 //!
-//! The traits speak of builds, not of files: what a directory does with a rename, a bucket does by writing `build.json`
-//! last. [`MirrorRead`] is what every mirror can do, a plain web server too. [`MirrorStore`] adds one thing, the lock of a
-//! channel; whoever holds it has a [`ChannelWriter`], and there is no other way to change a channel. The names above the
-//! channels have a lock of their own, with a [`RootWriter`].
+//! The traits work on builds, not on files: where a directory uses a rename, a bucket writes `build.json` last. [`MirrorRead`]
+//! has the operations of every mirror, including a plain web server. [`MirrorStore`] adds the lock of a channel; its holder has a
+//! [`ChannelWriter`], and a channel cannot be changed in any other way. The names above the channels have their own lock, with
+//! a [`RootWriter`].
 //!
 //! ```text
 //! MirrorStore::lock ─> ChannelWriter ─┬─ begin ─> StagedBuild ── add* ── index* ── commit
@@ -57,7 +57,7 @@ pub use page_writer::PageWriter;
 pub use read::{read_all, thinned};
 pub use root::RootWriter;
 
-/// The bytes of a file, in order, in chunks of the store's choice.
+/// The bytes of a file, in order, in chunks that the store chooses.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
 
 /// A contiguous part of a file.
@@ -71,11 +71,11 @@ pub struct ByteRange {
 
 /// A file that is being read.
 pub struct FileBody {
-    /// Size of the whole file in bytes, not of the requested part.
+    /// The size of the whole file in bytes, not of the requested part.
     pub size: u64,
     /// The requested bytes: from an offset to the end, or those of the ranges.
     pub stream: ByteStream,
-    /// True if ranges were requested and the server sends the whole file: the bytes outside of the ranges are transferred and
+    /// True if ranges were requested and the server sends the whole file: the bytes outside the ranges are transferred and
     /// dropped.
     pub is_whole: bool,
 }
@@ -139,7 +139,7 @@ impl FileBody {
         })
     }
 
-    /// The same body, whose stream ends after `length` bytes.
+    /// The same body with a stream that ends after `length` bytes.
     #[must_use]
     pub fn cut(self, length: u64) -> Self {
         let stream = stream::unfold((self.stream, length), |(mut rest, left)| async move {
@@ -162,7 +162,7 @@ impl FileBody {
     }
 }
 
-/// The part of a mirror that is meant.
+/// A part of a mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Scope {
     /// All of it.
@@ -184,12 +184,12 @@ impl fmt::Display for Scope {
     }
 }
 
-/// How closely [`MirrorRead::inspect`] looks.
+/// The level of detail of [`MirrorRead::inspect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Names, kinds, sizes and modes.
     Listing,
-    /// The digest of every file as well, from its bytes.
+    /// Also the digest of every file, computed from its bytes.
     Digests,
 }
 
@@ -200,16 +200,16 @@ pub enum Found {
     File {
         /// Its size in bytes.
         size: u64,
-        /// Its permission bits, where the store has them.
+        /// Its permission bits, if the store has them.
         mode: Option<u32>,
-        /// Its time of modification, where the store keeps one.
+        /// Its time of modification, if the store keeps one.
         modified: Option<DateTime<Utc>>,
-        /// Its digest, where it was asked for; or why it could not be read, in a line.
+        /// Its digest, if requested; or the reason why it could not be read, in one line.
         digest: Option<Result<Sha256, String>>,
     },
-    /// A symlink, with its text.
+    /// A symlink.
     Symlink {
-        /// Where it points, as it stands.
+        /// Its target, as written.
         target: String,
     },
     /// A directory whose permission bits are not `0755`.
@@ -217,38 +217,38 @@ pub enum Found {
         /// Its permission bits.
         mode: u32,
     },
-    /// Something that has no place in a build: a device, a FIFO, a socket.
+    /// An entry that a build must not contain: a device, a FIFO, a socket.
     Other {
         /// The kind of file, in words: `FIFO`, `socket`.
         what: String,
     },
 }
 
-/// The contents of a build, as they really are on the mirror.
+/// The real contents of a build on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inspection {
-    /// By path; directories only where something is wrong with them.
+    /// The entries by path; directories only if something is wrong with them.
     pub found: BTreeMap<BuildPath, Found>,
-    /// The entries that cannot be read, or whose name the grammar refuses: path and reason.
+    /// The entries that cannot be read, or whose name is not valid: path and reason.
     pub unreadable: Vec<(String, String)>,
-    /// The sections that were taken from it on purpose.
+    /// The sections that were removed from it on purpose.
     pub thinned: Thinned,
 }
 
-/// A build, or a section of one, that was taken out of sight and can be brought back.
+/// A build or a section of one in the trash, which can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Retired {
     /// The build.
     pub id: BuildId,
-    /// When, in whole seconds.
+    /// The time of its retirement, in whole seconds.
     pub at: BuildDate,
-    /// The section, where the build itself stayed.
+    /// The section; absent if the whole build was retired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section: Option<BuildPath>,
 }
 
 impl Retired {
-    /// Whether it is all of this build.
+    /// True if it is the whole of this build.
     pub fn is_whole(&self, id: &BuildId) -> bool {
         self.section.is_none() && self.id == *id
     }
@@ -262,43 +262,42 @@ impl fmt::Display for Retired {
     }
 }
 
-/// Something that a dead publisher left behind, out of every reader's sight.
+/// Something that a dead publisher left behind, invisible to readers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Leftover {
     /// The channel whose lock protects it.
     pub channel: Channel,
-    /// Its description for people: its path in the mirror, where it has one.
+    /// Its description for people: its path in the mirror, if it has one.
     pub what: String,
 }
 
-/// The abilities and limits of a mirror in which mirrors differ. The conformance suite compares them with the mirror's
-/// behaviour.
+/// The abilities and limits in which mirrors differ. The conformance suite compares them with the mirror's behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
-    /// Only names and bytes of files can be seen of a build: no symlinks, modes and times.
+    /// Readers see only names and bytes of files, but no symlinks, modes and times.
     pub shows_files_only: bool,
-    /// The files of a build are files of this machine, and [`MirrorRead::file`] says where.
+    /// The files of a build are files of this machine, and [`MirrorRead::file`] returns their paths.
     pub has_local_files: bool,
-    /// [`MirrorRead::hold`] keeps a build where it is.
+    /// [`MirrorRead::hold`] keeps a build from being retired.
     pub holds: bool,
 }
 
 /// The reading half of a mirror.
 ///
-/// No method has a default: whoever wraps a mirror would inherit it, and answer for itself in place of the mirror. Pointers
-/// to a mirror ([`Arc`](std::sync::Arc), [`Box`]) are that mirror.
+/// No method has a default: a wrapper of a mirror would inherit it, and answer in place of the mirror. Pointers to a mirror
+/// ([`Arc`](std::sync::Arc), [`Box`]) are that mirror.
 ///
 /// # Contract
 /// - **Atomicity.** A build is in the catalog, and its record, sums and files can be read, entirely or not at all.
-/// - **Immutability.** What is read of a build never changes while the build is there. It may be retired at any time; then
-///   [`StoreError::NotFound`] is returned, also in the middle of a [`FileBody`]. The one exception: a section that retention
-///   takes from a build is not found any more, and `THINNED.json` has said so before. [`hold`](Self::hold) rules out both.
-/// - **Ordering.** Whoever has seen an alias point at a build finds that build, unless it was retired since.
-/// - **No waiting.** Reading takes no lock and is never [`StoreError::Busy`].
-/// - **May vary.** How old a catalog may be on a store with caches; whether permission bits are known; chunk sizes.
+/// - **Immutability.** The data of a build never changes while the build exists. A build may be retired at any time; then
+///   [`StoreError::NotFound`] is returned, even in the middle of a [`FileBody`]. One exception: a section that retention
+///   removes from a build is not found any more, and `THINNED.json` has recorded that before. [`hold`](Self::hold) prevents both.
+/// - **Ordering.** A reader who has seen an alias point at a build finds that build, unless it was retired since.
+/// - **No waiting.** Reading takes no lock and never returns [`StoreError::Busy`].
+/// - **May vary.** The age of a catalog on a store with caches; the knowledge of permission bits; chunk sizes.
 #[async_trait]
 pub trait MirrorRead: fmt::Debug + Send + Sync {
-    /// The contents of the mirror within `scope`. A channel or build that is not there is absent from the catalog, no error;
+    /// The contents of the mirror within `scope`. A channel or build that does not exist is absent from the catalog, without an error;
     /// a build whose record cannot be read is in it as [`BuildState::Unreadable`](stx_layout::BuildState::Unreadable).
     async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError>;
 
@@ -308,23 +307,23 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     /// The digests of a build's files.
     async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError>;
 
-    /// The target of an alias; `None` where there is no such alias.
+    /// The target of an alias; `None` if the alias does not exist.
     async fn alias(
         &self,
         channel: &Channel,
         alias: &AliasName,
     ) -> Result<Option<AliasEntry>, StoreError>;
 
-    /// The names that point at releases and channels, such as `r2018.10`.
+    /// The names that point to releases and channels, such as `r2018.10`.
     async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError>;
 
-    /// A file of a build from byte `from` on, symlinks followed within the build; `build.json` and `SHA256SUMS` are files
-    /// too. From the end of the file or beyond, the stream is empty.
+    /// A file of a build from byte `from` on, with symlinks followed within the build; `build.json` and `SHA256SUMS` are files,
+    /// too. At the end of the file or beyond, the stream is empty.
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
     -> Result<FileBody, StoreError>;
 
-    /// Ranges of a file, one after another in one stream; otherwise as [`read`](Self::read). A range ends at the end of the file at
-    /// the latest, and one that begins there or beyond is empty. A store transfers the requested bytes only, with one request if it
+    /// Ranges of a file, one after another in one stream; otherwise like [`read`](Self::read). A range ends at the end of the file at
+    /// the latest, and one that begins there or beyond is empty. A store transfers only the requested bytes, with one request if it
     /// can; [`FileBody::of_ranges`] reads one range at a time.
     async fn read_ranges(
         &self,
@@ -333,82 +332,82 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
         ranges: &[ByteRange],
     ) -> Result<FileBody, StoreError>;
 
-    /// A derived page; `None` where there is none.
+    /// A derived page; `None` if it does not exist.
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;
 
     /// The abilities and limits of this mirror.
     fn capabilities(&self) -> Capabilities;
 
-    /// Where a file of a build lies for programs of this machine, if the mirror [has such](Capabilities::has_local_files);
+    /// The path of a file of a build for programs on this machine, if the mirror [has such files](Capabilities::has_local_files);
     /// symlinks are not followed.
     fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf>;
 
-    /// The real contents of a build, except `SHA256SUMS`, its signature, and [`THINNED.json`](Thinned::FILE_NAME), which is
-    /// read.
+    /// The real contents of a build, without `SHA256SUMS`, its signature, and [`THINNED.json`](Thinned::FILE_NAME), which is returned
+    /// in parsed form.
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
 
-    /// Holds a build for as long as the guard lives: no writer retires or thins it meanwhile. [`StoreError::NotFound`] for
-    /// a build that is not there. A mirror that cannot tell its writers, such as a plain web server, holds nothing.
+    /// Holds a build as long as the guard lives: writers cannot retire or thin it. [`StoreError::NotFound`] for a build that does
+    /// not exist. A mirror that cannot inform its writers, such as a plain web server, holds nothing.
     async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError>;
 
-    /// As [`inspect`](Self::inspect) with [`Depth::Digests`], as part of a run over many builds: bytes that builds share
-    /// need be read only once a run.
+    /// Like [`inspect`](Self::inspect) with [`Depth::Digests`], as part of a run over many builds: bytes that builds share
+    /// need to be read only once per run.
     async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError>;
 }
 
 /// A mirror that can be written.
 ///
 /// # Contract
-/// - **Exclusion.** One [`ChannelWriter`] a channel exists at a time, over all processes; a second
-///   [`lock`](Self::lock) is [`StoreError::Busy`] at once. The lock ends with its writer and all [`StagedBuild`]s begun
-///   with it, at the latest with the process; where no kernel is asked, as on a bucket, soon after the process, and whoever
-///   has lost it meanwhile is told so before anything that a reader sees. Channels do not wait for each other.
+/// - **Exclusion.** A channel has at most one [`ChannelWriter`] at a time, over all processes; a second [`lock`](Self::lock)
+///   returns [`StoreError::Busy`] at once. The lock ends with its writer and all [`StagedBuild`]s begun with it, at the latest
+///   with the process. On a store without kernel locks, such as a bucket, it ends soon after the process, and a writer that has
+///   lost it gets an error before it changes anything that a reader sees. Channels do not wait for each other.
 #[async_trait]
 pub trait MirrorStore: MirrorRead {
     /// Takes the lock of a channel, which need not exist yet.
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError>;
 
-    /// Announces that the channel will soon be locked, for a build. A store that is far away asks for what it needs then while its
-    /// caller makes the plan; readers see no change. [`settle`](Self::settle) follows where the lock is not taken after all.
+    /// Announces that the channel will soon be locked, for a build. A distant store then requests the data that it needs while its
+    /// caller makes the plan; readers see no change. If the lock is not taken after all, call [`settle`](Self::settle).
     async fn expect(&self, channel: &Channel) {
         let _ = channel;
     }
 
-    /// Takes the lock of the derived pages; waits for it.
+    /// Takes the lock of the derived pages; waits until it is free.
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError>;
 
-    /// Takes the lock of the names that point at releases and channels; waits for it.
+    /// Takes the lock of the names that point to releases and channels; waits until it is free.
     async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>, StoreError>;
 
     /// The builds and sections that can be restored, by id, then by time of retirement.
     async fn retired(&self) -> Result<Vec<Retired>, StoreError>;
 
-    /// The leftovers of dead publishers within `scope`, without those of channels that are locked.
+    /// The leftovers of dead publishers within `scope`, except in channels that are locked.
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
 
-    /// Makes durable what was seen of a channel before the call: its writer may have died before doing so. A store in which
-    /// nothing can be seen that is not durable has nothing to do. Ends an [expectation](Self::expect), too: no lock follows.
+    /// Makes everything durable that was visible in a channel before the call: its writer may have died before doing so. Does nothing
+    /// in a store where visible data is always durable. Also ends an [expectation](Self::expect): no lock follows.
     async fn settle(&self, channel: &Channel) -> Result<(), StoreError>;
 
-    /// Entries above the channels that belong to none, by path; a store that holds channels only has nothing there.
+    /// Entries above the channels that belong to no channel, by path; empty for a store that contains only channels.
     async fn strays(&self) -> Result<Vec<String>, StoreError>;
 
-    /// The pins within `scope`, by build, then by author; also those that have ended, and those of builds that are not
-    /// there. What is stored of a build's pins and cannot be understood is a pin too: unknown means keep.
+    /// The pins within `scope`, by build, then by author; including those that have ended, and those of builds that do not exist.
+    /// A stored pin that cannot be parsed counts as a pin, too: if unknown, the build is kept.
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError>;
 
-    /// The verdicts on builds within `scope`, by build, those on one build oldest first. They stay while their build is in the
-    /// trash, and are gone when another build of its id is published.
+    /// The verdicts on builds within `scope`, by build, those on one build oldest first. They are kept while their build is in the
+    /// trash, and are removed when another build with its id is published.
     async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError>;
 
-    /// The tags within `scope` that the registry has longer than the mirror has their builds, by build.
+    /// The tags within `scope` that are still on the registry although their builds are not on the mirror any more, by build.
     async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError>;
 
-    /// Which of these builds somebody [holds](MirrorRead::hold). A store that cannot know says none.
+    /// The builds among these that a reader [holds](MirrorRead::hold). Empty for a store that cannot know.
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError>;
 
-    /// The outline of each channel of the catalog, which costs a small part of the catalog; `None` from a store that would have to read
-    /// the records for it.
+    /// The outline of each channel, at a small part of the cost of the catalog; `None` from a store that would have to read the
+    /// records for it.
     async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
         Ok(None)
     }
@@ -417,23 +416,23 @@ pub trait MirrorStore: MirrorRead {
 /// The lock of a channel, and with it the right to change the channel.
 ///
 /// # Contract
-/// - **Atomicity.** Each call but [`purge`](Self::purge) and [`sweep`](Self::sweep) takes effect at one instant, or not at
+/// - **Atomicity.** Each call except [`purge`](Self::purge) and [`sweep`](Self::sweep) takes effect at one instant, or not at
 ///   all. After an error it may have taken effect, as after a crash; the mirror is consistent either way.
-/// - **Durability.** What a call did is on stable storage when the call returns.
-/// - **Idempotence.** A call repeated after an error or a crash succeeds, or says by its error that it is done:
+/// - **Durability.** The effect of a call is on stable storage when the call returns.
+/// - **Idempotence.** A call that is repeated after an error or a crash succeeds, or its error shows that it is done:
 ///   [`StoreError::AlreadyExists`], [`StoreError::NotFound`], [`StoreError::Conflict`].
 #[async_trait]
 pub trait ChannelWriter: fmt::Debug + Send + Sync {
     /// The channel.
     fn channel(&self) -> &Channel;
 
-    /// Begins a build; nothing of it can be seen before [`StagedBuild::commit`]. What a dead publisher left in this channel
-    /// is swept first. [`StoreError::AlreadyExists`] for a build that is there.
+    /// Begins a build; nothing of it is visible before [`StagedBuild::commit`]. Sweeps the leftovers of dead publishers in this channel
+    /// first. [`StoreError::AlreadyExists`] for a build that exists.
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError>;
 
-    /// Points `alias` at the build `to`, or removes it, if it is now what `expected` says (`None`: not there); otherwise
-    /// [`StoreError::Conflict`]. There is no instant at which a moved alias is missing. `to` has to be
-    /// there ([`StoreError::NotFound`]) and a success ([`StoreError::Refused`]).
+    /// Points `alias` at the build `to`, or removes it, if its current target is `expected` (`None`: it does not exist); otherwise
+    /// returns [`StoreError::Conflict`]. A moved alias is never missing, not even for an instant. `to` must exist
+    /// ([`StoreError::NotFound`]) and be a success ([`StoreError::Refused`]).
     async fn point(
         &self,
         alias: &AliasName,
@@ -441,142 +440,141 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
         to: Option<BuildDate>,
     ) -> Result<(), StoreError>;
 
-    /// Notes that `alias` shows an older build on purpose: it is [`held`](stx_layout::ChannelEntry::held) in the catalog
-    /// while it points at `at`, also if it does so only after this call. A later note replaces this one.
+    /// Notes that `alias` points to an older build on purpose: it is [`held`](stx_layout::ChannelEntry::held) in the catalog while it
+    /// points at `at`, even if it does so only after this call. A later note replaces this one.
     async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError>;
 
-    /// Offers these sections of the build that `latest_build` points at, and no others, under paths without a date:
-    /// `CHANNEL/outputs/…`. They follow `latest_build` from then on, or, on a store without links, when it is called again.
-    /// Anything else of these names, such as the directories of an older publisher, is left alone. [`StoreError::NotFound`] where
-    /// there is no `latest_build`.
+    /// Offers exactly these sections of the build that `latest_build` points at under paths without a date: `CHANNEL/outputs/…`.
+    /// From then on they follow `latest_build`; on a store without links, they do so when this is called again. Other entries with
+    /// these names, such as the directories of an older publisher, are not changed. [`StoreError::NotFound`] if `latest_build` does
+    /// not exist.
     async fn offer(&self, sections: &BTreeSet<Section>) -> Result<(), StoreError>;
 
-    /// Takes a build out of sight; `now` is kept in whole seconds. [`StoreError::Refused`] while an alias points at it, a
-    /// pin of it holds at `now`, or somebody [holds](MirrorRead::hold) it.
+    /// Moves a build to the trash; `now` is kept in whole seconds. [`StoreError::Refused`] while an alias points at it, one of its
+    /// pins is in force at `now`, or a reader [holds](MirrorRead::hold) it.
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError>;
 
-    /// Takes sections of a build out of sight, each at one instant and each to be restored on its own; `THINNED.json` has
-    /// recorded all of them before the first one goes. One that has gone already is passed over. What a crash leaves half
-    /// done, [`sweep`](Self::sweep) finishes.
+    /// Moves sections of a build to the trash, each at one instant; each can be restored on its own. `THINNED.json` records all of
+    /// them before the first one is moved. A section that was already moved is skipped. [`sweep`](Self::sweep) completes the work
+    /// that a crash interrupted.
     ///
-    /// [`StoreError::Refused`] as for [`retire`](Self::retire), for what a build is known by
-    /// ([`check_section`](crate::thinning::check_section)), and for a section that a symlink of the rest leads into;
-    /// [`StoreError::NotFound`] for one that is not there.
+    /// [`StoreError::Refused`] as for [`retire`](Self::retire), for files that identify a build
+    /// ([`check_section`](crate::thinning::check_section)), and for a section that a symlink in the rest of the build points into;
+    /// [`StoreError::NotFound`] for one that does not exist.
     async fn thin(
         &self,
         date: BuildDate,
         sections: &[ThinnedSection],
     ) -> Result<Vec<Retired>, StoreError>;
 
-    /// Pins a build that is there or retired ([`StoreError::NotFound`]), in place of an earlier pin of the same author. So a build
-    /// can be pinned before it is restored. Of one that stays retired a pin keeps nothing.
+    /// Pins a build that exists or is retired ([`StoreError::NotFound`]), and replaces an earlier pin of the same author. So a build
+    /// can be pinned before it is restored. A pin does not keep a build in the trash from being purged.
     async fn pin(&self, pin: &Pin) -> Result<(), StoreError>;
 
-    /// Takes away an author's pin of a build, whether or not the build is there. [`StoreError::NotFound`] if there is none.
+    /// Removes an author's pin of a build, whether or not the build exists. [`StoreError::NotFound`] if the author has not pinned it.
     async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError>;
 
-    /// Adds a verdict on a build that is there ([`StoreError::NotFound`]), in the order of time; nothing, if it is there or
-    /// repeats the one before it in all but the time. No alias moves: [`mark`](crate::verdicts::mark) does that too.
+    /// Adds a verdict on a build that exists ([`StoreError::NotFound`]), in the order of time. Does nothing if the verdict is already
+    /// recorded, or repeats the one before it in all but the time. Moves no alias; [`mark`](crate::verdicts::mark) also does that.
     async fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError>;
 
-    /// Remembers the tags of a build that is gone, or about to go, in place of what was remembered of it; without any,
-    /// forgets it. Nothing but [`owed`](MirrorStore::owed) tells of them.
+    /// Records the tags of a build that is removed, or about to be, and replaces earlier ones; without tags, removes the record.
+    /// Only [`owed`](MirrorStore::owed) shows them.
     async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError>;
 
-    /// Brings a build or a section back. [`StoreError::AlreadyExists`] if another one is in its place by now,
-    /// [`StoreError::Refused`] for a section that was not taken from the build that is there.
+    /// Restores a build or a section. [`StoreError::AlreadyExists`] if another one is now in its place, [`StoreError::Refused`] for
+    /// a section that was not taken from the current build.
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError>;
 
-    /// Deletes a retired build or section for good. From the first instant on it cannot be restored any more.
+    /// Deletes a retired build or section for good. It cannot be restored any more as soon as the deletion begins.
     async fn purge(&self, retired: &Retired) -> Result<(), StoreError>;
 
-    /// Removes what dead publishers left behind in this channel, and finishes what they were thinning or restoring.
+    /// Removes the leftovers of dead publishers in this channel, and completes interrupted thinning and restoring.
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError>;
 }
 
-/// A file that a mirror may have already.
+/// A file that a mirror may already have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownFile {
     /// The digest of its bytes.
     pub digest: Sha256,
-    /// Its size in bytes, where that is known.
+    /// Its size in bytes, if known.
     pub size: Option<u64>,
-    /// Whether its owner may execute it.
+    /// True if its owner may execute it.
     pub executable: bool,
     /// Its time of modification, for stores that keep one for each path.
     pub modified: Option<DateTime<Utc>>,
 }
 
-/// How a file came into a staged build.
+/// The way in which a file was added to a staged build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
-    /// Its bytes were stored; their number.
+    /// Its bytes were stored; the number of bytes.
     Stored(u64),
-    /// The mirror had them already, or an equal file of this build has them, and they are shared; their number.
+    /// Its bytes are shared with an equal file of the mirror or of this build; the number of bytes.
     Shared(u64),
     /// A symlink.
     Link,
 }
 
-/// A build that is being put together, out of every reader's sight.
+/// A build that is being written, invisible to readers.
 ///
 /// # Contract
-/// - **Order.** Files in any order and side by side, each path once ([`StoreError::AlreadyExists`]); then
-///   [`index`](Self::index) and [`index_apt`](Self::index_apt); then [`commit`](Self::commit), which is the only call that makes anything visible.
-/// - **Integrity.** The digests of the committed sums are those of the bytes that were stored. A source that is not the
-///   size that its entry says, or has another digest than its entry says, or changes while it is read, is
-///   [`StoreError::Changed`].
+/// - **Order.** Files in any order and in parallel, each path once ([`StoreError::AlreadyExists`]); then
+///   [`index`](Self::index) and [`index_apt`](Self::index_apt); then [`commit`](Self::commit), the only call that makes anything visible.
+/// - **Integrity.** The digests of the committed sums are those of the bytes that were stored. A source whose size or digest
+///   differs from its entry, or that changes while it is read, is [`StoreError::Changed`].
 /// - **Isolation.** Nothing is shared with a source: writing to it later changes no build.
-/// - **Thrift.** Of equal files, on the mirror or among those added, the bytes are stored once where the store can share them.
-///   Of several that are added at the same time, each may count as the one that was stored.
-/// - **Seal.** A commit adds what [`Seal::seal`](crate::Seal::seal) makes of the digests of the added files: the statements of
-///   the store's attester, `build.json`, `SHA256SUMS` over all of these, and `SHA256SUMS.asc` where the store signs. A store
-///   that signs also adds `repomd.xml.asc` to each `repodata/` that it makes, and `Release.gpg` and, where its signer can,
-///   `InRelease` to each apt repository.
-/// - **Abandoning.** Dropped without a commit, it is a [`Leftover`] at worst.
+/// - **Thrift.** The bytes of equal files, on the mirror or among the added ones, are stored once if the store can share them.
+///   If several are added at the same time, each may count as the stored one.
+/// - **Seal.** A commit adds what [`Seal::seal`](crate::Seal::seal) makes from the digests of the added files: the statements of
+///   the store's attester, `build.json`, `SHA256SUMS` over all of these, and `SHA256SUMS.asc` if the store signs. A store that
+///   signs also adds `repomd.xml.asc` to each `repodata/` that it makes, and `Release.gpg` and, if its signer can, `InRelease`
+///   to each apt repository.
+/// - **Abandoning.** A staged build that is dropped without a commit becomes at worst a [`Leftover`].
 #[async_trait]
 pub trait StagedBuild: fmt::Debug + Send + Sync {
     /// The build.
     fn id(&self) -> &BuildId;
 
-    /// How many [`add`](Self::add)s to run side by side.
+    /// The number of [`add`](Self::add)s to run in parallel.
     fn parallel(&self) -> usize;
 
     /// Adds a file or a symlink.
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError>;
 
-    /// Adds a file as [`add`](Self::add) does, and its zsync control file beside it, which is [made](rules::control_maker) of the
-    /// bytes as they pass by. Where the mirror has the bytes already and a control file beside them, that one is taken over,
-    /// and nothing is read for it. Every store adds the same two files.
+    /// Adds a file like [`add`](Self::add), and beside it its zsync control file, which is [made](rules::control_maker) while the bytes
+    /// are read. If the mirror already has the bytes with a control file beside them, that one is reused and nothing is read. Every
+    /// store adds the same two files.
     async fn add_with_control(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError>;
 
-    /// Adds a file whose bytes the mirror has already, or one that was added, and returns its size; `None`: there is none, or
-    /// the store cannot tell, and it has to be [added](Self::add).
+    /// Adds a file whose bytes the mirror, or this build, already has, and returns its size. `None` if there is no such file or the
+    /// store cannot tell; then the file must be [added](Self::add).
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError>;
 
-    /// Makes the RPM repository metadata of a directory, in its `repodata/`, and signs it where the store signs. The
-    /// records of `carried`, whose files were added, are added to it. Says what the metadata lists, and what it does not.
-    /// [`StoreError::MissingTool`] where the program for that is not installed.
+    /// Makes the RPM repository metadata of a directory, in its `repodata/`, and signs it if the store signs. Adds the records of
+    /// `carried`, whose files were added. Returns the packages that the metadata lists, and those that it does not.
+    /// [`StoreError::MissingTool`] if the required program is not installed.
     async fn index(
         &self,
         dir: &BuildPath,
         carried: &[CarriedRecord],
     ) -> Result<Indexed, StoreError>;
 
-    /// Makes the metadata of a directory that is an apt repository in flat form, by
-    /// [`rules::index_apt`], and adds it. Every store makes the same files.
+    /// Makes the metadata of a directory that is an apt repository in flat form, by [`rules::index_apt`], and adds it. Every store
+    /// makes the same files.
     async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError>;
 
-    /// Makes the build visible, all of it at one instant and durably, with its `SHA256SUMS` and with `record`, whose
-    /// `files` and `bytes` are counted here. Returns the record as written. [`StoreError::AlreadyExists`] if there is a
-    /// build of that id by now, [`StoreError::Unsigned`] if it cannot be signed.
+    /// Makes the whole build visible at one instant and durably, with its `SHA256SUMS` and with `record`, whose `files` and `bytes`
+    /// are counted here. Returns the record as written. [`StoreError::AlreadyExists`] if a build with that id exists by now,
+    /// [`StoreError::Unsigned`] if it cannot be signed.
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError>;
 
-    /// As [`commit`](Self::commit), with the seal of the build that this one is a copy of, byte for byte; the store signs
-    /// nothing. What the original's attester stated may be added, or be in the seal. [`StoreError::Refused`] if the seal is
-    /// not that of the added files.
+    /// Like [`commit`](Self::commit), for a copy: the seal is that of the original, byte for byte, and the store signs nothing. The
+    /// statements of the original's attester may be added files, or part of the seal. [`StoreError::Refused`] if the seal does not
+    /// match the added files.
     async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError>;
 
-    /// Removes what was staged.
+    /// Removes the staged files.
     async fn discard(self: Box<Self>) -> Result<(), StoreError>;
 }

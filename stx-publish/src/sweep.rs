@@ -1,5 +1,5 @@
-//! Publishing, stopped at every store call, and at every step of the mirror in a directory: what has to hold then, and after
-//! the next run. Crates of other stores stop theirs with it.
+//! Publishing, interrupted at every store call, and at every step of the mirror in a directory; checks the mirror then, and after
+//! the next run. Crates of other stores use it to interrupt theirs.
 
 use bytes::Bytes;
 use stx_layout::{AliasEntry, AliasName, BuildOutcome};
@@ -23,12 +23,12 @@ pub mod retention;
 #[cfg(test)]
 mod verdicts;
 
-/// Publishes the `day`th build, which holds a repository; `false` where something failed.
+/// Publishes the `day`th build, which contains a repository; returns false if something failed.
 pub async fn put(store: &dyn MirrorStore, day: u32) -> bool {
     matches!(try_put(store, day).await, Some(Ok(_)))
 }
 
-/// As [`put`], with the error of the publisher; `None` where there is no plan.
+/// Like [`put`], with the error of the publisher; `None` if no plan could be made.
 pub async fn try_put(
     store: &dyn MirrorStore,
     day: u32,
@@ -49,7 +49,7 @@ pub async fn try_put(
     Some(publish(store, &plan).await)
 }
 
-/// An error says of the build no more than is true: before the commit that nothing of it can be seen, after it that it can.
+/// Checks that an error claims nothing untrue: before the commit that the build is invisible, after it that it is visible.
 pub async fn claims_the_truth(
     store: &dyn MirrorStore,
     day: u32,
@@ -133,7 +133,7 @@ pub async fn check(store: &dyn MirrorStore, context: &str) {
     );
 }
 
-/// A repair or a rerun makes all of it right.
+/// Checks that a repair or a rerun corrects everything.
 pub async fn converge(store: &dyn MirrorStore, context: &str) {
     assert!(put(store, 2).await, "{context}: the rerun");
     let report = verify(store, &Scope::All).await.expect("verified");
@@ -151,7 +151,7 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
     );
 }
 
-/// Checks that hold after a publish of the second build that was stopped, and after the next run; whether it was done.
+/// Checks the mirror after an interrupted publish of the second build, and after the next run; returns whether it was done.
 async fn after(
     store: &dyn MirrorStore,
     put: Option<Result<PublishReport, PublishError>>,
@@ -163,7 +163,7 @@ async fn after(
     matches!(put, Some(Ok(_)))
 }
 
-/// Publishes with a fault at every call in turn, on the mirror that `fresh` makes each time; the number of runs.
+/// Publishes with a fault at every call in turn, each time on a new mirror from `fresh`; returns the number of runs.
 pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
     let first = async || {
         let store = fresh();
@@ -197,7 +197,7 @@ mod local {
     use crate::publish::{PublishError, PublishReport};
     use crate::store::{MirrorStore, StoreError};
 
-    /// Makes the least that is repository metadata.
+    /// Makes the smallest possible repository metadata.
     #[derive(Debug)]
     struct ListOfPackages;
 

@@ -1,10 +1,10 @@
-//! Tasks on other threads, and what comes of one that does not end as it should.
+//! The errors of tasks on other threads that do not end normally.
 
 use std::io;
 
 use tokio::task::JoinError;
 
-/// A task that panicked or was not run, as an error: whoever waits for it cleans up and fails, like after any other.
+/// The error for a task that panicked or did not run: its caller cleans up and fails as after any other error.
 pub(crate) fn unfinished(error: JoinError) -> io::Error {
     match error.try_into_panic() {
         Ok(panic) => {

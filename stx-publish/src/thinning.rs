@@ -1,9 +1,9 @@
-//! Sections that retention takes from a build before the build itself: their record, and which sections may be taken.
+//! Sections that retention removes from a build before the build itself: their record, and the rules for removable sections.
 //!
-//! A build is never written after its commit, with one exception: bulky sections may go before the build does. Then
-//! `THINNED.json` in the build's directory says which, since when and by which rule, for every reader and over plain HTTP.
-//! It is written, durably, before the first section goes. `SHA256SUMS` stays as it was, so that what is left can still be
-//! checked: `sha256sum -c --ignore-missing SHA256SUMS`.
+//! A build is never written after its commit, with one exception: large sections may be removed before the build. Then
+//! `THINNED.json` in the build's directory lists them with their times and rules, for every reader and over plain HTTP. It is
+//! durable before the first section is removed. `SHA256SUMS` is not changed, so that the remaining files can still be checked:
+//! `sha256sum -c --ignore-missing SHA256SUMS`.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use stx_layout::{BuildDate, BuildOutcome, BuildPath, BuildRecord};
 
 use crate::error::StoreError;
 
-/// The sections that were taken from a build on purpose: its `THINNED.json`.
+/// The sections that were removed from a build on purpose: its `THINNED.json`.
 ///
 /// ```
 /// # use stx_publish::Thinned;
@@ -23,22 +23,22 @@ use crate::error::StoreError;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thinned {
-    /// Version of this form; see [`Thinned::SCHEMA`].
+    /// The version of this format; see [`Thinned::SCHEMA`].
     pub schema: u32,
-    /// The sections, in the order in which they went.
+    /// The sections, in the order of their removal.
     pub sections: Vec<ThinnedSection>,
 }
 
-/// One section that was taken from a build.
+/// One section that was removed from a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThinnedSection {
     /// The directory or file in the build.
     pub section: BuildPath,
-    /// Since when the rule allowed it.
+    /// The time since which the rule allows its removal.
     pub since: DateTime<Utc>,
-    /// When it was taken out of sight, in whole seconds.
+    /// The time when it was moved to the trash, in whole seconds.
     pub at: BuildDate,
-    /// The rule, in a sentence.
+    /// The rule, as a sentence.
     pub rule: String,
 }
 
@@ -58,10 +58,10 @@ impl Thinned {
     /// The version that this crate writes, and the newest it reads.
     pub const SCHEMA: u32 = 1;
 
-    /// Reads the text of a `THINNED.json`.
+    /// Parses the text of a `THINNED.json`.
     ///
     /// # Errors
-    /// The error in the text, in a line.
+    /// The error in the text, in one line.
     pub fn from_json(text: &str) -> Result<Self, String> {
         let thinned: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if thinned.schema > Self::SCHEMA {
@@ -80,30 +80,30 @@ impl Thinned {
         text + "\n"
     }
 
-    /// The recorded section that a path lies in, or is.
+    /// The recorded section that a path belongs to.
     pub fn covers(&self, path: &BuildPath) -> Option<&ThinnedSection> {
         let mut sections = self.sections.iter();
         sections.find(|section| lies_in(path, &section.section))
     }
 
-    /// Whether exactly this section is recorded.
+    /// True if exactly this section is recorded.
     pub fn has(&self, section: &BuildPath) -> bool {
         let mut sections = self.sections.iter();
         sections.any(|known| known.section == *section)
     }
 }
 
-/// Whether a path is `section` or lies below it.
+/// True if a path is `section` or below it.
 pub fn lies_in(path: &BuildPath, section: &BuildPath) -> bool {
     let rest = path.as_str().strip_prefix(section.as_str());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Refuses a section without which a build is not known any more: only what lies in `inputs` and `outputs` may go, not
-/// `outputs` as a whole, and not the markers.
+/// Refuses a section without which a build could not be identified: only entries of `inputs` and `outputs` can be removed, but
+/// not all of `outputs`, and not the markers.
 ///
 /// # Errors
-/// The rule, in a line.
+/// The rule, in one line.
 pub fn check_section(section: &BuildPath) -> Result<(), String> {
     let mut segments = section.segments();
     let bulky = match segments.next() {
@@ -124,7 +124,7 @@ pub fn check_section(section: &BuildPath) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the `THINNED.json` that is called `name`.
+/// Parses the `THINNED.json` called `name`.
 pub fn parse_thinned(name: &str, bytes: &[u8]) -> Result<Thinned, StoreError> {
     let damaged = |source| StoreError::Damaged {
         what: name.to_owned(),

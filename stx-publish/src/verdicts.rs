@@ -5,8 +5,8 @@
 //!      └> point_green ─────────> latest_green_build, to the newest green build
 //! ```
 //!
-//! The history is the truth, and the alias is derived from it: after a crash between the two the same call finishes, and
-//! [`verify`](crate::verify()) finds what is left to do.
+//! The history is authoritative, and the alias is derived from it: after a crash between the two, the same call completes the work,
+//! and [`verify`](crate::verify()) reports what is left to do.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::index::{ChannelIndex, PageId, PageName};
 use crate::store::rules::is_within;
 use crate::store::{ChannelWriter, MirrorRead, MirrorStore, Scope, StoreError};
 
-/// The verdict that counts for each build: the newest.
+/// The verdict in force for each build: the newest.
 pub fn newest_verdicts(history: &[VerdictEntry]) -> BTreeMap<&BuildId, &VerdictEntry> {
     history.iter().map(|entry| (&entry.build, entry)).collect()
 }
@@ -45,18 +45,18 @@ pub fn newest_green(
 /// The result of [`mark`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    /// Whether it changed the history; `false` where it repeats the verdict before it.
+    /// True if the history changed; false if the verdict repeats the one before it.
     pub is_new: bool,
-    /// The build that `latest_green_build` points at now.
+    /// The new target of `latest_green_build`.
     pub latest_green_build: Option<BuildDate>,
 }
 
-/// Records a verdict on a build, and points `latest_green_build` at the newest green build of the channel. No other alias
-/// moves.
+/// Records a verdict on a build, and points `latest_green_build` at the newest green build of the channel. Other aliases do not
+/// move.
 ///
 /// # Errors
-/// [`StoreError::NotFound`] for a build that is not there, one in the trash included; [`StoreError::Refused`] for a failed one,
-/// which was never complete. A build that lost sections may be marked: it is still the build that was tested.
+/// [`StoreError::NotFound`] for a build that does not exist or is in the trash; [`StoreError::Refused`] for a failed one, which was
+/// never complete. A build that lost sections may be marked: it is still the build that was tested.
 pub async fn mark(store: &dyn MirrorStore, entry: &VerdictEntry) -> Result<Marked, StoreError> {
     let id = &entry.build;
     let writer = store.lock(&id.channel).await?;
@@ -82,9 +82,9 @@ fn check_marked(id: &BuildId, result: BuildOutcome) -> Result<(), StoreError> {
     }
 }
 
-/// Points `latest_green_build` at the newest green build of the channel, or removes it where there is none. Whoever brings
-/// builds or verdicts to a channel calls this. In a channel without any verdict the alias is somebody else's, and is left
-/// alone.
+/// Points `latest_green_build` at the newest green build of the channel, or removes it if no build is green. Call this after
+/// adding builds or verdicts to a channel. In a channel without any verdict, the alias belongs to another program, and is not
+/// changed.
 pub async fn point_green(
     store: &dyn MirrorStore,
     writer: &dyn ChannelWriter,
@@ -104,7 +104,7 @@ pub async fn point_green(
     Ok(to)
 }
 
-/// Whether `latest_green_build` of a channel is where the verdicts have it; takes no lock.
+/// True if `latest_green_build` of a channel agrees with the verdicts; takes no lock.
 pub async fn is_green_right(
     store: &dyn MirrorStore,
     channel: &Channel,
@@ -120,17 +120,17 @@ pub async fn is_green_right(
     Ok(history.is_empty() || shown == to.map(AliasEntry::Build).as_ref())
 }
 
-/// Verdicts as far as they can be read.
+/// The verdicts that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadableVerdicts {
     /// The verdicts, by build, those on one build oldest first.
     pub history: Vec<VerdictEntry>,
-    /// The builds whose verdicts cannot be read, and why, in a line.
+    /// The builds whose verdicts cannot be read, with the reason in one line.
     pub unreadable: BTreeMap<BuildId, String>,
 }
 
-/// Reads the verdicts on the builds of `catalog` within `scope`. A damaged file hides the verdicts on its build, and no others: it must
-/// not keep pages, lists and retention of a whole mirror from being made.
+/// Reads the verdicts on the builds of `catalog` within `scope`. A damaged file hides only the verdicts on its build: pages, lists and
+/// retention of a whole mirror must not fail because of it.
 pub async fn readable_verdicts(
     store: &dyn MirrorStore,
     scope: &Scope,
@@ -155,7 +155,7 @@ pub async fn readable_verdicts(
     Ok(read)
 }
 
-/// The verdicts on the builds of a channel as its `index.json` tells of them: for readers who cannot ask the store.
+/// The verdicts on the builds of a channel in its `index.json`, for readers who cannot ask the store.
 pub async fn listed_verdicts(
     store: &dyn MirrorRead,
     channel: &Channel,

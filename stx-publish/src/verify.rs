@@ -1,4 +1,4 @@
-//! Compares a mirror with what it says of itself, and repairs what is derived.
+//! Compares a mirror with its own records, and repairs derived data.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,15 +33,15 @@ pub use repair::{LeftName, RepairReport, RepairedAlias, repair, repair_aliases};
 pub use repositories::verify_repositories;
 pub use root::check_root_aliases;
 
-/// The severity.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// No reader is misled.
+    /// Readers are not misled.
     Note,
     /// A reader may be misled.
     Warning,
-    /// A reader gets something wrong, or nothing.
+    /// A reader gets wrong data, or none.
     Error,
 }
 
@@ -59,84 +59,84 @@ impl fmt::Display for Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// `SHA256SUMS` is missing or cannot be understood.
+    /// `SHA256SUMS` is missing or cannot be parsed.
     SumsUnreadable,
-    /// `build.json` is missing, cannot be understood, or is that of another build.
+    /// `build.json` is missing, cannot be parsed, or is that of another build.
     RecordUnreadable,
-    /// A file cannot be read, or has a name that the grammar refuses.
+    /// A file cannot be read, or its name is not valid.
     Unreadable,
-    /// A file is in the sums and not there.
+    /// A file in the sums does not exist.
     Missing,
-    /// A file has other bytes than the sums say.
+    /// The bytes of a file differ from the sums.
     Changed,
-    /// A file is there and not in the sums.
+    /// A file is not in the sums.
     Unlisted,
     /// A mode is not 0644 or 0755.
     WrongMode,
-    /// No trusted key has signed it; looked for only where there is a keyring.
+    /// No trusted key has signed the file; checked only with a keyring.
     Untrusted,
-    /// A signed index should be newer; looked for only where there is a keyring.
+    /// A signed index is too old; checked only with a keyring.
     Stale,
-    /// A symlink leads nowhere or out of the build.
+    /// A symlink is dangling or leads out of the build.
     BadLink,
     /// A device, a FIFO or a socket.
     NotAFile,
-    /// The marker in `outputs/` does not say what the record says.
+    /// The marker in `outputs/` contradicts the record.
     WrongMarker,
-    /// The counts of the record are not those of the sums.
+    /// The counts of the record differ from those of the sums.
     WrongCount,
-    /// The provenance is no statement of the kind.
+    /// The provenance is not a valid statement of provenance.
     ProvenanceUnreadable,
-    /// The provenance is about something else than what lies in the build.
+    /// The provenance describes other files than those of the build.
     ProvenanceDiffers,
-    /// Nobody who is trusted signed the provenance, or there is none.
+    /// The provenance is missing, or not signed by a trusted signer.
     ProvenanceUntrusted,
-    /// The `SHA256SUMS` of the build below is not the one that the build was made upon.
+    /// The build that this one was made upon now has another `SHA256SUMS`.
     AfterDiffers,
-    /// The build below is not on the mirror.
+    /// The build that this one was made upon is not on the mirror.
     AfterGone,
-    /// The metadata of a repository is none, or is not there.
+    /// The metadata of a repository is missing or cannot be parsed.
     RepodataUnreadable,
-    /// A package is not in the metadata of its repository, so that no client finds it.
+    /// A package is not in the metadata of its repository, so clients do not find it.
     NotInRepodata,
-    /// The metadata of a repository names a package that is not there, or has other bytes.
+    /// The metadata of a repository names a package that does not exist, or has other bytes.
     RepodataDiffers,
-    /// A bill of materials is none.
+    /// A bill of materials cannot be parsed.
     SbomUnreadable,
-    /// A bill of materials is about something else than what lies in the build.
+    /// A bill of materials describes other files than those of the build.
     SbomDiffers,
-    /// An alias points at no build.
+    /// An alias does not point at a build.
     AliasDangling,
     /// An alias points at a failure.
     AliasToFailure,
     /// An alias does not point at the newest success, or `latest_green_build` not at the newest green build.
     AliasNotNewest,
-    /// An alias is no relative symlink to a build.
+    /// An alias is not a relative symlink to a build.
     AliasMalformed,
-    /// There is a success, and no `latest_build`; a green build, and no `latest_green_build`; or an alias of a release is missing
-    /// that the configuration names.
+    /// An alias is missing: `latest_build` although a success exists, `latest_green_build` although a green build exists, or an alias of
+    /// a release that the configuration names.
     AliasMissing,
-    /// An alias of a release points elsewhere than the configuration says.
+    /// An alias of a release differs from the configuration.
     AliasDiffers,
-    /// An alias of a release is there that the configuration does not name.
+    /// An alias of a release is not in the configuration.
     AliasUnconfigured,
-    /// A path without a date leads to no section of a build.
+    /// A path without a date does not lead to a section of a build.
     UndatedDangling,
-    /// A path without a date leads to another build than `latest_build`.
+    /// A path without a date leads to a build other than `latest_build`.
     UndatedNotLatest,
-    /// A dead publisher left something behind.
+    /// A dead publisher left files behind.
     Leftover,
-    /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
+    /// An entry of a channel is neither build nor alias, or an entry above the channels belongs to none.
     Stray,
     /// A catalog page is missing.
     PageMissing,
-    /// A catalog page is older than the mirror, or was made of another index.
+    /// A catalog page is older than the mirror, or was made from another index.
     PageStale,
     /// An image of a build is not on the registry under its name.
     ImageMissing,
-    /// The registry shows another image under the name of one of a build.
+    /// The registry has another image under the name of an image of a build.
     ImageChanged,
-    /// A moving tag does not show the image of the newest success.
+    /// A moving tag does not point to the image of the newest success.
     ImageTagNotNewest,
     /// The registry could not be asked.
     RegistryUnreachable,
@@ -188,7 +188,7 @@ impl FindingKind {
         }
     }
 
-    /// Whether it is derived, and can be made again: pages by `stx_pages::refresh`, all else by [`repair()`].
+    /// True if the data is derived, and can be made again: pages by `stx_pages::refresh`, everything else by [`repair()`].
     pub fn is_repairable(self) -> bool {
         match self {
             Self::AliasDangling
@@ -235,13 +235,13 @@ impl FindingKind {
     }
 }
 
-/// One thing that is wrong.
+/// One problem that verification found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// The channel; absent for what lies above all of them.
+    /// The channel; absent for entries above all channels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
-    /// The build, where it is about one.
+    /// The build, if the finding is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildId>,
     /// The path in the build, the name in the channel, or the path on the mirror.
@@ -251,12 +251,12 @@ pub struct Finding {
     pub kind: FindingKind,
     /// The severity.
     pub severity: Severity,
-    /// The same for people, in a line.
+    /// The finding as a text for people, in one line.
     pub message: String,
 }
 
 impl Finding {
-    /// Something that is wrong with a build.
+    /// A finding about a build.
     pub fn build(
         id: &BuildId,
         path: Option<&str>,
@@ -269,7 +269,7 @@ impl Finding {
         }
     }
 
-    /// Something that is wrong with a channel.
+    /// A finding about a channel.
     pub fn channel(
         channel: &Channel,
         path: Option<&str>,
@@ -288,7 +288,7 @@ impl Finding {
 }
 
 impl Finding {
-    /// True if a repair may set it right: the finding is about derived data, and an alias of a channel has a rule.
+    /// True if a repair may correct it: the finding is about derived data and, for an alias of a channel, about one with a rule.
     pub fn is_repairable(&self) -> bool {
         let is_owned = |alias: &AliasName| !check::has_rule(alias);
         let alias = self.path.as_deref().and_then(|path| path.parse().ok());
@@ -301,32 +301,32 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let build = self.build.as_ref().map(ToString::to_string);
         let place = build.or_else(|| Some(self.channel.as_ref()?.to_string()));
-        // Leftovers and objects of the private area have their path in the mirror.
+        // The path of leftovers and of objects of the private area is relative to the mirror.
         let path = self.path.as_deref().unwrap_or_default();
         let place = place
             .filter(|place| !path.starts_with(".stx/") && !path.starts_with(&format!("{place}/")));
         let parts: Vec<_> = place.into_iter().chain(self.path.clone()).collect();
         let separator = match self.kind {
-            // An image is on a registry, not in its build.
+            // An image is on a registry, not in the build.
             FindingKind::ImageMissing
             | FindingKind::ImageChanged
             | FindingKind::ImageTagNotNewest => ": ",
             _ => "/",
         };
-        // One line, whatever a mirror says: a second one would look like another finding.
+        // Always one line, whatever a mirror contains: a second line would look like another finding.
         let line = format!("{}: {}", parts.join(separator), self.message);
         f.write_str(&printable(&line))
     }
 }
 
-/// An alias as verification saw it; a repair moves it only if it is unchanged.
+/// An alias at the time of a verification; a repair moves it only if it is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SeenAlias {
     /// The channel.
     pub channel: Channel,
     /// The alias.
     pub alias: AliasName,
-    /// The target that it had; `None` where it was missing.
+    /// Its target; `None` if it was missing.
     pub shown: Option<AliasEntry>,
 }
 
@@ -335,22 +335,22 @@ pub struct SeenAlias {
 pub struct VerifyReport {
     /// The findings, sorted by channel and build.
     pub findings: Vec<Finding>,
-    /// Builds that were looked at.
+    /// The number of verified builds.
     pub builds: u64,
-    /// Files that were hashed.
+    /// The number of hashed files.
     pub files: u64,
-    /// Their bytes.
+    /// The sum of their sizes.
     pub bytes: u64,
-    /// The aliases that are wrong. A repair moves those of which it knows where they belong.
+    /// The aliases that are wrong. A repair moves those whose target follows from a rule.
     pub aliases: Vec<SeenAlias>,
-    /// Tags that the registry has longer than the mirror has their builds, because something needs them: nothing is wrong
-    /// with that.
+    /// Tags that are still on the registry although their builds are not on the mirror any more, because something needs them. This is
+    /// not a problem.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<OwedTags>,
 }
 
 impl VerifyReport {
-    /// The worst severity; `None` where nothing is wrong.
+    /// The worst severity; `None` without findings.
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()
     }
@@ -386,9 +386,9 @@ impl fmt::Display for VerifyReport {
 #[error("{scope}: cannot be verified")]
 #[non_exhaustive]
 pub struct VerifyError {
-    /// The mirror, the channel or the build that was to be verified.
+    /// The mirror, the channel or the build to verify.
     pub scope: Box<Scope>,
-    /// Why not.
+    /// The error that caused it.
     pub source: StoreError,
 }
 
@@ -401,7 +401,7 @@ impl VerifyError {
         }
     }
 
-    /// Its kind: that of the store's error.
+    /// The kind of the store's error.
     pub fn kind(&self) -> ErrorKind {
         self.source.kind()
     }
@@ -409,12 +409,12 @@ impl VerifyError {
 
 /// Compares `scope` with its sums, records and aliases. Every byte is read.
 ///
-/// A build that is retired meanwhile is left out, and so are the aliases of a channel in which a publisher is at work.
+/// A build that is retired in the meantime is left out, and so are the aliases of a channel in which a publisher is working.
 pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyReport, VerifyError> {
     verify_observed(store, scope, &|_, _, _| {}).await
 }
 
-/// Verifies, and tells `observe` before each build how many are done, how many there are, and which one is next.
+/// Verifies, and calls `observe` before each build with the number of finished builds, the number of all builds, and the next one.
 pub async fn verify_observed(
     store: &dyn MirrorStore,
     scope: &Scope,
@@ -467,8 +467,8 @@ pub async fn verify_observed(
     Ok(report)
 }
 
-/// Verifies a mirror that can only be read, as behind a web server: what only its owner sees, such as what a dead publisher
-/// left behind, is not looked for, and the aliases are those of one catalog.
+/// Verifies a read-only mirror, such as one behind a web server. Data that only its owner sees, such as leftovers of dead
+/// publishers, is not checked, and all aliases are taken from one catalog.
 pub async fn verify_readable(
     store: &dyn MirrorRead,
     scope: &Scope,
@@ -487,7 +487,7 @@ pub async fn verify_readable(
     Ok(report)
 }
 
-/// The catalog of `scope`, and what is wrong with its builds.
+/// The catalog of `scope`, and the findings about its builds.
 async fn builds(
     store: &dyn MirrorRead,
     scope: &Scope,
@@ -530,7 +530,7 @@ async fn builds(
             &mut report,
         );
         if report.findings.len() > found {
-            // Retired while it was read?
+            // The build may have been retired while it was read.
             let now = store.catalog(&Scope::Build(id.clone())).await;
             if now.map_err(fail)?.build(&id).is_none() {
                 report.findings.truncate(found);
@@ -540,8 +540,8 @@ async fn builds(
     Ok((catalog, report))
 }
 
-/// The builds and aliases of a channel while no publisher works in it; `None` where one does, which may be about to
-/// move its aliases.
+/// The builds and aliases of a channel while no publisher works in it; `None` if one does, because it may be about to move its
+/// aliases.
 async fn settled<'a>(
     store: &dyn MirrorStore,
     channel: &Channel,
@@ -555,12 +555,12 @@ async fn settled<'a>(
     let _writer = match store.lock(channel).await {
         Ok(writer) => writer,
         Err(StoreError::Busy { .. }) => return Ok(None),
-        // Nobody works on a mirror that cannot be locked, on a disk that is mounted to be read only.
+        // A mirror that cannot be locked, such as one on a read-only mount, has no publisher.
         Err(_) => return Ok(Some(Cow::Borrowed(seen))),
     };
     let mut catalog = store.catalog(&Scope::Channel(channel.clone())).await?;
     let fresh = catalog.channels.remove(channel);
-    // Whether a directory belongs to a deeper channel is known where the whole mirror was looked at.
+    // Only the earlier scan of the whole mirror shows which directories belong to deeper channels.
     let strays = seen.strays.clone();
     Ok(fresh.map(|entry| Cow::Owned(ChannelEntry { strays, ..entry })))
 }

@@ -1,15 +1,15 @@
-//! Pages for people in the place of files.
+//! Web pages that a server sends in place of files.
 
-/// A page for people in the place of a file: of a proxy, a login, or a server that answers everything.
+/// A web page in place of a file: from a proxy, a login, or a server that answers every request with a page.
 #[derive(Debug, thiserror::Error)]
 #[error("the server answered with a web page")]
 pub struct WebPage;
 
-/// Bytes of a body by which [`is_html`] knows.
+/// The number of bytes of a body that [`is_html`] needs.
 #[cfg(feature = "fetch")]
 pub(crate) const BEGINNING: usize = 1 << 10;
 
-/// Whether a body begins as HTML does.
+/// True if a body begins like HTML.
 #[cfg(any(feature = "fetch", feature = "http"))]
 pub(crate) fn is_html(body: &[u8]) -> bool {
     let text = body.trim_ascii_start();

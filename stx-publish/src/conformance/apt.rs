@@ -1,4 +1,4 @@
-//! The metadata that a store makes of Debian packages.
+//! The metadata that a store makes for Debian packages.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::publish::{prepare, publish};
 use crate::store::rules::{index_apt, open_generated};
 use crate::store::{MirrorStore, read_all};
 
-/// A binary package with this file `control`, and no files.
+/// A binary package with `control` as its control file, and no other files.
 pub fn sample_deb(control: &str) -> Bytes {
     let end = [0; 1024];
     let mut package = b"!<arch>\n".to_vec();
@@ -39,7 +39,7 @@ pub fn sample_deb(control: &str) -> Bytes {
     package.into()
 }
 
-/// A file of a `tar` archive, filled up to whole blocks.
+/// A file of a `tar` archive, padded to whole blocks.
 fn tar_file(name: &str, bytes: &[u8]) -> Vec<u8> {
     const BLOCK: usize = 512;
     let mut header = [0; BLOCK];
@@ -61,7 +61,7 @@ fn tar_file(name: &str, bytes: &[u8]) -> Vec<u8> {
     file
 }
 
-/// The file `control` of a package.
+/// The control file of a package.
 pub fn sample_control(name: &str, version: &str) -> String {
     format!(
         "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: A <a@example.org>\n\
@@ -82,7 +82,7 @@ pub fn sample_dsc(name: &str, version: &str, file: &str, bytes: &[u8]) -> String
 const STD: &str = "outputs/std/packages";
 const SOURCES: &str = "outputs/std/sources";
 
-/// A build with packages, one of them broken, with sources, and with metadata of its own.
+/// A build with packages, one of them broken, with sources, and with metadata that it brings itself.
 fn request(day: u32) -> PublishRequest {
     let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
     let tar = b"no archive".as_slice();
@@ -110,7 +110,7 @@ fn request(day: u32) -> PublishRequest {
     request
 }
 
-/// The metadata that [`request`] gets, whatever the store.
+/// The metadata that [`request`] gets on every store.
 fn expected(day: u32) -> BTreeMap<BuildPath, Bytes> {
     let mut request = request(day);
     let added: &mut Incoming = request.tree.incoming_mut();
@@ -144,7 +144,7 @@ pub(super) async fn run(store: &dyn MirrorStore) {
 
         let sums = store.sums(&id).await.expect("sums");
         let expected = expected(day);
-        // Lists in three forms and by their digests, `Release`, and two signatures.
+        // Lists in three forms, each also named by its digest; `Release` and two signatures.
         assert_eq!(expected.len(), 2 * (3 + 3 + 3));
         for (path, bytes) in &expected {
             let read = read_all(store, &id, path, 1 << 20).await.expect("there");

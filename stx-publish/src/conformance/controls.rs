@@ -1,4 +1,4 @@
-//! The zsync control files that a store makes of large files.
+//! The zsync control files that a store makes for large files.
 
 use bytes::Bytes;
 use stx_layout::{BuildOutcome, BuildPath};
@@ -14,7 +14,7 @@ const IMAGE: &str = "outputs/iso/large.iso";
 const OTHER: &str = "outputs/iso/a+b.iso";
 const OWN: &str = "outputs/iso/own.iso";
 
-/// Bytes of an image of which the first block says which one it is.
+/// Bytes of an image whose first block contains `text`.
 fn image(text: &str) -> Bytes {
     let mut bytes = text.as_bytes().to_vec();
     bytes.extend((0..10_000_u32).flat_map(u32::to_be_bytes));
@@ -39,7 +39,7 @@ fn request(day: u32) -> PublishRequest {
     request
 }
 
-/// The control file that every store makes.
+/// The control file that every store must make.
 fn expected(name: &str, url: &str, bytes: &Bytes) -> Bytes {
     let mut maker = Maker::new(name, url, bytes.len() as u64);
     maker.update(bytes);
@@ -51,7 +51,7 @@ async fn read(store: &dyn MirrorStore, day: u32, name: &str) -> Result<Bytes, St
     read.map(Bytes::from)
 }
 
-/// Every store makes the same control files, of large files only, and sums them like the others.
+/// Every store makes the same control files, for large files only, and lists them in the sums.
 pub(super) async fn run(store: &dyn MirrorStore) {
     for day in [7, 8] {
         let plan = prepare(store, request(day)).await.expect("a plan");
@@ -90,7 +90,7 @@ pub(super) async fn run(store: &dyn MirrorStore) {
         }
         let again = prepare(store, request(day)).await.expect("a plan");
         assert!(again.is_noop(), "{again}");
-        // Without them it is the same build, too.
+        // Without control files the build counts as the same, too.
         let mut without = request(day);
         without.controls = ControlRules::none();
         let again = prepare(store, without).await.expect("a plan");

@@ -1,4 +1,4 @@
-//! Calls of a store that run side by side, or come in a rare order.
+//! Calls of a store that run concurrently, or in an unusual order.
 
 use bytes::Bytes;
 use chrono::TimeDelta;
@@ -9,7 +9,7 @@ use super::{path, put, sample_id, shown};
 use crate::incoming::{Entry, digest_of};
 use crate::store::{FileBody, KnownFile, MirrorStore, Scope, StoreError, read_all};
 
-/// Runs after the other parts of the suite, on builds of its own.
+/// Runs after the other parts of the suite, on its own builds.
 pub(super) async fn run(store: &dyn MirrorStore) {
     the_first_of_two_that_move_an_alias_wins(store).await;
     a_restore_replaces_no_build(store).await;
@@ -36,7 +36,7 @@ async fn the_first_of_two_that_move_an_alias_wins(store: &dyn MirrorStore) {
     }
     let writer = store.lock(&channel).await.expect("the lock");
     let newest = AliasEntry::Build(sample_id(13).date);
-    // Often enough that two that get in each other's way are noticed.
+    // Repeated, so that a race between the two calls shows.
     for _ in 0..10 {
         let to = |day| writer.point(&latest, Some(&newest), Some(sample_id(day).date));
         let (winner, lost) = match futures_util::future::join(to(11), to(12)).await {

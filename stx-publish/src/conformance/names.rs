@@ -20,7 +20,7 @@ async fn shown(store: &dyn MirrorStore) -> BTreeMap<RootAlias, RootEntry> {
     store.root_aliases().await.expect("a list")
 }
 
-/// The mirror has four builds of one channel, and `latest_build`.
+/// Expects a mirror with four builds of one channel, and `latest_build`.
 pub(super) async fn run(store: &dyn MirrorStore) {
     root_aliases(store).await;
     undated(store).await;
@@ -28,7 +28,7 @@ pub(super) async fn run(store: &dyn MirrorStore) {
 
 async fn root_aliases(store: &dyn MirrorStore) {
     assert_eq!(shown(store).await, BTreeMap::new());
-    // Nor is anything there that it could lie in.
+    // The directory in which this alias would be does not exist either.
     let (writer, nothing) = (store.lock_aliases().await, alias("release/11.0"));
     let unlinked = writer.expect("the lock").link(&nothing, None, None).await;
     unlinked.expect("it is not there");

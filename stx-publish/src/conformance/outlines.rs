@@ -86,7 +86,7 @@ pub(super) async fn run(store: &dyn MirrorStore) {
         .await
         .expect("retired");
     known = differs(store, &known, "a build that is gone").await;
-    // The same build again, and another one of its id.
+    // The same build again, then another build with its id.
     writer.restore(&retired).await.expect("restored");
     known = differs(store, &known, "a build that is back").await;
     let retired = writer
@@ -99,7 +99,7 @@ pub(super) async fn run(store: &dyn MirrorStore) {
     differs(store, &known, "another build of that id").await;
 }
 
-/// Reads the outlines again. That of the sample's channel has changed, and no other; their dates are those of the catalog.
+/// Reads the outlines again. Only that of the sample's channel has changed; all dates are those of the catalog.
 async fn differs(
     store: &dyn MirrorStore,
     before: &BTreeMap<Channel, Outline>,

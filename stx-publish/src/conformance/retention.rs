@@ -1,4 +1,4 @@
-//! The part of the suite that is about pins, readers and sections that go before their build.
+//! The part of the suite about pins, readers, verdicts and sections that are removed before their build.
 
 use chrono::{DateTime, Utc};
 use stx_layout::{
@@ -24,7 +24,7 @@ pub fn sample_pin(id: &BuildId, author: &str, until: Option<DateTime<Utc>>) -> P
     }
 }
 
-/// A section that goes on the `day`th of November 2018.
+/// A section that is removed on the `day`th of November 2018.
 pub fn sample_section(section: &str, day: u32) -> ThinnedSection {
     let at = sample_id(day).date;
     ThinnedSection {
@@ -69,7 +69,7 @@ async fn pins_keep(store: &dyn MirrorStore) {
     elsewhere.build = "master/debian/20181101T060000Z".parse().expect("a build");
     assert!(refused(&writer.pin(&elsewhere).await), "another's lock");
 
-    // One pin an author, in the order of the authors; the later one counts.
+    // One pin per author, ordered by author; a later pin replaces an earlier one.
     let (ann, bob) = (
         sample_pin(&id, "ann", None),
         sample_pin(&id, "bob", Some(now)),
@@ -87,7 +87,7 @@ async fn pins_keep(store: &dyn MirrorStore) {
     let section = [sample_section("inputs", 20)];
     assert!(refused(&writer.thin(id.date, &section).await), "pinned");
 
-    // Anybody's pin keeps it; one that has ended does not.
+    // A pin of any author keeps the build, unless it has ended.
     let before = sample_id(19).date.time();
     let gone = writer.unpin(id.date, "ann").await.expect("unpinned");
     assert_eq!(gone, ann);
@@ -95,7 +95,7 @@ async fn pins_keep(store: &dyn MirrorStore) {
     assert!(refused(&writer.retire(id.date, before).await));
     let retired = writer.retire(id.date, now).await.expect("the pin ended");
 
-    // Pins outlive their build, and come before it is back.
+    // Pins survive the removal of their build, and exist before it is restored.
     assert_eq!(pins(&Scope::All).await, std::slice::from_ref(&bob));
     writer.pin(&ann).await.expect("pinned while it is away");
     assert_eq!(pins(&scope).await, [ann.clone(), bob.clone()]);
@@ -131,7 +131,7 @@ async fn verdicts_are_remembered(store: &dyn MirrorStore) {
     };
     assert!(refused(&writer.mark(&elsewhere).await), "another's lock");
 
-    // The history, in its order; the same once more is none.
+    // The history is in order of time; marking the same verdict again adds nothing.
     let red = said(21, Verdict::Red, "ann");
     for entry in [&green, &said(22, Verdict::Green, "lab"), &red] {
         writer.mark(entry).await.expect("marked");
@@ -146,7 +146,7 @@ async fn verdicts_are_remembered(store: &dyn MirrorStore) {
     }
     assert_eq!(found(&Scope::Build(sample_id(4))).await, []);
 
-    // It outlives the build in the trash.
+    // The history survives while the build is in the trash.
     let now = sample_id(20).date.time();
     let retired = writer.retire(id.date, now).await.expect("retired");
     assert_eq!(found(&Scope::All).await, history);
@@ -154,14 +154,14 @@ async fn verdicts_are_remembered(store: &dyn MirrorStore) {
     writer.restore(&retired).await.expect("restored");
     let again = said(23, Verdict::Green, "lab");
     writer.mark(&again).await.expect("marked");
-    // One that comes late, from a copy, has its place in the order of time.
+    // A verdict that a copy brings late is sorted by its time.
     let late = said(19, Verdict::Yellow, "lab");
     for entry in [&late, &late, &red] {
         writer.mark(entry).await.expect("marked");
     }
     assert_eq!(found(&Scope::All).await, [late, green, red, again]);
 
-    // The alias follows them, and keeps its build.
+    // The alias follows the verdicts, and keeps its build from being retired.
     let follows = async || point_green(store, &*writer).await.expect("pointed");
     assert_eq!(follows().await, Some(id.date));
     assert!(refused(&writer.retire(id.date, now).await));
@@ -175,7 +175,7 @@ async fn verdicts_are_remembered(store: &dyn MirrorStore) {
         .await;
     assert_eq!(alias.expect("an answer"), None);
 
-    // They are about these bytes: another build in its place, as a promotion or a copy may bring it, has none.
+    // Verdicts belong to these bytes: another build with this id, which a promotion or a copy may bring, has none.
     let first = writer.retire(id.date, now).await.expect("retired");
     drop(writer);
     put(store, 1, BuildOutcome::Success).await;
@@ -200,7 +200,7 @@ async fn verdicts_are_remembered(store: &dyn MirrorStore) {
 
 async fn tags_are_owed(store: &dyn MirrorStore) {
     let owed = async |scope: &Scope| store.owed(scope).await.expect("an answer");
-    // Of a build that is gone.
+    // The tags of a build that does not exist.
     let id = sample_id(27);
     let of = |why: &[&str]| OwedTags {
         build: id.clone(),
@@ -260,7 +260,7 @@ async fn readers_hold(store: &dyn MirrorStore) {
     writer.restore(&retired).await.expect("restored");
 }
 
-/// How many files of a build are there.
+/// The number of entries in a build.
 async fn files(store: &dyn MirrorStore, id: &BuildId) -> usize {
     let inspection = store.inspect(id, Depth::Listing).await.expect("there");
     inspection.found.len()
@@ -303,7 +303,7 @@ async fn sections_go_and_come_back(store: &dyn MirrorStore) {
     let report = verify(store, &Scope::Build(id.clone())).await;
     assert_eq!(report.expect("verified").findings, [], "all as recorded");
 
-    // Out of sight and back again with the build; the sections are there on their own.
+    // Retired and restored with the build; the sections can be restored on their own.
     let now = sample_id(21).date.time();
     let retired = writer.retire(id.date, now).await.expect("retired");
     assert!(
@@ -326,7 +326,7 @@ async fn sections_go_and_come_back(store: &dyn MirrorStore) {
     let report = verify(store, &Scope::Build(id.clone())).await;
     assert_eq!(report.expect("verified").findings, []);
 
-    // A section goes back only to the build that it was taken from.
+    // A section is restored only to the build that it was taken from.
     let taken = writer.thin(id.date, &wanted[1..]).await.expect("thinned");
     let mut other = taken[0].clone();
     other.at = sample_id(1).date;
@@ -345,7 +345,7 @@ async fn what_a_build_is_known_by_stays(store: &dyn MirrorStore) {
         "SHA256SUMS",
         "THINNED.json",
         "KEEP",
-        // latest.iso leads to it.
+        // latest.iso points to it.
         "outputs/iso/bootimage.iso",
     ] {
         let wanted = [sample_section(section, 20)];

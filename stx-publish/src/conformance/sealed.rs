@@ -13,7 +13,7 @@ use crate::seal::{SUMS_SIGNATURE, Seal, Sealed, SignError, Signer};
 use crate::store::{Depth, MirrorStore, Scope, StoreError, read_all};
 use crate::verify::verify;
 
-/// Signs with the digest and the time, which everybody can; for tests.
+/// Signs with the digest and the time, which anyone can compute; for tests.
 #[derive(Debug)]
 pub struct TestSigner;
 
@@ -38,10 +38,10 @@ pub fn test_seal() -> Seal {
     }
 }
 
-/// Runs the part of the suite that needs a store with the [`test_seal`], which has to be empty.
+/// Runs the part of the suite that needs a store with the [`test_seal`]; the store must be empty.
 ///
 /// # Panics
-/// Where the store breaks the contract.
+/// If the store breaks the contract.
 pub async fn sealed(store: &dyn MirrorStore) {
     put(store, 1, BuildOutcome::Success).await;
     sums_are_signed(store).await;
@@ -58,7 +58,7 @@ async fn read(store: &dyn MirrorStore, day: u32, name: &str) -> Vec<u8> {
     read.expect("read")
 }
 
-/// The signature that a file of a build has to have.
+/// The signature that a file of a build must have.
 fn signature(bytes: &[u8], day: u32) -> String {
     let signature = TestSigner.sign(bytes, sample_id(day).date.time());
     signature.expect("signed")
@@ -101,7 +101,7 @@ async fn repositories_are_signed(store: &dyn MirrorStore) {
     assert!(again.is_noop(), "{again}");
 }
 
-/// A build with the seal of another mirror, which this one would sign otherwise.
+/// Copies a build with the seal of another mirror to a store that would otherwise sign it.
 async fn copies_keep_their_seal(store: &dyn MirrorStore) {
     let id = sample_id(3);
     let mut record = BuildRecord::new(id.clone(), BuildOutcome::Fail);

@@ -1,7 +1,7 @@
-//! The contract of a wrapper: it keeps that of a mirror, and every call reaches the mirror behind it.
+//! The contract of a wrapper: it keeps the contract of a mirror, and every call reaches the mirror behind it.
 //!
-//! A wrapper that leaves out [`settle`](MirrorStore::settle) or [`strays`](MirrorStore::strays) answers as a right mirror
-//! may. So the mirror behind it notes its calls.
+//! A wrapper that leaves out [`settle`](MirrorStore::settle) or [`strays`](MirrorStore::strays) still gives valid answers, so the
+//! mirror behind it notes its calls.
 
 use super::{run, sealed, test_seal};
 use crate::faulty::{FaultyStore, METHODS};
@@ -11,7 +11,7 @@ use crate::store::MirrorStore;
 /// Runs the whole suite on the wrappers that `wrap` makes, and checks that every method reached the mirror behind them.
 ///
 /// # Panics
-/// Where a wrapper breaks the contract, or answers for the mirror behind it.
+/// If a wrapper breaks the contract, or answers instead of the mirror behind it.
 pub async fn wrapper<W: MirrorStore>(wrap: impl Fn(FaultyStore<MemoryStore>) -> W) {
     let plain = FaultyStore::watching(MemoryStore::new());
     let signing = FaultyStore::watching(MemoryStore::new().with_seal(test_seal()));
@@ -54,7 +54,7 @@ mod tests {
         }
     }
 
-    /// The calls whose absence no answer of the mirror gives away.
+    /// The calls whose absence does not show in the answers of the mirror.
     #[test]
     fn most_calls_that_are_left_out_are_noticed_by_the_answers_alone() {
         let unnoticed: Vec<_> = METHODS
@@ -68,8 +68,8 @@ mod tests {
                 passes(suite)
             })
             .collect();
-        // Memory has no files of this machine, shares no file by its digest, and is as durable as it ever gets; and no store has to have
-        // outlines.
+        // Memory has no files of this machine, does not share files by digest, and needs no sync to be durable; outlines are optional for
+        // every store.
         assert_eq!(unnoticed, ["file", "settle", "strays", "outlines", "share"]);
     }
 

@@ -1,4 +1,4 @@
-//! Every method of the store traits, through the fuse.
+//! Implements every method of the store traits; each call passes through the fuse.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -83,11 +83,11 @@ pub const METHODS: [&str; 54] = [
     "discard",
 ];
 
-/// A writer or a staged build; without an inner one where it was forgotten to get it, and then it does nothing.
+/// A writer or a staged build. Without an inner one, because the call that gets it was left out, it does nothing.
 #[derive(Debug)]
 struct Faulty<T: ?Sized> {
     fuse: Arc<Fuse>,
-    /// The build that is staged; of a writer its channel.
+    /// The id of the staged build; for a writer, an id with its channel.
     id: BuildId,
     inner: Option<Box<T>>,
 }
@@ -103,13 +103,13 @@ impl<T: ?Sized> Faulty<T> {
     }
 }
 
-/// The build and the channel that are named by who forgets which ones they are.
+/// The build that a left-out call names in place of the real one.
 static ELSEWHERE: LazyLock<BuildId> = LazyLock::new(|| {
     let id = "master/elsewhere/20000101T000000Z".parse();
     id.expect("a build")
 });
 
-/// Makes one call of the inner store through the fuse; `else` is what a call returns that is left out.
+/// Makes one call of the inner store through the fuse; `else` is the result of a call that is left out.
 macro_rules! through {
     ($self:ident.$method:ident($($argument:expr),*) else $nothing:expr) => {
         through!($self, &$self.inner, $method($($argument),*), $nothing)
@@ -125,7 +125,7 @@ macro_rules! through {
     }};
 }
 
-/// Gets a writer or a staged build; none where that is left out.
+/// Gets a writer or a staged build; `None` if the call is left out.
 macro_rules! got {
     ($self:ident, $inner:expr, $method:ident($($argument:expr),*)) => {
         if $self.fuse.forgets(stringify!($method)) {
@@ -138,7 +138,7 @@ macro_rules! got {
     };
 }
 
-/// The same for a writer or a staged build, which may have nothing behind it.
+/// The same for a method of a writer or a staged build, which may have no inner one.
 macro_rules! behind {
     ($self:ident.$method:ident($($argument:expr),*) else $nothing:expr) => {
         match $self.inner {
@@ -195,7 +195,7 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     ) -> Result<FileBody, StoreError> {
         through!(self.read_ranges(id, path, ranges) else FileBody::of(&Bytes::new(), 0))
     }
-    /// Where calls fail, files are read by calls, which are counted.
+    /// If calls fail, files are read by calls, which are counted.
     fn capabilities(&self) -> Capabilities {
         if self.fuse.forgets("capabilities") {
             return Capabilities::default();
@@ -382,7 +382,7 @@ impl StagedBuild for Faulty<dyn StagedBuild> {
             None => &self.id,
         }
     }
-    /// One after the other where calls are counted, so that they come in the same order each time.
+    /// One at a time if calls are counted, so that they have the same order in each run.
     fn parallel(&self) -> usize {
         let inner = self.inner.as_ref();
         match inner.filter(|_| !self.fuse.forgets("parallel")) {

@@ -1,4 +1,4 @@
-//! Puts a file together from older ones that are here and from the ranges that they have not.
+//! Assembles a file from older local files and from the ranges that they lack.
 //!
 //! ```text
 //! control file ──> sums of blocks ──┐
@@ -6,10 +6,10 @@
 //!                                                       └──> not here: ranges ──┘
 //! ```
 //!
-//! The unfinished file is always a beginning of the new one. So a fetch that was killed is resumed like any other, by the same
-//! way or by another. Nothing that is read here is believed: neither the control file nor the sums of its blocks, which are
-//! short. Whatever goes wrong, the rest of the file is fetched as if there was no seed, and a file whose digest is another one
-//! than that of `SHA256SUMS` is fetched anew.
+//! The unfinished file is always a prefix of the new one. So a killed fetch is resumed like any other, by this method or by the
+//! plain one. None of the data used here is trusted: neither the control file nor its block sums, which are short. If anything
+//! fails, the rest of the file is fetched as if no seed existed, and a file whose digest differs from `SHA256SUMS` is fetched
+//! from its beginning.
 
 use std::fmt;
 use std::os::unix::fs::FileExt as _;
@@ -30,25 +30,25 @@ use crate::error::chain;
 use crate::incoming::digest_of;
 use crate::store::{ByteRange, StoreError, read_all};
 
-/// The most bytes that one request asks for, in one range or in several.
+/// The most bytes of one request, in one range or in several.
 const RANGE: u64 = 1 << 20;
 
-/// The most ranges that one request asks for. Servers accept header lines of 8 KiB; Apache accepts 200 ranges.
+/// The most ranges of one request. Servers accept header lines of 8 KiB; Apache accepts 200 ranges.
 const RANGES: usize = 64;
 
-/// The longest gap between two ranges that is fetched with them, although its bytes are here: a request costs as much.
+/// The longest gap between two ranges that is fetched with them although its bytes exist locally: another request costs as much.
 const GAP: u64 = 8 << 10;
 
-/// Steps for each connection that are fetched or wait to be written: with [`RANGE`] that many MiB are in memory.
+/// The number of steps per connection that are fetched or wait to be written: with [`RANGE`], that many MiB are in memory.
 const AHEAD: usize = 4;
 
-/// Seeds that hold less than one part in so many of the file are worth nothing.
+/// Seeds that contain less than this fraction (1/`WORTH`) of the file are not used.
 const WORTH: u64 = 50;
 
-/// Bytes that are copied from a seed at a time.
+/// The number of bytes that are copied from a seed at a time.
 const COPY: usize = 256 << 10;
 
-/// A part of the new file on its way to the disk.
+/// A part of the new file that waits to be written.
 enum Chunk {
     /// From the seed of this number.
     Seed { seed: usize, at: u64, length: u64 },
@@ -63,9 +63,9 @@ struct Arrived {
     ranges: u64,
 }
 
-/// Why a file is not put together, or no further.
+/// The reason why a file is not assembled, or not completely.
 enum Stop {
-    /// It is fetched as if there was no seed.
+    /// The rest is fetched as if no seed existed.
     Whole(String),
     /// The fetch fails.
     Failed(FetchError),
@@ -78,8 +78,8 @@ impl Stop {
 }
 
 impl File<'_> {
-    /// Goes on with the file as far as seeds and ranges lead, and returns it with the number of bytes that were transferred
-    /// and of those that were here.
+    /// Continues the file as far as seeds and ranges allow. Returns it with the number of bytes that were transferred and of those
+    /// that were found locally.
     pub(super) async fn delta(&self, part: Part) -> Result<(Part, u64, u64), FetchError> {
         let begun = part.length;
         let mut arrived = Arrived::default();
@@ -153,7 +153,7 @@ impl File<'_> {
             .await
     }
 
-    /// The control file, which is that of the build, and describes what can be described.
+    /// The control file of the build, checked by its digest and parsed.
     async fn control(&self, arrived: &mut u64) -> Result<Control, Stop> {
         let Some((path, expected)) = &self.wanted.control else {
             return Err(Stop::whole("the build has no control file"));
@@ -170,7 +170,7 @@ impl File<'_> {
         Control::parse(&bytes).map_err(|error| unusable(error.to_string()))
     }
 
-    /// Writes the pieces in order, while the next ranges are fetched.
+    /// Writes the pieces in order while the next ranges are fetched.
     async fn assemble(
         &self,
         part: Part,
@@ -221,7 +221,7 @@ impl File<'_> {
                         *arrived += length;
                     }
                     (self.observe)(FetchEvent::Bytes(length));
-                    // The writer ended early: it tells why.
+                    // The writer ended early, and reports the reason.
                     if sender.send(chunk).await.is_err() {
                         break;
                     }
@@ -240,7 +240,7 @@ impl File<'_> {
         Ok((part, stopped))
     }
 
-    /// The bytes of each range of the file. An answer that breaks off is requested again as a whole.
+    /// The bytes of each range of the file. An interrupted answer is requested again as a whole.
     async fn ranges(&self, ranges: &[ByteRange], size: u64) -> Result<Vec<Vec<Bytes>>, Stop> {
         let mut tried = 0;
         loop {
@@ -308,7 +308,7 @@ impl File<'_> {
     }
 }
 
-/// The pieces of a file that seeds hold; of each seed what the ones before it do not.
+/// The pieces of a file that the seeds contain; each seed supplies only what the seeds before it lack.
 fn search(control: &Control, seeds: &[Seed]) -> Vec<Piece> {
     let index = Index::new(control);
     let found = seeds.iter().map(|seed| {
@@ -324,7 +324,7 @@ fn search(control: &Control, seeds: &[Seed]) -> Vec<Piece> {
                 })
                 .collect();
             let found = parts.into_iter().map(std::thread::ScopedJoinHandle::join);
-            // What cannot be read holds nothing.
+            // A part of a seed that cannot be read supplies nothing.
             found
                 .filter_map(|found| found.ok()?.ok())
                 .flatten()
@@ -350,13 +350,13 @@ fn cut(pieces: Vec<Piece>, begun: u64) -> Vec<Piece> {
     rest.collect()
 }
 
-/// The same with fewer and larger ranges, none of them longer than [`RANGE`].
+/// Merges the ranges into fewer, larger ones, none of them longer than [`RANGE`].
 fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut merged: Vec<Piece> = Vec::new();
     let count = pieces.len();
     for (number, piece) in pieces.into_iter().enumerate() {
         let before = merged.last_mut();
-        // A short piece between two ranges joins the first one; the second one follows it.
+        // A short piece between two ranges is fetched with the first one, and the second one with both.
         let between = number + 1 < count && piece.length <= GAP;
         match before {
             Some(before) if before.seed.is_none() && (piece.seed.is_none() || between) => {
@@ -386,7 +386,7 @@ fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
     parts
 }
 
-/// The range to request for a piece; `None` if a seed holds the piece.
+/// The range to request for a piece; `None` if a seed contains the piece.
 fn range_of(piece: &Piece) -> Option<ByteRange> {
     let Piece { at, length, seed } = *piece;
     seed.is_none().then_some(ByteRange { from: at, length })
@@ -412,7 +412,7 @@ fn steps(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
     steps
 }
 
-/// Appends what arrives; ends early where a seed cannot be read, and says why.
+/// Appends the chunks that arrive. Ends early with the reason if a seed cannot be read.
 fn write(
     mut part: Part,
     mut chunks: mpsc::Receiver<Chunk>,

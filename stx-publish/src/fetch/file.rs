@@ -1,4 +1,4 @@
-//! One file: from the mirror into an unfinished file, and under its name when it is right.
+//! One file: downloads it into an unfinished file, and renames it once it is verified.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use super::{FetchError, FetchEvent, FetchOptions, Fetched, Wanted};
 use crate::store::{ByteRange, MirrorRead, StoreError};
 use crate::web_page::{BEGINNING, WebPage, is_html};
 
-/// Chunks that may wait between the network and the disk.
+/// The number of chunks that may wait between the network and the disk.
 const QUEUE: usize = 32;
 
-/// A file of so many bytes takes longer to read than a request does.
+/// Reading a file of this size takes longer than a request.
 const LARGE: u64 = 16 << 20;
 
-/// A file that is to be fetched, and how.
+/// A file to fetch, with the context of the fetch.
 pub(super) struct File<'a> {
     pub(super) store: &'a dyn MirrorRead,
     pub(super) id: &'a BuildId,
     pub(super) wanted: &'a Wanted,
-    /// The directory that is fetched to.
+    /// The directory to fetch to.
     pub(super) base: &'a Utf8Path,
     pub(super) unfinished: &'a Arc<Unfinished>,
     pub(super) options: &'a FetchOptions,
@@ -33,17 +33,17 @@ pub(super) struct File<'a> {
 
 /// The first step of fetching a file.
 enum Begin {
-    /// Nothing to do: it is complete, with so many bytes.
+    /// Nothing to do: the file is complete, with this size.
     Done(u64),
     /// Resume this unfinished file.
     Part(Box<Part>),
 }
 
-/// How a transfer ended that did not fail here.
+/// The end of a transfer that did not fail locally.
 enum Transfer {
-    /// Every byte is there.
+    /// Every byte arrived.
     Whole,
-    /// The server stopped.
+    /// The server stopped sending, perhaps with an error.
     Short(Option<StoreError>),
 }
 
@@ -63,7 +63,7 @@ impl File<'_> {
                 return Ok(self.fetched(size, transferred, reused));
             }
         }
-        // A part that was there may be of anything; one that was written from its first byte on is as the mirror has it.
+        // An existing part may contain anything; one that is written from its first byte contains what the mirror sent.
         let mut trusted = part.length == 0;
         let mut idle = 0;
         loop {
@@ -120,7 +120,7 @@ impl File<'_> {
                         path: format!("{}/{}", self.id, self.wanted.path),
                     }));
                 }
-                // Longer than the file: it is not a part of it.
+                // Longer than the file, so it is not a prefix of it.
                 Transfer::Whole | Transfer::Short(_) if part.length > size => {
                     part = blocking(move || part.empty()).await?;
                     (trusted, reused) = (true, 0);
@@ -135,13 +135,13 @@ impl File<'_> {
         }
     }
 
-    /// The name that the file gets.
+    /// The final name of the file.
     pub(super) fn name(&self) -> &str {
         self.wanted.to.file_name().unwrap_or_default()
     }
 
-    /// Whether a large file that is there is another one by its size alone: most often it is that of yesterday, and reading it
-    /// for its digest would take as long as finding in it what is still the same.
+    /// True if the size alone shows that an existing large file is another one. Most often it is yesterday's, and computing its
+    /// digest would take as long as searching it for the parts that are the same.
     async fn is_another(&self) -> Result<bool, FetchError> {
         if !self.is_delta() {
             return Ok(false);
@@ -151,20 +151,20 @@ impl File<'_> {
         let Some(length) = found.map(|found| found.len()).filter(|it| *it >= LARGE) else {
             return Ok(false);
         };
-        // Where the mirror does not say, the digest is compared.
+        // If the mirror does not state the size, the digest is compared.
         let range = ByteRange { from: 0, length: 1 };
         let path = &self.wanted.path;
         let first = self.store.read_ranges(self.id, path, &[range]).await;
         Ok(first.is_ok_and(|body| body.size != length))
     }
 
-    /// Whether older files are looked at. Those of this machine are read faster than they are compared.
+    /// True if older files are searched. Files of a mirror on this machine are copied faster than compared.
     fn is_delta(&self) -> bool {
         let is_far = !self.store.capabilities().has_local_files;
         self.wanted.control.is_some() && self.options.delta && is_far
     }
 
-    /// Looks whether the file is there, and else for what is there of it.
+    /// Checks whether the file is already present, and otherwise opens its unfinished part.
     async fn begin(&self) -> Result<Begin, FetchError> {
         let is_another = self.is_another().await?;
         let (base, below) = (self.base.to_owned(), self.wanted.to.clone());
@@ -180,7 +180,7 @@ impl File<'_> {
         .await
     }
 
-    /// Waits before the file is gone on with; gives up after so many attempts that brought nothing.
+    /// Waits before the transfer is resumed; gives up after the permitted number of attempts without progress.
     async fn broke_off(
         &self,
         part: &Part,
@@ -202,7 +202,7 @@ impl File<'_> {
         Ok(idle)
     }
 
-    /// Writes what arrives; hashing and writing run beside the network.
+    /// Writes the bytes that arrive; hashing and writing run in parallel with the network.
     async fn transfer(
         &self,
         mut part: Part,
@@ -223,7 +223,7 @@ impl File<'_> {
                 Ok(chunk) => {
                     arrived += chunk.len() as u64;
                     (self.observe)(FetchEvent::Bytes(chunk.len() as u64));
-                    // The writer ended early: its error is the one to tell. More than the whole is never written.
+                    // The writer ended early, and its error is reported. Bytes beyond the expected size are never written.
                     if arrived > most || sender.send(chunk).await.is_err() {
                         break;
                     }

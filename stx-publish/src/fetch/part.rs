@@ -1,14 +1,14 @@
-//! The unfinished file, in a directory that others may write to.
+//! The unfinished file, in a directory that other users may write to.
 //!
-//! In a shared directory anybody can put a symlink, a FIFO or a file of theirs where this program is about to write. So
-//! nothing is opened by a name that can be guessed, and nothing that is there is trusted before it was looked at:
+//! In a shared directory, any user can put a symlink, a FIFO or a file where this program is about to write. So no file is
+//! opened by a predictable name, and no existing file is trusted before it is checked:
 //!
 //! - A file is written under `NAME.DIGEST.RANDOM.part`, made with `O_EXCL` and mode 0600.
-//! - What a killed fetch left is found by listing the directory. It is gone on with if it is a regular file of one's own,
-//!   with one name, that nobody else may write to; it is opened with `O_NOFOLLOW` and without waiting.
-//! - A file that has its name already is taken for the right one only under the same conditions; `root` may own it, too.
-//! - Directories below the one that was named are entered one by one; a symlink only if it is one's own, or `root`'s.
-//! - What got the name at last is what was written, or the fetch fails.
+//! - A file left by a killed fetch is found by listing the directory. It is resumed if it is a regular file of the current user
+//!   with one link that only this user may write to; it is opened with `O_NOFOLLOW` and `O_NONBLOCK`.
+//! - A file that already has the final name is accepted only under the same conditions; it may also belong to `root`.
+//! - Directories below the given one are entered one by one; a symlink only if it belongs to the current user or to `root`.
+//! - After the rename, the file with the final name must be the one that was written, or the fetch fails.
 
 use std::collections::BTreeMap;
 use std::fs::TryLockError;
@@ -31,15 +31,15 @@ use super::FetchError;
 use crate::incoming::hash_rest;
 use crate::sparse::write_sparse;
 
-/// Longest name of a file.
+/// The longest file name, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// How often another random name is tried.
+/// The number of times that another random name is tried.
 const NAMES: u32 = 8;
 
-/// The unfinished files that were there before, by their directory: each is listed once a fetch.
+/// The unfinished files that existed before the fetch, by their directory: each directory is listed once per fetch.
 ///
-/// Shared by fetches into one directory, it has each of them list the directory only once.
+/// Fetches into the same directory share it, so that the directory is listed only once.
 #[derive(Debug, Default)]
 pub struct Unfinished(Mutex<BTreeMap<Utf8PathBuf, Arc<[String]>>>);
 
@@ -55,7 +55,7 @@ impl Unfinished {
     }
 }
 
-/// The directory that a file goes to, held open: its path may lead elsewhere meanwhile.
+/// The directory that a file is written to. It is held open, because its path may lead elsewhere in the meantime.
 #[derive(Debug)]
 pub(super) struct Dir {
     fd: OwnedFd,
@@ -64,13 +64,13 @@ pub(super) struct Dir {
     me: u32,
 }
 
-/// How a file is opened that others may have put there.
+/// The flags to open a file that another user may have put there.
 const WARILY: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
 impl Dir {
-    /// Enters the directory `below` the directory `base`; what is not there is made.
+    /// Enters the directory `below` in the directory `base`; missing directories are created.
     pub(super) fn enter(base: &Utf8Path, below: &Utf8Path, me: u32) -> Result<Self, FetchError> {
         let at = match base.as_str() {
             "" => Utf8Path::new("."),
@@ -107,7 +107,7 @@ impl Dir {
         let opened = openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::empty());
         let fd = match opened {
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                // The link itself is held open, so that it is this one that is followed.
+                // The link itself is held open, so that the link that was checked is the one that is followed.
                 let link = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let link =
                     openat(&self.fd, name, link, Mode::empty()).map_err(refused("open", &*path))?;
@@ -131,22 +131,22 @@ impl Dir {
         })
     }
 
-    /// Whether a user can do no more harm than can be done anyway: oneself, and `root`.
+    /// True if files of this user are safe: only the current user and `root`, who could do any harm anyway.
     fn trusts(&self, user: u32) -> bool {
         user == 0 || user == self.me
     }
 
-    /// The names of unfinished files.
+    /// The names of the unfinished files.
     fn unfinished(&self) -> io::Result<Vec<String>> {
         self.names(&|name| name.ends_with(SUFFIX))
     }
 
-    /// The names that are meant.
+    /// The names that `are_meant` accepts.
     pub(super) fn names(&self, are_meant: &dyn Fn(&str) -> bool) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
             let entry = entry?;
-            // This program writes no other names than in UTF-8.
+            // This program writes only names in UTF-8.
             if let Ok(name) = entry.file_name().to_str()
                 && are_meant(name)
             {
@@ -156,26 +156,26 @@ impl Dir {
         Ok(names)
     }
 
-    /// Opens a file, if it can be read and is no symlink.
+    /// Opens a file if it can be read and is not a symlink.
     pub(super) fn open(&self, name: &str) -> Option<(Utf8PathBuf, fs::File)> {
         let file = openat(&self.fd, name, WARILY | OFlags::RDONLY, Mode::empty()).ok()?;
         let path = self.path.join(name);
         Some((path.clone(), fs::File::from_parts(file.into(), path)))
     }
 
-    /// The size of the file that is there, if it is the right one and nobody else's.
+    /// The size of the existing file, if it has the expected digest and no other user can change it.
     pub(super) fn already(&self, name: &str, expected: Sha256) -> Result<Option<u64>, FetchError> {
         let path = self.path.join(name);
         let file = match openat(&self.fd, name, WARILY | OFlags::RDONLY, Mode::empty()) {
             Ok(file) => file,
-            // Nothing, a symlink, a socket, or a file of somebody who does not show it: it is replaced.
+            // Nothing, a symlink, a socket, or an unreadable file of another user: it is replaced.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ACCESS) => return Ok(None),
             Err(error) => return Err(refused("open", path)(error)),
         };
         let stat = fstat(&file).map_err(refused("look at", &*path))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
-            // No file can take its name: this is said before the download, not after it.
+            // A file cannot replace a directory: report this before the download, not after it.
             return Err(local("replace", path)(io::ErrorKind::IsADirectory.into()));
         }
         let regular = kind == FileType::RegularFile;
@@ -192,7 +192,7 @@ impl Dir {
 /// The suffix of an unfinished file's name.
 const SUFFIX: &str = ".part";
 
-/// The unfinished file: what was hashed is what was written.
+/// The unfinished file; its digest covers exactly the bytes that were written.
 #[derive(Debug)]
 pub(super) struct Part {
     dir: Dir,
@@ -201,13 +201,13 @@ pub(super) struct Part {
     file: fs::File,
     hash: sha2::Sha256,
     pub(super) length: u64,
-    /// Whether the file is shorter than that, because nothing but zeros came last. Who goes on with it after a crash fetches
-    /// these again.
+    /// True if the file on disk is shorter than `length`, because it ends in zeros that were not written. After a crash, the
+    /// fetch that resumes it fetches these again.
     ends_in_a_hole: bool,
 }
 
 impl Part {
-    /// Opens the unfinished file for `name` that an earlier fetch left, or makes a new one, and hashes what is in it.
+    /// Opens the unfinished file for `name` that an earlier fetch left, or makes a new one, and hashes its contents.
     pub(super) fn open(
         dir: Dir,
         name: &str,
@@ -216,7 +216,7 @@ impl Part {
     ) -> Result<Self, FetchError> {
         let digest = expected.to_string();
         let digest = digest.get(..16).unwrap_or(&digest);
-        // `.`, sixteen digits twice, and the end.
+        // `.` and sixteen digits, twice, and the suffix.
         let room = LONGEST_NAME - 2 * 17 - SUFFIX.len();
         let stem = name.get(..name.floor_char_boundary(room)).unwrap_or(name);
         let stem = format!("{stem}.{digest}");
@@ -233,7 +233,7 @@ impl Part {
                     };
                     best = Some(kept);
                     if let Some(worse) = worse {
-                        // It only takes room; what is longer is gone on with.
+                        // The shorter file only takes room; the longer one is resumed.
                         unlinkat(&dir.fd, worse, AtFlags::empty()).unwrap_or_default();
                     }
                 }
@@ -258,7 +258,7 @@ impl Part {
         })
     }
 
-    /// Where it lies.
+    /// The directory of the file.
     pub(super) fn dir(&self) -> &Dir {
         &self.dir
     }
@@ -278,17 +278,17 @@ impl Part {
         Sha256(self.hash.clone().finalize().into())
     }
 
-    /// The first bytes, at most so many.
+    /// The first bytes, at most `most`.
     pub(super) fn beginning(&self, most: usize) -> Result<Vec<u8>, FetchError> {
         let length = usize::try_from(self.length).map_or(most, |length| length.min(most));
         let mut bytes = vec![0; length];
-        // A hole at the end of what was written is not in the file yet.
+        // The file on disk does not yet include a hole at its end.
         let read = self.file.file().read_at(&mut bytes, 0);
         bytes.truncate(read.map_err(local("read", &self.path))?);
         Ok(bytes)
     }
 
-    /// Begins again.
+    /// Empties the file, to write it from its beginning.
     pub(super) fn empty(mut self) -> Result<Self, FetchError> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
         emptied.map_err(local("empty", &self.path))?;
@@ -298,7 +298,7 @@ impl Part {
         Ok(self)
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its final name.
     pub(super) fn finish(self, name: &str) -> Result<(), FetchError> {
         if self.ends_in_a_hole {
             let sized = self.file.set_len(self.length);
@@ -324,10 +324,10 @@ impl Part {
     }
 }
 
-/// Whether an unfinished file is one to go on with.
+/// The verdict on an unfinished file: whether this fetch may resume it.
 enum Own {
     Yes(OwnedFd, Stat),
-    /// It is, but another fetch is writing it.
+    /// It may be resumed, but another fetch is writing it.
     Busy,
     No,
 }
@@ -348,18 +348,18 @@ fn own(dir: &Dir, name: &str) -> Own {
     let file = std::fs::File::from(file);
     match file.try_lock() {
         Ok(()) => {}
-        // Who may read a file may lock it; such a lock of somebody else keeps nobody from fetching.
+        // A user who may read a file may lock it; the lock of such a user must not block the fetch.
         Err(TryLockError::WouldBlock) if !others_read => return Own::Busy,
         Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return Own::No,
     }
-    // Whoever had the lock may have given the file its name meanwhile.
+    // The holder of the lock may have renamed the file in the meantime.
     match statat(&dir.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(there) if is_same(&stat, &there) => Own::Yes(file.into(), stat),
         Ok(_) | Err(_) => Own::No,
     }
 }
 
-/// Makes an unfinished file whose name nobody can know before, and locks it.
+/// Makes an unfinished file with an unpredictable name, and locks it.
 fn made(dir: &Dir, stem: &str) -> Result<(String, OwnedFd), FetchError> {
     let flags = WARILY | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
     let mut tried = 0;
@@ -384,13 +384,13 @@ fn made(dir: &Dir, stem: &str) -> Result<(String, OwnedFd), FetchError> {
     }
 }
 
-/// Whether two looks were at one file.
+/// True if both describe the same file.
 fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
-/// The mode that the kernel would have given the file by the process's umask. Asking for the umask by `umask` would change
-/// it for other threads; a kernel that does not say it (before 4.7) gets what is most usual.
+/// The mode that the kernel would have given the file under the umask of the process. Reading it by `umask` would change it
+/// for other threads. If the kernel does not report it (before 4.7), the usual 022 is assumed.
 fn finished_mode() -> Mode {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let umask = status

@@ -1,4 +1,4 @@
-//! Unfinished files beside files and symlinks that others put into the directory.
+//! Unfinished files in a directory where other users put files and symlinks.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -23,7 +23,7 @@ fn unfinished(random: &str) -> String {
     )
 }
 
-/// A directory, with oneself as another user than the one whose files [`given_away`] are.
+/// A directory, and the user who fetches: another one than the owner of the files that are [`given_away`].
 struct Shared {
     dir: Utf8TempDir,
     me: u32,
@@ -49,7 +49,7 @@ impl Shared {
         Part::open(self.enter(), "image.iso", digest(), &Unfinished::default())
     }
 
-    /// Fetches what is not there of the file; how many bytes that were.
+    /// Fetches the missing rest of the file, and returns its number of bytes.
     fn fetch(&self) -> usize {
         let mut part = self.open().expect("opened");
         let from = usize::try_from(part.length).expect("short");
@@ -68,7 +68,7 @@ impl Shared {
         names
     }
 
-    /// Gives a file to somebody else, which only `root` can; for anybody else, somebody else asks.
+    /// Gives a file to another user if run as `root`; otherwise changes the user who fetches instead.
     fn given_away(&mut self, name: &str) {
         if self.me == 0 {
             let path = self.at(name);
@@ -129,7 +129,7 @@ fn a_part_of_another_fetch_is_busy_and_anybody_elses_lock_is_not() {
     assert!(matches!(shared.open(), Err(FetchError::Busy { .. })));
     drop(part);
     shared.open().expect("it ended").remove().expect("removed");
-    // Readable by others, who may lock it for ever.
+    // Readable by others, who may hold a lock on it forever.
     shared.write(&unfinished("1"), b"an", 0o644);
     let theirs = fs::File::open(shared.at(&unfinished("1"))).expect("opened");
     theirs.file().lock().expect("locked");
@@ -146,7 +146,7 @@ fn planted_symlinks_fifos_and_links_are_left_alone() {
     fs::hard_link(shared.at("mine"), shared.at(&unfinished("3"))).expect("linked");
     let fifo = shared.at(&unfinished("4"));
     mknodat(CWD, fifo.as_std_path(), FileType::Fifo, Mode::RWXU, 0).expect("made");
-    // Anybody may write to it, now and later.
+    // All users may write to it, now and later.
     shared.write(&unfinished("5"), b"an", 0o666);
     fs::create_dir(shared.at(&unfinished("6"))).expect("made");
     let before = shared.names();
@@ -187,7 +187,7 @@ fn what_is_there_is_right_only_as_a_file_of_ones_own() {
     symlink("other", &name).expect("linked");
     assert_eq!(already(&shared), None);
     fs::remove_file(&name).expect("removed");
-    // Nobody writes to it: reading from it would wait for ever.
+    // The FIFO has no writer: reading from it would wait forever.
     mknodat(CWD, name.as_std_path(), FileType::Fifo, Mode::RWXU, 0).expect("made");
     assert_eq!(already(&shared), None);
     assert_eq!(shared.fetch(), TEXT.len());

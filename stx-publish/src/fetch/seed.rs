@@ -1,7 +1,7 @@
-//! Older files that may hold parts of a new one.
+//! Older files that may contain parts of a new one.
 //!
-//! A seed needs no trust: what it gives is checked as a whole in the end. It is opened so that whatever lies there cannot hold the
-//! fetch up, and only a regular file counts.
+//! A seed needs no trust: the assembled file is verified as a whole at the end. A seed is opened so that nothing in its place can block
+//! the fetch, and only regular files are used.
 
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
@@ -14,10 +14,10 @@ use super::FetchError;
 use super::file::{File, blocking};
 use super::part::{Dir, Part, local};
 
-/// Seeds that are searched, besides those that were named.
+/// The number of seeds that are searched besides those that the caller names.
 const FOUND: usize = 2;
 
-/// A file of fewer bytes is no seed.
+/// Smaller files are not used as seeds.
 const SMALLEST: u64 = 64 << 10;
 
 /// An older file.
@@ -28,7 +28,7 @@ pub(super) struct Seed {
     pub(super) length: u64,
 }
 
-/// Reads a seed from a place on; several may do so at the same time.
+/// Reads a seed from an offset; several readers may do so at the same time.
 pub(super) struct SeedReader<'a> {
     seed: &'a Seed,
     at: u64,
@@ -43,14 +43,14 @@ impl Read for SeedReader<'_> {
 }
 
 impl Seed {
-    /// An open file, if it is one that can be a seed.
+    /// An open file, if it can be a seed.
     fn of(path: Utf8PathBuf, file: fs::File) -> Option<Self> {
         let metadata = file.metadata().ok()?;
         let length = metadata.len();
         (metadata.is_file() && length >= SMALLEST).then_some(Self { path, file, length })
     }
 
-    /// Opens a file that was named; symlinks are followed.
+    /// Opens a file that the caller names; symlinks are followed.
     fn named(path: &Utf8Path) -> Result<Option<Self>, FetchError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let opened = openat(CWD, path.as_str(), flags, Mode::empty());
@@ -67,7 +67,7 @@ impl Seed {
 }
 
 impl File<'_> {
-    /// The seeds of this file: those that were named, the file that has its name, and the newest ones beside it of its kind.
+    /// The seeds of this file: those that the caller names, the file with its name, and the newest ones of its kind beside it.
     pub(super) async fn seeds(&self, part: Part) -> Result<(Part, Vec<Seed>), FetchError> {
         let named = self.options.seeds.clone();
         let name = self.name().to_owned();
@@ -83,7 +83,7 @@ impl File<'_> {
     }
 }
 
-/// The file of this name, and else the newest ones with its extension. A directory that cannot be listed has none.
+/// The file with this name, otherwise the newest ones with its extension. None if the directory cannot be listed.
 fn found(dir: &Dir, name: &str) -> Vec<Seed> {
     if let Some((path, file)) = dir.open(name)
         && let Some(seed) = Seed::of(path, file)

@@ -1,4 +1,4 @@
-//! Which files of a build are meant.
+//! The selection of a build's files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use stx_layout::{BuildPath, BuildPhase, Sha256, SumLine, Sums};
 pub enum What {
     /// `iso`: the ISO images.
     Iso,
-    /// `installer`: the installer's files, for those who make their own ISO.
+    /// `installer`: the installer's files, for making a custom ISO.
     Installer,
     /// `rpms`, `rpms:PHASE`: the packages, with their repository metadata.
     Rpms(Option<BuildPhase>),
@@ -22,39 +22,39 @@ pub enum What {
     Srpms(Option<BuildPhase>),
     /// `debs`, `debs:TYPE`: the Debian packages of a build type, `outputs/TYPE/packages`, with their repository metadata.
     Debs(Option<BuildPhase>),
-    /// `sources`, `sources:TYPE`: the Debian source packages, `outputs/TYPE/sources`, with theirs.
+    /// `sources`, `sources:TYPE`: the Debian source packages, `outputs/TYPE/sources`, with their repository metadata.
     Sources(Option<BuildPhase>),
     /// `images`: lists and archives of container images.
     Images,
     /// `charts`: the Helm charts.
     Charts,
-    /// `context`: the commits of which it was built.
+    /// `context`: the commits that it was built from.
     Context,
-    /// A file, everything below a directory, or a glob: `*` and `?` stay in a directory, `**` does not.
+    /// A file, everything below a directory, or a glob: `*` and `?` do not match `/`, `**` does.
     Path {
-        /// As it was given.
+        /// The text as given.
         text: String,
         /// The same as a glob.
         glob: GlobMatcher,
     },
 }
 
-/// A word that names nothing that could be fetched.
+/// A word that does not name a selection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WhatError {
     /// Not a phase.
     #[error("{text:?} names no phase: `rpms:std`, `debs:std`")]
     Phase {
-        /// As it was given.
+        /// The text as given.
         text: String,
-        /// The error in the name of the phase.
+        /// The error in the phase name.
         source: stx_layout::ParseError,
     },
     /// Not a glob.
     #[error("{text:?} is not a glob")]
     Glob {
-        /// As it was given.
+        /// The text as given.
         text: String,
         /// The error of the glob parser.
         source: globset::Error,
@@ -135,7 +135,7 @@ impl What {
                 })
             })
         };
-        // Debian's build type stands before the kind: `outputs/std/packages`.
+        // Debian's build type precedes the kind: `outputs/std/packages`.
         let kind = |kind: &str, phase: &Option<BuildPhase>| {
             let mut segments = path.splitn(4, '/');
             let found = [segments.next(), segments.next(), segments.next()];
@@ -163,8 +163,8 @@ impl What {
         }
     }
 
-    /// Where a file goes: an ISO or a `CONTEXT` under its own name, anything else as it lies in `outputs/`, and what does
-    /// not lie there as it lies in the build.
+    /// The local path of a file: an ISO or a `CONTEXT` under its own name, other outputs by their path in `outputs/`, and the rest
+    /// by its path in the build.
     fn place(&self, path: &BuildPath) -> Utf8PathBuf {
         match self {
             Self::Iso | Self::Context => path.file_name().into(),
@@ -183,20 +183,20 @@ impl What {
     }
 }
 
-/// A file that is to be fetched.
+/// A file to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Its path in the build.
     pub path: BuildPath,
     /// Its digest.
     pub sha256: Sha256,
-    /// Where it goes, below the directory that is fetched to.
+    /// Its local path, relative to the directory to fetch to.
     pub to: Utf8PathBuf,
-    /// Its zsync control file, where it has one: path and digest.
+    /// Its zsync control file, if it has one: path and digest.
     pub control: Option<(BuildPath, Sha256)>,
 }
 
-/// Words that select nothing, or too much.
+/// Words that select no files, or too many.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectError {
@@ -206,17 +206,17 @@ pub enum SelectError {
         /// The words.
         what: Vec<String>,
     },
-    /// Two files would have one name.
+    /// Two files would get the same name.
     #[error("{first} and {second} would both be {to}")]
     Clash {
-        /// One of them.
+        /// The first file.
         first: BuildPath,
-        /// The other.
+        /// The second file.
         second: BuildPath,
-        /// The name.
+        /// The common local path.
         to: Utf8PathBuf,
     },
-    /// One image has several names, and none of them is the specification's.
+    /// One image has several names, and none of them is the one in the specification.
     #[error("the build has one ISO image under {} names: {}", names.len(), shown(names))]
     Several {
         /// Its names.
@@ -232,7 +232,7 @@ fn shown(names: &[BuildPath]) -> String {
 /// The specification's name of the ISO image, "outputs/iso/bootimage.iso".
 const ISO: &str = "bootimage.iso";
 
-/// One name for each ISO image: of several names of the same bytes, the specification's.
+/// One name for each ISO image: if the same bytes have several names, the one in the specification.
 fn one_name_each(lines: Vec<&SumLine>) -> Result<Vec<&SumLine>, SelectError> {
     let mut images = BTreeMap::<Sha256, Vec<&SumLine>>::new();
     for line in lines {
@@ -250,7 +250,7 @@ fn one_name_each(lines: Vec<&SumLine>) -> Result<Vec<&SumLine>, SelectError> {
     chosen.collect()
 }
 
-/// The files that are meant, by where they go. Of several names of one ISO image, `bootimage.iso` is taken.
+/// The selected files, by local path. If an ISO image has several names, `bootimage.iso` is taken.
 pub fn select(sums: &Sums, what: &[What]) -> Result<Vec<Wanted>, SelectError> {
     let mut wanted = BTreeMap::<Utf8PathBuf, Wanted>::new();
     let mut nothing = Vec::new();

@@ -136,7 +136,7 @@ fn of_several_names_of_an_image_that_of_the_specification_is_taken() {
             .map(|wanted| wanted.path.to_string())
             .collect::<Vec<_>>()
     };
-    // The first by the alphabet is another name.
+    // The alphabetically first one is another name.
     let names = [('1', "a.iso"), ('1', "bootimage.iso"), ('1', "c.iso")];
     assert_eq!(chosen(&names), ["outputs/iso/bootimage.iso"]);
     // Different images are different files.
@@ -180,7 +180,7 @@ async fn what_a_killed_fetch_left_is_gone_on_with() {
             .sha256
             .to_string()
     };
-    // The first is the beginning of the file; the others are not, and are found out.
+    // The first is a prefix of the file; the others are not, and are detected.
     for (left, transferred) in [
         ("image of", 6),
         ("no image", 20),
@@ -216,7 +216,7 @@ async fn corrupt_and_gone_are_told_apart_and_nothing_gets_the_name() {
     }
 }
 
-/// A file by which something is decided is read exactly, or refused.
+/// A file that a decision depends on is read exactly, or refused.
 #[tokio::test]
 async fn a_record_that_is_not_utf_8_is_damaged() {
     let store = mirror().await;
@@ -236,7 +236,7 @@ async fn a_record_that_is_not_utf_8_is_damaged() {
     assert!(source.to_string().contains("utf-8"), "{source}");
 }
 
-/// A file that is mostly zeros, fetched from its beginning and gone on with in its middle.
+/// A file that is mostly zeros, fetched from its beginning and resumed in its middle.
 #[tokio::test]
 async fn zeros_become_holes() {
     let mut image = vec![0; 4 << 20];

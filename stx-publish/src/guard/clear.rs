@@ -1,4 +1,4 @@
-//! Searches what is to be published: logs are redacted, other texts are refused.
+//! Searches a tree before it is published: logs are redacted, other texts with findings are refused.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
@@ -25,14 +25,14 @@ use crate::privacy::{
     Content, Findings, HEAD, PackageSearch, Privacy, PrivacyReport, Search, is_log,
 };
 
-/// A tree that was searched and must not be published.
+/// A tree that was searched and must not be published, or could not be searched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClearError {
-    /// It holds what must not leave.
+    /// The tree contains private data.
     #[error("{} must not be published", stx_layout::counted(.0.len(), "thing"))]
     Problems(Vec<Problem>),
-    /// There is no room for redacted copies.
+    /// The redacted copies could not be written.
     #[error("redacted copies cannot be written")]
     Copies(#[from] io::Error),
 }
@@ -48,15 +48,15 @@ struct Outcome {
     problems: Vec<ProblemKind>,
 }
 
-/// Searches the names, the links and the texts of a build, several files side by side, and its record; and the logs for
-/// credentials in URLs, which are redacted in each of them.
+/// Searches the record of a build and its names, links and texts, several files in parallel. Logs are also searched for
+/// credentials in URLs, which are always redacted.
 ///
-/// Each file that is a text by its first bytes is read once. Redacted copies are written to a new directory below the
-/// system's directory for temporary files; they are the same whenever the text and `privacy` are. The metadata of RPM
-/// repositories is left out, because it is made anew, but for what is `carried` over.
+/// Each file whose first bytes are text is read once. Redacted copies are written to a new directory below the system's
+/// directory for temporary files; the same text and `privacy` give the same copy. The metadata of RPM repositories is left out,
+/// because publishing makes it anew, except for the files in `carried`, which are carried over.
 ///
 /// # Errors
-/// [`ClearError::Problems`] has everything that must not leave.
+/// [`ClearError::Problems`] lists everything that must not be published.
 pub fn clear(
     mut incoming: Incoming,
     record: &BuildRecord,
@@ -120,7 +120,7 @@ pub fn clear(
     Ok(cleared)
 }
 
-/// One problem for each kind of thing that was found.
+/// One problem for each kind of finding.
 fn private(findings: Findings) -> Vec<ProblemKind> {
     let each = findings.0.into_iter();
     each.map(|(what, seen)| ProblemKind::Private { what, seen })
@@ -142,14 +142,14 @@ impl Found {
     }
 }
 
-/// How a text may end.
+/// The result of reading a text.
 enum Looked {
     Done(Found),
-    /// It is no text at all, or a damaged one.
+    /// It is not a text, or is a damaged one.
     NotText(String),
 }
 
-/// The look at one entry.
+/// The search of one entry.
 struct Guard<'a> {
     privacy: &'a Privacy,
     path: &'a BuildPath,
@@ -212,7 +212,7 @@ impl Guard<'_> {
         }
         let head = head(&mut source.file).map_err(|error| unreadable(&error))?;
         let log = is_log(self.path);
-        // It may be a text by its first bytes: its members may be packed so well that no NUL is among them.
+        // Checked first: its members may be packed so well that its first bytes contain no NUL and look like text.
         if head.starts_with(DEB) && !log {
             return self.deb(&mut source, outcome);
         }
@@ -230,7 +230,7 @@ impl Guard<'_> {
                 }
                 return Ok(());
             }
-            // A log with a NUL in it is searched, but is not ours to rewrite, credentials in URLs apart.
+            // A log with a NUL in it is searched, but not rewritten, except for credentials in URLs.
             Content::Binary if log => false,
             Content::Binary => {
                 if head.starts_with(RPM) {
@@ -274,7 +274,7 @@ impl Guard<'_> {
         }
     }
 
-    /// Searches a file, and writes the redacted text to `copy` once something was found.
+    /// Searches a file; writes the redacted text to `copy` if something was found.
     fn read(
         &self,
         source: &mut Source,
@@ -310,7 +310,7 @@ impl Guard<'_> {
         if let (Some(copy), false) = (copy, found.is_empty()) {
             io::Seek::rewind(&mut source.file)?;
             let unpacked = MultiGzDecoder::new(BufReader::with_capacity(CHUNK, &mut source.file));
-            // No name, no time: the same text gives the same bytes.
+            // No name and no time in the header: the same text gives the same bytes.
             let mut out = GzBuilder::new().write(fs::File::create(copy)?, Compression::new(6));
             self.search(unpacked, Some(&mut out))?;
             out.finish()?;
@@ -339,7 +339,7 @@ impl Guard<'_> {
         written.map(|()| found)
     }
 
-    /// Refuses a package whose header names the build server as the host that it was built on; searches the rest.
+    /// Refuses a package whose header names the build server as its build host; searches the rest.
     fn rpm(
         &self,
         head: &[u8],
@@ -368,14 +368,14 @@ impl Guard<'_> {
         if !self.unpacks() {
             return Ok(());
         }
-        // The head was read to its last byte, not further.
+        // The header was read to its last byte, and no further.
         let after = io::SeekFrom::Start(head.len() as u64);
         let found = io::Seek::seek(&mut source.file, after)
             .and_then(|_| packages::rpm(self.privacy, &head, &source.file));
         self.packaged(found, source, outcome)
     }
 
-    /// Whether packages are unpacked here. What is below `inputs/` was made elsewhere, and unpacking is what a search costs.
+    /// True if the package is unpacked. Those below `inputs/` were made elsewhere, and unpacking is the main cost of a search.
     fn unpacks(&self) -> bool {
         self.privacy.packages() != PackageSearch::Off
             && self.path.segments().next() == Some("outputs")
@@ -446,14 +446,14 @@ fn unreadable(error: &io::Error) -> ProblemKind {
     }
 }
 
-/// The first bytes, as many as tell what a file is.
+/// The first bytes, enough to tell the kind of a file.
 pub(super) fn head(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD);
     from.take(HEAD as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
-/// A redacted copy as an entry; as old as what it was made of.
+/// A redacted copy as an entry, with the modification time of its source.
 fn redacted(copy: Utf8PathBuf, source: &Source, executable: bool) -> io::Result<Entry> {
     let file = fs::OpenOptions::new().write(true).open(&copy)?;
     file.file()
@@ -466,7 +466,7 @@ fn redacted(copy: Utf8PathBuf, source: &Source, executable: bool) -> io::Result<
     })
 }
 
-/// Whether a packed file is called as texts are, so that it must be said that it was not searched.
+/// True if a packed file has the name of a text, so that the report must say that it was not searched.
 fn is_text_name(path: &BuildPath) -> bool {
     const TEXTS: [&str; 12] = [
         "cfg", "conf", "csv", "html", "ini", "json", "ks", "lst", "md", "txt", "xml", "yaml",

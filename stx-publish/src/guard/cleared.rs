@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::incoming::Incoming;
 use crate::privacy::PrivacyReport;
 
-/// A tree that may be published: the guard searched it for names, addresses and secrets of the build server, or somebody
-/// said why it need not be.
+/// A tree that may be published: the guard searched it for names, addresses and secrets of the build server, or the caller gave
+/// a reason why that is not needed.
 ///
-/// It is made by [`clear`](super::clear), or by [`Cleared::unsearched`]; nothing else is taken by a
-/// [`PublishRequest`](crate::PublishRequest), so a tree that nobody searched is not published by mistake:
+/// It is made by [`clear`](super::clear) or by [`Cleared::unsearched`]. A [`PublishRequest`](crate::PublishRequest) accepts
+/// nothing else, so a tree that was not searched cannot be published by mistake:
 ///
 /// ```compile_fail,E0308
 /// # let record = stx_layout::BuildRecord::new("master/centos/20181105T060000Z".parse().unwrap(), stx_layout::BuildOutcome::Success);
@@ -35,7 +35,7 @@ pub struct Cleared {
 }
 
 impl Cleared {
-    /// A tree that is not searched; the reason is in its report.
+    /// A tree that is not searched; its report contains the reason.
     pub fn unsearched(incoming: Incoming, reason: impl Into<String>) -> Self {
         let report = PrivacyReport {
             skipped: Some(reason.into()),
@@ -57,8 +57,8 @@ impl Cleared {
         &self.incoming
     }
 
-    /// Its files, for what the publisher itself adds or replaces after the search: signed copies, lists, bills of materials.
-    /// Texts of others have to be searched before they are added.
+    /// Its files, for changes that the publisher makes after the search: signed copies, lists, bills of materials. Texts from
+    /// other sources must be searched before they are added.
     pub fn incoming_mut(&mut self) -> &mut Incoming {
         &mut self.incoming
     }
@@ -68,7 +68,7 @@ impl Cleared {
         &self.report
     }
 
-    /// Keeps a value as long as the tree, its requests and its plans: the owner of copies that its files lie in.
+    /// Keeps a value alive as long as the tree, its requests and its plans: the owner of the directory with its copied files.
     pub fn keep(&mut self, owner: impl Any + Send + Sync) {
         self.copies.0.push(Arc::new(owner));
     }
@@ -78,8 +78,8 @@ impl Cleared {
     }
 }
 
-/// The owners of directories in which files of a tree lie, such as redacted copies. They are removed with the last of those
-/// that know them; two plans are equal whatever they own.
+/// The owners of directories that contain files of a tree, such as redacted copies. A directory is removed with the last value
+/// that refers to it. Comparisons of plans ignore them.
 #[derive(Clone, Default)]
 pub struct Copies(Vec<Arc<dyn Any + Send + Sync>>);
 

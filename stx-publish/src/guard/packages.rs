@@ -1,7 +1,7 @@
-//! Searches the texts inside of packages: control files, scriptlets, and what they install.
+//! Searches the texts inside packages: control files, scriptlets and the files that they install.
 //!
-//! A package cannot be redacted: its bytes are summed and perhaps signed. So what is found is reported, or the package is
-//! refused, as [`PackageSearch`](crate::privacy::PackageSearch) says. The search is bounded: memory by that of what unpacks, time by [`MOST_UNPACKED`].
+//! A package cannot be redacted: its bytes are summed and perhaps signed. So a finding is reported, or the package is refused, as
+//! [`PackageSearch`](crate::privacy::PackageSearch) says. The unpackers bound the memory of a search, [`MOST_UNPACKED`] its time.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Cursor, Read};
@@ -17,7 +17,7 @@ use crate::error::chain;
 use crate::incoming::CHUNK;
 use crate::privacy::{Content, Findings, Privacy, Search};
 
-/// Bytes of one package's files that are unpacked at most. Only kernels with debugging information and firmware have more.
+/// The most bytes of one package's files that are unpacked. Only kernels with debugging information and firmware have more.
 const MOST_UNPACKED: u64 = 256 << 20;
 
 /// The findings in a package.
@@ -25,7 +25,7 @@ const MOST_UNPACKED: u64 = 256 << 20;
 pub(super) struct InPackage {
     /// The findings, by file: `/etc/build.info`, `DEBIAN/postinst`, `(header)`.
     pub(super) found: BTreeMap<String, Findings>,
-    /// Why not all of it was searched.
+    /// The reason why some of it was not searched.
     pub(super) unsearched: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct InPackage {
 struct Walk<'a> {
     privacy: &'a Privacy,
     found: BTreeMap<String, Findings>,
-    /// Bytes that may be unpacked still.
+    /// The number of bytes that may still be unpacked.
     left: u64,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Searches a file if it is a text, packed by gzip or not. Tells whether the package may be unpacked further.
+    /// Searches a file if it is a text, gzipped or not. Returns whether the package may be unpacked further.
     fn file(&mut self, path: &str, bytes: &mut dyn Read) -> io::Result<bool> {
         let mut bytes = bytes.take(self.left);
         let first = head(&mut bytes)?;
@@ -54,7 +54,7 @@ impl<'a> Walk<'a> {
         let mut whole = BufReader::with_capacity(CHUNK, first.chain(&mut bytes));
         if is_packed {
             let mut text = MultiGzDecoder::new(&mut whole).take(self.left);
-            // What cannot be unpacked is no text that anybody reads.
+            // A file that cannot be unpacked is not a text that anyone can read.
             if let Ok(first) = head(&mut text)
                 && Content::of(&first) == Content::Text
             {
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Searches a Debian package; `package` is at its first byte.
+/// Searches a Debian package; `package` must be positioned at its first byte.
 pub(super) fn deb(privacy: &Privacy, package: &mut File) -> io::Result<InPackage> {
     let mut all = Walk::new(privacy);
     match read_control(&mut *package) {
@@ -122,10 +122,10 @@ pub(super) fn deb(privacy: &Privacy, package: &mut File) -> io::Result<InPackage
     }
 }
 
-/// Searches an RPM package by its lead and headers, in `head` and sound, and its payload, which `package` is at.
+/// Searches an RPM package: its lead and its valid headers, which are in `head`, and its payload, at which `package` is positioned.
 pub(super) fn rpm(privacy: &Privacy, head: &[u8], package: &File) -> io::Result<InPackage> {
     let mut all = Walk::new(privacy);
-    // Scriptlets, descriptions and changelogs are texts of the header, between numbers.
+    // Scriptlets, descriptions and changelogs are texts in the header, between binary numbers.
     let header = Headers::parse(head).map_or(head, |headers| &head[headers.begin..headers.payload]);
     all.add("(header)", privacy.find(header));
     let payload = BufReader::with_capacity(CHUNK, package.try_clone()?);
@@ -145,7 +145,7 @@ pub(super) fn rpm(privacy: &Privacy, head: &[u8], package: &File) -> io::Result<
     Ok(all.finish(read.err().map(|error| chain(&error))))
 }
 
-/// Searches a text as it comes.
+/// Searches a text while it is read.
 fn search(privacy: &Privacy, text: impl Read) -> io::Result<Findings> {
     let mut search = Search::new(privacy);
     each_chunk(text, |chunk| search.push(chunk, |_| {}))?;

@@ -1,6 +1,6 @@
-//! The real contents of a build behind a web server: the server is asked for each file that the sums name.
+//! The real contents of a build behind a web server: each file that the sums name is requested.
 //!
-//! A file that the sums do not name cannot be seen from here, and neither can modes and symlinks.
+//! Files that the sums do not name, modes and symlinks cannot be seen through a web server.
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use sha2::Digest as _;
@@ -17,7 +17,7 @@ impl HttpStore {
         depth: Depth,
     ) -> Result<Inspection, StoreError> {
         let sums = match self.sums(id).await {
-            // A build without sums is still there if its record is.
+            // A build without sums exists if its record exists.
             Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => {
                 self.record(id).await?;
                 stx_layout::Sums::default()
@@ -39,7 +39,7 @@ impl HttpStore {
         })
     }
 
-    /// A file; `None` where there is none.
+    /// A file; `None` if it does not exist.
     async fn find(
         &self,
         id: &BuildId,

@@ -1,8 +1,8 @@
-//! Several ranges of a file by one request: `multipart/byteranges` (RFC 9110, 14.6).
+//! Several ranges of a file with one request: `multipart/byteranges` (RFC 9110, 14.6).
 //!
-//! The head of each part states its range, so the bytes are counted and not searched for the boundary. A server that answers with
-//! anything but the requested ranges in their order is asked for one range at a time from then on. Crates for multipart bodies, such as
-//! `multer`, read forms: they search every byte for the boundary, and copy.
+//! The head of each part states its range, so the bytes are counted and not searched for the boundary. If a server answers with
+//! anything but the requested ranges in their order, only one range is requested at a time from then on. Crates for multipart
+//! bodies, such as `multer`, read forms: they search every byte for the boundary, and copy.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +16,14 @@ use reqwest::{StatusCode, Url};
 use super::{HttpStore, network, parse_content_range};
 use crate::store::{ByteRange, ByteStream, FileBody, StoreError};
 
-/// Bytes that the head of a part has at most.
+/// The largest head of a part, in bytes.
 const LONGEST_HEAD: usize = 8 << 10;
 
-/// Header lines that a part has at most.
+/// The most header lines of a part.
 const MOST_LINES: usize = 16;
 
 impl HttpStore {
-    /// Asks for several ranges with one request; `None` where the server cannot answer that. Each range has at least one byte.
+    /// Requests several ranges at once; `None` if the server does not support that. Each range has at least one byte.
     pub(super) async fn several(
         &self,
         url: &Url,
@@ -39,7 +39,7 @@ impl HttpStore {
         let mut headers = vec![(header::RANGE, format!("bytes={}", asked.join(",")))];
         headers.extend(self.tag(url).map(|tag| (header::IF_RANGE, tag)));
         let response = match self.send(url, &headers).await {
-            // Some servers refuse several ranges as a mistake; the request for one range shows any other reason.
+            // Some servers refuse several ranges as an error; the request for one range then shows any other reason.
             Err(StoreError::Refused { .. }) => None,
             response => Some(response?),
         };
@@ -60,7 +60,7 @@ impl HttpStore {
             self.takes_several.store(false, Ordering::Relaxed);
             return Ok(None);
         };
-        // Servers leave out ranges beyond the end of the file.
+        // Servers omit ranges beyond the end of the file.
         let ranges: Vec<_> = ranges
             .iter()
             .filter(|range| range.from < size)
@@ -102,7 +102,7 @@ impl HttpStore {
 
 const OTHER: &str = "the server sent other parts than were asked for";
 
-/// The offset of the last byte of a range that has one.
+/// The offset of the last byte of a range that is not empty.
 fn last(range: ByteRange) -> u64 {
     range.from.saturating_add(range.length.max(1)) - 1
 }
@@ -114,11 +114,11 @@ fn is_multipart(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("multipart/byteranges")
 }
 
-/// The body of an answer that has parts.
+/// The multipart body of an answer.
 struct Parts {
     url: Url,
     body: ByteStream,
-    /// Bytes that arrived and were not parsed yet.
+    /// Bytes that arrived and are not parsed yet.
     buffer: BytesMut,
 }
 
@@ -143,11 +143,11 @@ impl Parts {
         head_range(&head).ok_or_else(|| self.error(OTHER))
     }
 
-    /// The next bytes of a part, at least one and at most so many.
+    /// The next bytes of a part, at least one and at most `most`.
     async fn bytes(&mut self, most: u64) -> Result<Bytes, StoreError> {
         while self.buffer.is_empty() {
             let chunk = self.chunk().await?;
-            // Most chunks belong to one part, and are handed on without a copy.
+            // Most chunks belong to one part, and are passed on without a copy.
             if chunk.len() as u64 <= most && !chunk.is_empty() {
                 return Ok(chunk);
             }

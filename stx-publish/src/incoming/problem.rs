@@ -1,13 +1,13 @@
-//! Problems for which a file is not published.
+//! Problems that prevent the publication of a file.
 
 use std::fmt;
 
 use crate::privacy::{Occurrences, Private};
 
-/// Something that must not leave the build server.
+/// Something that must not be published.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// Where: a path in the build, or on this machine where it has none.
+    /// The path in the build, or on this machine if it is not in the build.
     pub path: String,
     /// The kind of the problem, with its details.
     #[serde(flatten)]
@@ -20,7 +20,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The lines of a finding, and how many more there are.
+/// The lines of a finding, and the number of further ones.
 fn where_seen(seen: &Occurrences) -> String {
     let lines: Vec<_> = seen.lines.iter().map(ToString::to_string).collect();
     let word = if lines.len() == 1 { "line" } else { "lines" };
@@ -31,7 +31,7 @@ fn where_seen(seen: &Occurrences) -> String {
     format!(" in {word} {}{times}", lines.join(", "))
 }
 
-/// The kind of a problem with a file that is to be published.
+/// The kind of a problem with a file to publish.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -39,81 +39,81 @@ pub enum ProblemKind {
     /// A symlink that leads out of the tree.
     #[error("symlink to {target:?}, outside of the tree")]
     OutsideLink {
-        /// The target of the symlink, as it is written.
+        /// The target of the symlink, as written.
         target: String,
     },
     /// A symlink with an absolute path.
     #[error("symlink to the absolute path {target:?}")]
     AbsoluteLink {
-        /// The target of the symlink, as it is written.
+        /// The target of the symlink, as written.
         target: String,
     },
-    /// A symlink to nothing.
+    /// A symlink whose target does not exist.
     #[error("symlink to {target:?}, which is not there")]
     DanglingLink {
-        /// The target of the symlink, as it is written.
+        /// The target of the symlink, as written.
         target: String,
     },
     /// A symlink that leads back to itself.
     #[error("symlink to {target:?}, which leads back to itself")]
     LinkLoop {
-        /// The target of the symlink, as it is written.
+        /// The target of the symlink, as written.
         target: String,
     },
-    /// Neither file, directory nor symlink.
+    /// Not a file, a directory or a symlink.
     #[error("a {what}, not a file")]
     NotAFile {
         /// `block device`, `character device`, `FIFO`, `socket`.
         what: String,
     },
-    /// Runs as another user or group.
+    /// A file that runs as another user or group (set-id).
     #[error("set-user-id or set-group-id (mode {mode:04o})")]
     SetId {
         /// Its mode bits.
         mode: u32,
     },
-    /// Cannot be read.
+    /// A file that cannot be read.
     #[error("cannot be read: {reason}")]
     Unreadable {
         /// The reason, as a text for people.
         reason: String,
     },
-    /// A name that the grammar refuses.
+    /// A name that breaks the rules of paths in a build.
     #[error("a name that no mirror takes: {reason}")]
     Name {
         /// The reason, as a text for people.
         reason: String,
     },
-    /// Written to while it was read.
+    /// A file that was written to while it was read.
     #[error("changed while it was read")]
     Changed,
-    /// Not below `inputs/` or `outputs/`.
+    /// A path that is not below `inputs/` or `outputs/`.
     #[error("lies neither in inputs/ nor in outputs/")]
     OutOfPlace,
-    /// One path for a file and for a directory.
+    /// One path for both a file and a directory.
     #[error("is both a file and a directory")]
     FileAndDirectory,
-    /// Tells of the build server.
+    /// A text that contains private data of the build server.
     #[error("tells of the build server: {what}{}", where_seen(seen))]
     Private {
         /// The kind of private data that was found: host, address, account or secret.
         what: Private,
-        /// How often, and where.
+        /// The number of findings, and their lines.
         #[serde(flatten)]
         seen: Occurrences,
     },
-    /// Its name, or the text of a symlink, tells of the build server.
+    /// A name or a symlink target that contains private data of the build server.
     #[error("its name or target tells of the build server: {what}")]
     PrivateName {
         /// The kind of private data that was found: host, address, account or secret.
         what: Private,
     },
-    /// The header of a package tells of the build server.
+    /// The header of a package names the build server.
     #[error(
         "built with the build server's name in the header; build it with `--define '_buildhost NAME'`"
     )]
     PackageHost,
-    /// A file in a package tells of the build server.
+    /// A file in a package contains private data of the build server.
     #[error(
         "{} in it tells of the build server: {what}{}",
         stx_layout::printable(file),
@@ -124,7 +124,7 @@ pub enum ProblemKind {
         file: String,
         /// The kind of private data.
         what: Private,
-        /// How often, and in which lines.
+        /// The number of findings, and their lines.
         #[serde(flatten)]
         seen: Occurrences,
     },

@@ -1,8 +1,7 @@
-//! Small files of the private area that are only ever hints: losing one costs time, nothing else.
+//! Small files of the private area that are only hints: losing one costs time, nothing else.
 //!
-//! A cache is a line that names its form, the SHA-256 of the rest, and the rest. What is not exactly that, of another
-//! version, torn or damaged, is as good as not there. So nothing waits for a cache to be on stable storage, and an error
-//! of writing one stops nothing.
+//! A cache is a line that names its format, the SHA-256 of the rest, and the rest. A cache of another version, or a torn or
+//! damaged one, counts as missing. So a cache is not synced, and an error while writing one is ignored.
 
 use camino::Utf8Path;
 use fs_err as fs;
@@ -14,7 +13,7 @@ use crate::incoming::digest_of;
 /// Bytes of a SHA-256 digest.
 const DIGEST: usize = 32;
 
-/// Parses the bytes of a cache of the form `form`; `None` where they are damaged or of another form.
+/// Parses the bytes of a cache in the format `form`; `None` if they are damaged or in another format.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Option<T> {
     let rest = bytes
         .strip_prefix(form.as_bytes())?
@@ -26,18 +25,18 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Option<T> 
     postcard::from_bytes(rest).ok()
 }
 
-/// A cache of the form `form`.
+/// The bytes of a cache in the format `form`.
 pub(crate) fn bytes<T: Serialize>(form: &str, value: &T) -> Option<Vec<u8>> {
     let rest = postcard::to_stdvec(value).ok()?;
     Some([form.as_bytes(), b"\n", &digest_of(&rest).0, &rest].concat())
 }
 
-/// Reads a cache of the form `form`.
+/// Reads a cache in the format `form`.
 pub(crate) fn read<T: DeserializeOwned>(path: &Utf8Path, form: &str) -> Option<T> {
     parse(&fs::read(path).ok()?, form)
 }
 
-/// Writes a cache of the form `form` by way of `temporary`, which is on the same file system.
+/// Writes a cache in the format `form` by way of `temporary`, which is on the same file system.
 pub(crate) fn write<T: Serialize>(path: &Utf8Path, temporary: &Utf8Path, form: &str, value: &T) {
     let Some(bytes) = bytes(form, value) else {
         return;
@@ -47,7 +46,7 @@ pub(crate) fn write<T: Serialize>(path: &Utf8Path, temporary: &Utf8Path, form: &
         .and_then(|()| fs::write(temporary, bytes))
         .and_then(|()| fs::rename(temporary, path));
     if written.is_err() {
-        // A cache that could not be written is not there, and takes no room.
+        // A cache that could not be written counts as missing, so its temporary file is removed.
         fs::remove_file(temporary).ok();
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a file once, to hash it and to copy it.
+//! Reads a file once, to hash and to copy it.
 
 use std::cell::RefCell;
 use std::io::{self, Read as _};
@@ -19,14 +19,14 @@ use crate::incoming::CHUNK;
 use crate::sparse::write_sparse;
 
 thread_local! {
-    /// Where a thread reads to: most files are smaller than a fresh buffer takes to clear.
+    /// The read buffer of a thread: for most files, clearing a fresh buffer would take longer than reading them.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The identity and the times of a file; they change when somebody writes to it.
+/// The identity and the times of a file; they change when the file is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
-    /// Device and number.
+    /// The device and the inode number.
     pub(super) inode: (u64, u64),
     /// Its size in bytes.
     pub size: u64,
@@ -39,17 +39,17 @@ impl Stamp {
         Self::from_metadata(&file.metadata()?)
     }
 
-    /// That of what lies at `path`, a symlink not followed.
+    /// The stamp of the file at `path`; a symlink is not followed.
     pub fn at(path: &Utf8Path) -> io::Result<Self> {
         Self::from_metadata(&fs::symlink_metadata(path)?)
     }
 
-    /// When the file was written to last.
+    /// The time of the last modification.
     pub fn modified(&self) -> Option<DateTime<Utc>> {
         DateTime::from_timestamp(self.modified.0, u32::try_from(self.modified.1).ok()?)
     }
 
-    /// That of a file whose metadata was asked for already.
+    /// The stamp in the metadata of a file.
     pub fn from_metadata(metadata: &std::fs::Metadata) -> io::Result<Self> {
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file"));
@@ -62,7 +62,7 @@ impl Stamp {
         })
     }
 
-    /// The file itself, whatever its path is.
+    /// The identity of the file, independent of its path.
     pub fn file(&self) -> StoredFile {
         let ((device, inode), (seconds, nanoseconds)) = (self.inode, self.changed);
         (device, inode, seconds, nanoseconds)
@@ -74,7 +74,7 @@ impl Stamp {
     }
 }
 
-/// A regular file that is open for reading, and what it was like then.
+/// A regular file that is open for reading, with its stamp at that time.
 #[derive(Debug)]
 pub struct Source {
     /// The file.
@@ -84,11 +84,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens a file; a symlink or a FIFO that took its place since the scan is not opened.
+    /// Opens a file, but not a symlink or a FIFO that replaced it since the scan.
     pub fn open(path: &Utf8Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let fd = rustix::fs::open(path.as_str(), flags, Mode::empty())?;
-        // Read ahead far; a file system that cannot be told so is no worse than before.
+        // Read ahead far. An error is ignored: without this hint, reading is only slower.
         let _ = rustix::fs::fadvise(&fd, 0, None, Advice::Sequential);
         let file = fs::File::from_parts(std::fs::File::from(fd), path);
         Ok(Self {
@@ -102,13 +102,13 @@ impl Source {
         self.stamp.size
     }
 
-    /// Hashes the file from where it stands to its end, writing what is read to `copy`, which is new. Zeros become holes.
+    /// Hashes the file from its position to its end, and writes the bytes to `copy`, which is new. Zeros become holes.
     pub fn hash(&mut self, copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
         self.pass(copy, |_| {})
     }
 
-    /// As [`hash`](Self::hash), with the zsync control file of what was read, whose sums are calculated beside, in a thread of
-    /// their own. The control file is an error where another number of bytes was read than was announced.
+    /// Like [`hash`](Self::hash), and also returns the zsync control file of the bytes, whose sums a separate thread calculates.
+    /// The control file is an error if the number of bytes differs from the announced one.
     pub fn hash_with_control(
         &mut self,
         copy: Option<&mut fs::File>,
@@ -147,13 +147,13 @@ impl Source {
         Ok((Sha256(hasher.finalize().into()), size))
     }
 
-    /// Whether the file is as it was when it was opened.
+    /// True if the file is as it was when it was opened.
     pub fn is_unchanged(&self) -> io::Result<bool> {
         Ok(Stamp::of(&self.file)? == self.stamp)
     }
 }
 
-/// Chunks that wait for the thread that makes a control file.
+/// The number of chunks that may wait for the thread that makes a control file.
 const WAITING: usize = 8;
 
 /// Runs `work`, which passes bytes to `maker` in another thread.
@@ -163,14 +163,14 @@ fn beside(
 ) -> io::Result<(Sha256, u64, Result<Vec<u8>, LengthError>)> {
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel::<Vec<u8>>(WAITING);
-        // What was taken comes back, to be filled again.
+        // Used chunks return, to be filled again.
         let (back, empty) = mpsc::channel::<Vec<u8>>();
         let made = std::thread::Builder::new()
             .name("zsync".to_owned())
             .spawn_scoped(scope, move || {
                 for chunk in receiver {
                     maker.update(&chunk);
-                    // Nobody waits for the last ones.
+                    // The last chunks are not received, so the error is ignored.
                     back.send(chunk).ok();
                 }
                 maker.finish()
@@ -179,7 +179,7 @@ fn beside(
             let mut chunk = empty.try_recv().unwrap_or_default();
             chunk.clear();
             chunk.extend_from_slice(bytes);
-            // The thread ends before only by a panic, which `join` finds.
+            // The thread ends early only by a panic, which `join` reports.
             sender.send(chunk).ok();
         });
         drop(sender);
@@ -196,7 +196,7 @@ pub fn hash_file(path: &Utf8Path) -> io::Result<(Sha256, u64)> {
     Source::open(path)?.hash(None)
 }
 
-/// The kind of a directory entry that is neither file, directory nor symlink.
+/// The name of the kind of a directory entry that is not a file, a directory or a symlink.
 pub(crate) fn name_of(kind: std::fs::FileType) -> &'static str {
     if kind.is_fifo() {
         "FIFO"

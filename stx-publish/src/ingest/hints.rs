@@ -1,11 +1,11 @@
-//! The digests of files that were read before, so that what did not change is not read again.
+//! The digests of files that were read before, so that unchanged files are not read again.
 //!
-//! A file is known again by device, inode, size, time of modification and time of change, to the nanosecond. No program
-//! can set a time of change, so who writes to a file and puts its size and its time of modification back is found out.
-//! A file that was written to shortly before it was read is not remembered: another write within the same tick of the
-//! clock would leave the very same times.
+//! A file is recognised by device, inode, size, time of modification and time of change, to the nanosecond. No program can set
+//! a time of change, so a write is detected even if the writer restores the size and the time of modification. A file that was
+//! written to shortly before it was read is not remembered: another write within the same tick of the clock would leave the
+//! same times.
 //!
-//! A digest from here only ever leads to a file that the mirror has. Bytes are never published unread.
+//! A digest from here is only used to find a file that the mirror already has. Bytes are never published unread.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,8 +19,8 @@ use super::copy::Stamp;
 
 const FORM: &str = "stx-builds inputs 1";
 
-/// How long a file has to be left alone before it is remembered. Coarser than the clock of any file system that is built
-/// on; FAT's two seconds are the worst.
+/// The time for which a file must be unchanged before it is remembered. It is at least the clock tick of any file system used
+/// for builds; FAT's two seconds are the coarsest.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// The files of a channel's last publish.
@@ -38,29 +38,29 @@ impl Hints {
         }
     }
 
-    /// Reads the hints in the file `path`; none where it is damaged or not there.
+    /// Reads the hints in the file `path`; none if it is damaged or missing.
     pub(crate) fn read(path: &Utf8Path) -> Self {
         Self::new(cache::read(path, FORM))
     }
 
-    /// Parses the bytes of a file of hints; none where they are damaged.
+    /// Parses the bytes of a file of hints; none if they are damaged.
     pub fn parse(bytes: &[u8]) -> Self {
         Self::new(cache::parse(bytes, FORM))
     }
 
-    /// The digest that a file had when it was like this.
+    /// The digest of the file when it had this stamp.
     pub fn digest(&self, stamp: &Stamp) -> Option<Sha256> {
         self.known.get(stamp).copied().map(Sha256)
     }
 
-    /// Remembers a file that was read from the time `since` on, and was `stamp` before and after.
+    /// Remembers a file that was read from the time `since` on, and had the same stamp before and after.
     pub fn remember(&self, stamp: Stamp, digest: Sha256, since: SystemTime) {
         if is_settled(&stamp, since) {
             self.keep(stamp, digest);
         }
     }
 
-    /// Goes on remembering a file that is as it was.
+    /// Keeps remembering a file that is unchanged.
     pub fn keep(&self, stamp: Stamp, digest: Sha256) {
         self.seen
             .lock()
@@ -68,20 +68,20 @@ impl Hints {
             .push((stamp, digest.0));
     }
 
-    /// Writes down the files of this publish in `path`, in the place of those of the one before.
+    /// Writes the files of this publish to `path`, and replaces those of the last publish.
     pub(crate) fn write(&self, path: &Utf8Path, temporary: &Utf8Path) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         cache::write(path, temporary, FORM, &*seen);
     }
 
-    /// The bytes of the file that would be written.
+    /// The bytes of a file with the hints of this publish.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         cache::bytes(FORM, &*seen)
     }
 }
 
-/// Whether a write from `since` on leaves other times.
+/// True if any write from `since` on gives the file other times.
 fn is_settled(stamp: &Stamp, since: SystemTime) -> bool {
     let Some(limit) = since
         .checked_sub(SETTLED)
@@ -92,7 +92,7 @@ fn is_settled(stamp: &Stamp, since: SystemTime) -> bool {
     stamp.newest() < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The time now, which decides only what is remembered.
+/// The current time, which only decides which files are remembered.
 #[expect(
     clippy::disallowed_methods,
     reason = "compared with the times of files, which the same clock gave; a decision about a build never sees it"

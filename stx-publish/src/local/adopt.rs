@@ -1,8 +1,8 @@
-//! Adds to a build of an older publisher, where it lies, what makes it a full build.
+//! Turns a build of an older publisher into a full build, in place, by adding the missing files.
 //!
-//! The files of such a build are public already, and stay what they are: an [`Adopter`] adds `SHA256SUMS`, its signature
-//! and, last, `build.json`, each by one rename. A reader sees the build as one of the older publisher until the record is
-//! there, and as a full one from then on.
+//! The files of such a build are already public, and are not changed: an [`Adopter`] adds `SHA256SUMS`, its signature and,
+//! last, `build.json`, each by one rename. Readers see a build of the older publisher until the record exists, and a full
+//! build from then on.
 
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -25,14 +25,14 @@ use crate::seal::{Seal, record_path};
 use crate::store::rules::{check_absent, check_channel, check_there, file_mode, seal_staged};
 use crate::store::{Leftover, Scope, StoreError};
 
-/// The cache of the digests that adoption has read, of the whole mirror.
+/// The cache of the digests that adoption has read, for the whole mirror.
 const DIGESTS: &str = "adopted";
 
 impl LocalStore {
-    /// Takes the lock of a channel, to adopt builds of an older publisher. Blocks for the time of a few system calls.
+    /// Takes the lock of a channel, to adopt builds of an older publisher. Blocks the thread for a few system calls.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while another publisher is at work.
+    /// [`StoreError::Busy`] while another publisher is working.
     pub fn adopter(&self, channel: &Channel) -> Result<Adopter, StoreError> {
         Ok(Adopter {
             inner: Arc::clone(&self.inner),
@@ -40,7 +40,7 @@ impl LocalStore {
         })
     }
 
-    /// The digests that earlier runs of adoption have read. Blocks.
+    /// The digests that earlier runs of adoption have read. Blocks the thread.
     pub fn adopted_digests(&self) -> Hints {
         Hints::read(&self.inner.cache(DIGESTS))
     }
@@ -49,13 +49,13 @@ impl LocalStore {
 /// The outcome of an attempt to replace a file by a hard link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It is a link now.
+    /// The file is now a link.
     Linked,
-    /// The two are not the same bytes, or no more links can be made: both stay as they are.
+    /// The two files differ, or no more links can be made: both are unchanged.
     Apart,
 }
 
-/// The lock of a channel, and with it the right to adopt its builds. Its methods block.
+/// The lock of a channel, and with it the right to adopt its builds. Its methods block the thread.
 #[derive(Debug)]
 pub struct Adopter {
     inner: Arc<Inner>,
@@ -63,7 +63,7 @@ pub struct Adopter {
 }
 
 impl Adopter {
-    /// Removes what dead publishers left behind in this channel, an adoption that was killed among them.
+    /// Removes the files that dead publishers left in this channel, including a killed adoption.
     ///
     /// # Errors
     /// Those of the file system.
@@ -71,15 +71,14 @@ impl Adopter {
         self.inner.sweep(&self.lock)
     }
 
-    /// Makes a full build of the one of `record`, whose files and symlinks are `entries`. Nothing that lies there is
-    /// changed; only a `SHA256SUMS` without a `build.json`, which an adoption that died has left, is replaced. Returns the
-    /// record as written.
+    /// Turns the build of `record`, whose files and symlinks are `entries`, into a full build. Existing files are not changed; only
+    /// a `SHA256SUMS` without a `build.json`, which a killed adoption has left, is replaced. Returns the record as written.
     ///
-    /// It is durable when the call returns, and the record is not visible before the sums are durable. The mirror's
-    /// attester states nothing: nobody knows how the build came about.
+    /// The build is durable when the call returns, and the record is not visible before the sums are durable. The mirror's attester
+    /// makes no statement, because the origin of the build is unknown.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for a build that is not there, [`StoreError::AlreadyExists`] for one that has a record.
+    /// [`StoreError::NotFound`] for a build that does not exist, [`StoreError::AlreadyExists`] for one that has a record.
     pub fn seal(&self, record: BuildRecord, entries: &Incoming) -> Result<BuildRecord, StoreError> {
         let id = record.id.clone();
         check_channel(&self.lock.channel, &id)?;
@@ -103,7 +102,7 @@ impl Adopter {
                 &dir.join(path.as_path()),
             );
             if placed.is_err() {
-                // Where the build cannot be written to, nothing is left behind; a rerun makes it again.
+                // If the build cannot be written to, the temporary file is removed; a rerun makes it again.
                 remove_file(&temporary).ok();
             }
             placed?;
@@ -111,24 +110,24 @@ impl Adopter {
         Ok(sealed.record)
     }
 
-    /// Moves parts of a release without a date, which lie in the directory of the channel, into the directory of a build:
-    /// each changes places with a symlink that leads to it, at one instant, so that its old path answers all the time. A
-    /// part that was moved by a run that died is passed over.
+    /// Moves parts of a release without a date from the directory of the channel into the directory of a build. Each part is
+    /// exchanged atomically with a symlink that points to it, so that its old path works all the time. A part that a killed run has
+    /// already moved is skipped.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] where the build has something else of that name.
+    /// [`StoreError::AlreadyExists`] if the build has something else with that name.
     pub fn take_in(&self, id: &BuildId, parts: &[String]) -> Result<(), StoreError> {
         check_channel(&self.lock.channel, id)?;
         let channel = self.inner.root.join(id.channel.to_string());
         let dir = self.inner.build_dir(id);
         let record = dir.join(record_path().as_path());
         check_absent(id, fs::symlink_metadata(record).is_ok())?;
-        // All of them before the first one is moved.
+        // Check all parts before the first one is moved.
         let steps = parts.iter().map(|part| part_step(id, &channel, &dir, part));
         let steps = steps.collect::<Result<Vec<_>, _>>()?;
         let relative = id.to_string();
         make_dirs(&self.inner.root, Utf8Path::new(&relative), 0o755)?;
-        // The build's directory is there for good before anything is moved into it.
+        // The build's directory must be durable before anything is moved into it.
         sync_dirs(&self.inner.root, Utf8Path::new(&relative))?;
         for (part, step) in parts.iter().zip(steps) {
             let (old, new) = (channel.join(part), dir.join(part));
@@ -149,7 +148,7 @@ impl Adopter {
         Ok(())
     }
 
-    /// Points `latest_build` of the channel at its newest success, if there is no such alias and there is a success.
+    /// Points `latest_build` of the channel at its newest success, if that alias does not exist and a success does.
     ///
     /// # Errors
     /// Those of the file system.
@@ -168,10 +167,10 @@ impl Adopter {
         }
     }
 
-    /// Gives an adopted build the verdict that a mark in it told of, unless somebody has given it one.
+    /// Gives an adopted build the verdict that a mark in it states, unless it already has one.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for a build that is not there.
+    /// [`StoreError::NotFound`] for a build that does not exist.
     pub fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError> {
         check_channel(&self.lock.channel, &entry.build)?;
         let given = self.inner.verdicts(&Scope::Build(entry.build.clone()))?;
@@ -181,20 +180,20 @@ impl Adopter {
         Ok(())
     }
 
-    /// Pins an adopted build, which an older publisher was told to keep.
+    /// Pins an adopted build that the older publisher was told to keep.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for a build that is not there.
+    /// [`StoreError::NotFound`] for a build that does not exist.
     pub fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
         check_channel(&self.lock.channel, &pin.build)?;
         self.inner.pin(pin)
     }
 
-    /// Gives a file or a directory of a build the permission bits and the owner that the publisher would give it; without
-    /// a path, the directory of the build.
+    /// Gives a file or a directory of a build the permission bits and the owner that the publisher would give it. Without a path,
+    /// changes the directory of the build.
     ///
     /// # Errors
-    /// Those of the file system: only root gives files away.
+    /// Those of the file system: only root may change an owner.
     pub fn set_owner_and_mode(
         &self,
         id: &BuildId,
@@ -206,15 +205,15 @@ impl Adopter {
         let dir = self.inner.build_dir(id);
         let path = path.map_or_else(|| dir.clone(), |path| dir.join(path.as_path()));
         if let Some(owner) = owner {
-            // First: the kernel takes bits away where the owner changes.
+            // The owner first: changing it makes the kernel clear set-id bits.
             std::os::unix::fs::lchown(&path, Some(owner), None)
                 .map_err(io_error("set the owner of", &path))?;
         }
         mode.map_or(Ok(()), |mode| set_mode(&path, mode))
     }
 
-    /// Replaces a file of a build by a hard link to `like`, by one rename, if both hold the same bytes, which are read for
-    /// that. No reader finds the path missing.
+    /// Replaces a file of a build by a hard link to `like`, by one rename, if both contain the same bytes, which are read to compare
+    /// them. The path exists at all times.
     ///
     /// # Errors
     /// Those of the file system.
@@ -253,7 +252,7 @@ impl Adopter {
         Ok(Kept::Linked)
     }
 
-    /// Writes down the digests that were read, for a run after this one; losing them costs time only.
+    /// Writes the digests that were read, for later runs; losing them only costs time.
     pub fn keep_digests(&self, digests: &Hints) {
         let staging = self.inner.staging(&self.lock.channel);
         if self.inner.make_area(&staging).is_ok() {
@@ -262,11 +261,11 @@ impl Adopter {
         }
     }
 
-    /// A name for a file on its way that no other file of the channel has.
+    /// A name for a temporary file that no other file of the channel has.
     fn temporary(&self, id: &BuildId, path: &BuildPath) -> camino::Utf8PathBuf {
         let name = path.as_str().replace('/', "%2F");
         let name = format!("{}-{name}", id.date);
-        // Of a long path the end tells files apart; under one lock, one file is on its way at a time.
+        // The end of a long path distinguishes files; under one lock, only one temporary file exists at a time.
         let longest = 200;
         let from = name.len().saturating_sub(longest);
         let name = &name[name.ceil_char_boundary(from)..];
@@ -276,14 +275,14 @@ impl Adopter {
     }
 }
 
-/// The next step to move a part of a release into its build.
+/// The next step that moves a part of a release into its build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PartStep {
-    /// Make the symlink, in the build.
+    /// Make the symlink in the build.
     Place,
-    /// The two change places.
+    /// Exchange the part and the symlink.
     Exchange,
-    /// Nothing.
+    /// The part is already moved.
     Done,
 }
 
@@ -309,7 +308,7 @@ fn part_step(
     }
 }
 
-/// Whether two files hold the same bytes.
+/// True if two files contain the same bytes.
 fn are_equal(one: &Utf8Path, other: &Utf8Path) -> Result<bool, StoreError> {
     let open = |path: &Utf8Path| fs::File::open(path).map_err(io_error("open", path));
     let (mut first, mut second) = (open(one)?, open(other)?);

@@ -1,4 +1,4 @@
-//! The one place that knows what makes a change to a directory tree durable.
+//! Makes changes to a directory tree durable. This is the only module that syncs directories.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -14,7 +14,7 @@ use walkdir::WalkDir;
 pub(crate) use crate::ingest::io_error;
 use crate::store::StoreError;
 
-/// The error of a step after a change that can be seen: nobody may be told that the change was not made.
+/// The error of a step after a visible change: the error must not claim that the change was not made.
 fn not_durable(what: &Utf8Path) -> impl FnOnce(StoreError) -> StoreError {
     let what = what.to_string();
     move |source| StoreError::NotDurable {
@@ -23,13 +23,13 @@ fn not_durable(what: &Utf8Path) -> impl FnOnce(StoreError) -> StoreError {
     }
 }
 
-/// Makes a change durable that was made to an entry, and can be seen.
+/// Makes a visible change to an entry durable.
 pub(super) fn sync_parent(entry: &Utf8Path) -> Result<(), StoreError> {
     let parent = entry.parent();
     parent.map_or(Ok(()), sync_dir).map_err(not_durable(entry))
 }
 
-/// Sets permission bits, whatever the umask was.
+/// Sets permission bits, independently of the umask.
 pub(super) fn set_mode(path: &Utf8Path, mode: u32) -> Result<(), StoreError> {
     fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         .map_err(io_error("set the mode of", path))
@@ -40,13 +40,13 @@ pub(super) fn make_dirs(root: &Utf8Path, relative: &Utf8Path, mode: u32) -> Resu
     let mut dir = root.to_owned();
     for segment in relative {
         dir.push(segment);
-        // With its mode from the first instant on; the mask may have taken bits away.
+        // Created with its mode, so that it is never more open; the umask may have removed bits.
         match std::fs::DirBuilder::new().mode(mode).create(&dir) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
             Err(source) => return Err(io_error("make", &dir)(source)),
         }
-        // Not only a new one: whoever made it may have died before doing so. More than is needed is the operator's choice.
+        // Also for an existing directory: its maker may have died before this step. Additional bits are the operator's choice.
         let found = fs::metadata(&dir).map_err(io_error("look at", &dir))?;
         if found.permissions().mode() & mode != mode {
             set_mode(&dir, mode)?;
@@ -55,7 +55,7 @@ pub(super) fn make_dirs(root: &Utf8Path, relative: &Utf8Path, mode: u32) -> Resu
     Ok(())
 }
 
-/// Makes the names of the directories from `root` to `root/relative` durable, whoever made them.
+/// Makes the names of the directories from `root` to `root/relative` durable, including existing ones.
 pub(super) fn sync_dirs(root: &Utf8Path, relative: &Utf8Path) -> Result<(), StoreError> {
     let mut dir = root.to_owned();
     for segment in relative {
@@ -72,8 +72,8 @@ pub(super) fn sync_dir(dir: &Utf8Path) -> Result<(), StoreError> {
         .map_err(io_error("sync", dir))
 }
 
-/// The file system of a staged build, opened before anything is written to it: the kernel reports an error of writing
-/// back to those who held a file open when it happened.
+/// The file system of a staged build. It is opened before anything is written: the kernel reports a writeback error only to
+/// processes that held a file open when it happened.
 #[derive(Debug)]
 pub(super) struct FileSystem(fs::File);
 
@@ -90,12 +90,12 @@ impl FileSystem {
     }
 }
 
-/// Renames a directory to a name that is free, and makes that durable.
+/// Renames a directory to a name that does not exist, and makes that durable.
 pub(super) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreError> {
     let renamed =
         rustix::fs::renameat_with(CWD, from.as_str(), CWD, to.as_str(), RenameFlags::NOREPLACE);
     let renamed = match renamed {
-        // Not every file system knows the flag; a plain rename never replaces a directory that holds something.
+        // Some file systems do not support the flag; a plain rename never replaces a directory that is not empty.
         Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
             fs::rename(from, to)
         }
@@ -117,12 +117,12 @@ pub(super) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreErro
     }
     let (new, old) = (to.parent(), from.parent());
     sync_parent(to)?;
-    // No journal needs this one: the name is gone from there with the same change. It costs little.
+    // A journaling file system does not need this: it commits both sides of the rename together. It costs little.
     let old = old.filter(|old| Some(*old) != new);
     old.map_or(Ok(()), sync_dir).map_err(not_durable(to))
 }
 
-/// Puts a symlink with the text `target` in the place of `link`, by way of `temporary`, and makes that durable.
+/// Replaces `link` by a symlink with the text `target`, by way of `temporary`, and makes that durable.
 pub(super) fn replace_link(
     target: &str,
     temporary: &Utf8Path,
@@ -134,7 +134,7 @@ pub(super) fn replace_link(
     sync_parent(link)
 }
 
-/// Puts a file with these bytes in the place of `file`, by way of `temporary`, and makes that durable.
+/// Replaces `file` by a file with these bytes, by way of `temporary`, and makes that durable.
 pub(super) fn replace_file(
     bytes: impl AsRef<[u8]>,
     mode: u32,
@@ -151,7 +151,7 @@ pub(super) fn replace_file(
     sync_parent(file)
 }
 
-/// Removes a file or symlink that need not be there.
+/// Removes a file or symlink, if it exists.
 pub(super) fn remove_file(path: &Utf8Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", path)(error)),
@@ -159,7 +159,7 @@ pub(super) fn remove_file(path: &Utf8Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes a file or a symlink durably; it need not be there, nor its directory.
+/// Removes a file or a symlink durably, if it and its directory exist.
 pub(super) fn remove_durably(path: &Utf8Path) -> Result<(), StoreError> {
     remove_file(path)?;
     match path.parent().map_or(Ok(()), sync_dir) {
@@ -168,10 +168,10 @@ pub(super) fn remove_durably(path: &Utf8Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes a directory and all below, or a file; it need not be there.
+/// Removes a file, or a directory and everything below it, if it exists.
 ///
-/// Several files are removed side by side: the names in a directory go one after the other, but giving back the blocks of
-/// a file that no other build shares takes longer than that.
+/// Files are removed in parallel: the names in one directory are removed one at a time, but freeing the blocks of a file that
+/// no other build shares takes longer than that.
 pub(super) fn remove_all(path: &Utf8Path) -> Result<(), StoreError> {
     let mut dirs = Vec::new();
     let mut others = Vec::new();
@@ -194,7 +194,7 @@ pub(super) fn remove_all(path: &Utf8Path) -> Result<(), StoreError> {
     others
         .par_iter()
         .try_for_each(|path| gone(fs::remove_file(path), path))?;
-    // What is below a directory comes after it.
+    // In reverse order: the walk lists a directory before the directories in it.
     let mut dirs = dirs.iter().rev();
     dirs.try_for_each(|path| gone(fs::remove_dir(path), path))
 }
@@ -203,8 +203,8 @@ fn is_gone(error: Option<&io::Error>) -> bool {
     error.is_some_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
-/// Removes what was renamed out of sight by somebody who may have died before that was durable: once it is partly gone, its
-/// old name must not come back.
+/// Removes a directory that was renamed to a hidden name. The process that renamed it may have died before the rename was
+/// durable, so it is synced first: a partly removed build must not reappear under its old name.
 pub(super) fn remove_hidden(path: &Utf8Path) -> Result<(), StoreError> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The readers of a build: each has a shared kernel lock on its directory, which needs no right to write.
+//! The readers of a build: each has a shared kernel lock on its directory, which needs no write permission.
 
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
@@ -39,13 +39,13 @@ impl Inner {
         })
     }
 
-    /// Holds a build for reading. Whoever looks whether it is in use has it for an instant only: that is waited for.
+    /// Holds a build for reading. Waits for a check for readers, which locks the build only for an instant.
     pub(super) fn hold(&self, id: &BuildId) -> Result<Locked, StoreError> {
         let dir = self.build_dir(id);
         let file = self.open_build(id)?;
         file.file().lock_shared().map_err(io_error("lock", &dir))?;
         let held = Locked(file);
-        // Retired while it was waited for.
+        // The build was retired during the wait.
         if !is_still(&held, &dir) {
             return Err(StoreError::NotFound {
                 what: id.to_string(),
@@ -54,9 +54,9 @@ impl Inner {
         Ok(held)
     }
 
-    /// Keeps readers from beginning, if there is none.
+    /// Locks the build against new readers, if it has none.
     ///
-    /// A file system that locks no directory exclusively, as NFS does not, cannot tell of its readers: there are none then.
+    /// A file system without exclusive locks on directories, such as NFS, cannot report readers: the build then counts as unused.
     pub(super) fn alone(&self, id: &BuildId) -> Result<Locked, StoreError> {
         let file = self.open_build(id)?;
         match file.file().try_lock() {

@@ -1,7 +1,7 @@
 //! An index of the `SHA256SUMS` of all builds, kept between publishes.
 //!
-//! A publish reads the sums of those builds only that came since the last one, of any channel. The index is a cache: what
-//! it says of a build holds as long as the build's `SHA256SUMS` is the very file that was read.
+//! A publish reads only the sums of builds that were added since the last publish, of any channel. The index is a cache: its data
+//! about a build is valid as long as the build's `SHA256SUMS` is the very file that was read.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub(super) struct Index {
     pub(super) files: Vec<IndexedFile>,
 }
 
-/// A build, and the `SHA256SUMS` that was read of it.
+/// A build, and the stamp of its `SHA256SUMS` when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Indexed {
     pub(super) id: BuildId,
@@ -36,7 +36,7 @@ pub(super) struct Indexed {
 pub(super) struct IndexedFile {
     pub(super) digest: [u8; 32],
     pub(super) path: String,
-    /// Places in [`Index::builds`].
+    /// Indices into [`Index::builds`].
     pub(super) builds: Vec<u32>,
 }
 
@@ -49,7 +49,7 @@ impl IndexedFile {
 }
 
 impl Index {
-    /// The index of the mirror as it is now; the cache is brought up to date by way of `temporary`.
+    /// The current index of the mirror; updates the cache by way of `temporary`.
     pub(super) fn read(inner: &Inner, temporary: &Utf8Path) -> Self {
         let path = inner.cache("digests");
         let cached = cache::read(&path, FORM);
@@ -63,7 +63,7 @@ impl Index {
         index
     }
 
-    /// The index of the builds `now`; reads the sums of those that it does not know. A build whose sums cannot be read
+    /// The index of the builds `now`; reads the sums of those that it does not contain yet. A build whose sums cannot be read
     /// shares nothing.
     fn update(mut self, now: Vec<Indexed>, sums: impl Fn(&BuildId) -> Option<Sums>) -> Self {
         let places: HashMap<_, _> = now.iter().zip(0_u32..).collect();
@@ -112,7 +112,7 @@ impl Index {
 }
 
 impl Inner {
-    /// The builds that have a `SHA256SUMS`, by id. What cannot be listed shares nothing.
+    /// The builds that have a `SHA256SUMS`, by id. A directory that cannot be listed shares nothing.
     fn indexable(&self) -> Vec<Indexed> {
         let mut found = Vec::new();
         self.collect(Utf8Path::new(""), 0, &mut found);

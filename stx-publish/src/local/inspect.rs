@@ -1,4 +1,4 @@
-//! Looks at what really lies in a build.
+//! Reads the real contents of a build.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -20,8 +20,8 @@ use crate::store::{Audit, Found, Inspection, StoreError};
 use crate::thinning::Thinned;
 
 impl Inner {
-    /// The contents of a build, with the digests of its files where `depth` asks for them; a file that was read earlier
-    /// in the same `run` is not read again.
+    /// The contents of a build, with the digests of its files if `depth` requires them. A file that was read earlier in the same
+    /// `run` is not read again.
     pub(super) fn inspect(
         &self,
         id: &BuildId,
@@ -74,7 +74,7 @@ impl Inner {
     }
 }
 
-/// Hashes every file once, several side by side and the largest first, so that none is left over for one thread alone.
+/// Hashes every file once, several in parallel and the largest first, so that no thread is left alone with a large one.
 fn hash_all(
     dir: &Utf8Path,
     files: HashMap<Stamp, Vec<BuildPath>>,
@@ -99,7 +99,7 @@ fn hash_all(
     }
 }
 
-/// The digest of the file at `path`, which is read unless it was in this run.
+/// The digest of the file at `path`, which is read unless this run has already read it.
 fn hash(path: &Utf8Path, stamp: &Stamp, run: &Audit) -> io::Result<Sha256> {
     if let Some(digest) = run.digest(&stamp.file()) {
         return Ok(digest);
@@ -115,7 +115,7 @@ fn hash(path: &Utf8Path, stamp: &Stamp, run: &Audit) -> io::Result<Sha256> {
 /// A path, the entry found there, and the stamp of a file.
 type EntryFound = (BuildPath, Found, Option<Stamp>);
 
-/// One directory entry, with the stamp of a file; or where it is, and why it cannot be understood.
+/// One directory entry, with the stamp of a file; or its path, and the reason why it cannot be parsed.
 fn read_entry(
     dir: &Utf8Path,
     entry: &walkdir::DirEntry,

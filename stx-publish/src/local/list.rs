@@ -1,4 +1,4 @@
-//! Reads what a mirror in a directory holds.
+//! Reads the contents of a mirror in a directory.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -22,20 +22,20 @@ use crate::index::PageName;
 use crate::ingest::Stamp;
 use crate::store::{Outline, Scope, StoreError};
 
-/// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
+/// The number of segments of the longest channel: release identifier, distro, codename, architecture, layer.
 pub(super) const DEEPEST: usize = 6;
 
-/// The file in a channel that told an older cleanup how long its builds stay. Nothing reads it any more.
+/// The file in a channel that told an older cleanup how long to keep its builds. It is not used any more.
 const SAVE_DATA: &str = "SAVE_DATA";
 
-/// The text that is shown instead of a symlink's target where an alias is no symlink.
+/// The text that is shown instead of a symlink's target if an alias is not a symlink.
 pub(super) const NOT_A_LINK: &str = "(not a symlink)";
 
 /// The entries of a channel.
 #[derive(Default)]
 struct Listed {
     entry: ChannelEntry,
-    /// The directories that are no builds.
+    /// The directories that are not builds.
     dirs: Vec<String>,
     pages: Vec<PageName>,
 }
@@ -77,7 +77,7 @@ impl Inner {
         Ok(catalog)
     }
 
-    /// The outline of each channel. A record is never changed in place, so the inode, size and times of its file stand for it.
+    /// The outline of each channel. A record is never changed in place, so the inode, size and times of its file represent it.
     pub(super) fn outlines(&self) -> Result<BTreeMap<Channel, Outline>, StoreError> {
         let mut verdicts = BTreeMap::<_, Vec<_>>::new();
         for (channel, name, path) in self.entries(VERDICTS)? {
@@ -99,8 +99,8 @@ impl Inner {
         Ok(outlines)
     }
 
-    /// Visits a directory that may be a channel or hold channels; true if there was one. `build` makes the entry of each build, and
-    /// `found` gets each channel.
+    /// Visits a directory that may be a channel or contain channels; returns true if it is or does. `build` makes the entry of each build,
+    /// and `found` gets each channel.
     fn visit(
         &self,
         relative: &Utf8Path,
@@ -142,7 +142,7 @@ impl Inner {
         Ok(holds)
     }
 
-    /// The names in a directory; none where it is not there.
+    /// The names in a directory; none if it does not exist.
     pub(super) fn names(
         &self,
         dir: &Utf8Path,
@@ -163,7 +163,7 @@ impl Inner {
             let kind = entry
                 .file_type()
                 .map_err(io_error("look at", entry.path().display()))?;
-            // What is not UTF-8 names neither channel nor build: an escape holds a backslash, which the grammar refuses.
+            // A name that is not UTF-8 is neither a channel nor a build: its escape contains a backslash, which both refuse.
             let name = printable_bytes(entry.file_name().as_bytes()).into_owned();
             names.push((name, kind));
         }
@@ -183,7 +183,7 @@ impl Inner {
             mut pages,
         } = Listed::default();
         for (name, kind) in self.names(&self.root.join(channel.to_string()))? {
-            // A copy that follows symlinks leaves a directory in the place of an alias.
+            // A copy that follows symlinks leaves a directory in place of an alias.
             let alias = name.parse::<AliasName>().ok();
             if kind.is_dir() && alias.is_none() {
                 match name.parse::<BuildDate>() {
@@ -196,7 +196,7 @@ impl Inner {
                 }
             } else if let Some(alias) = alias {
                 if let Some(shown) = self.alias(channel, &alias)? {
-                    // Who may not look into the private area learns of no hold.
+                    // Users who may not read the private area see no holds.
                     let note = fs::read_link(self.held(channel).join(alias.as_str()));
                     let note = note.ok().and_then(|note| note.to_str()?.parse().ok());
                     if note.map(AliasEntry::Build).as_ref() == Some(&shown) {
@@ -209,7 +209,7 @@ impl Inner {
             {
                 entry.undated.insert(section, shown);
             } else {
-                // The name of a channel that is called something else is no part of this one.
+                // An alias of another channel may be a symlink in this directory; it does not belong to this channel.
                 let is_alias = kind.is_symlink()
                     && alias_at(Utf8Path::new(&format!("{channel}/{name}"))).is_some();
                 if let Some(page) = PageName::of(&name) {
@@ -226,8 +226,8 @@ impl Inner {
         Ok(Listed { entry, dirs, pages })
     }
 
-    /// Whether an entry of a channel is a symlink to what has the same name in a build: the place of a release that had no
-    /// date, whose old paths answer.
+    /// True if an entry of a channel is a symlink to the entry with the same name in a build: the place of a release that had no
+    /// date, whose old paths still work.
     fn leads_into_build(&self, channel: &Channel, name: &str) -> bool {
         let target = fs::read_link(self.root.join(channel.to_string()).join(name));
         target.is_ok_and(|target| {
@@ -251,7 +251,7 @@ impl Inner {
         fs::symlink_metadata(self.build_dir(id).join("KEEP")).is_ok()
     }
 
-    /// Reads one of the two small files of a build.
+    /// Reads `build.json` or `SHA256SUMS` of a build.
     fn text(&self, id: &BuildId, name: &str) -> Result<String, StoreError> {
         let dir = self.build_dir(id);
         if !fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir()) {

@@ -8,28 +8,28 @@ use fs_err as fs;
 use super::disk::io_error;
 use crate::store::StoreError;
 
-/// A file or directory that is locked, until the value is dropped, at the latest with the process.
+/// A locked file or directory. The lock ends with the value, at the latest with the process.
 #[derive(Debug)]
 pub(super) struct Locked(pub(super) fs::File);
 
 impl Drop for Locked {
-    /// Unlocks by name: closing would leave the lock with a child process that is being started just now, until it has
-    /// become its program.
+    /// Unlocks explicitly: after a mere close, a child process that is just being started would keep the lock until it executes
+    /// its program.
     fn drop(&mut self) {
-        // It ends with the process at the latest.
+        // An error is ignored: the lock ends with the process at the latest.
         self.0.file().unlock().ok();
     }
 }
 
 impl Locked {
-    /// Locks a file that is never removed, made if it is not there; waits for whoever has it.
+    /// Locks a file that is never removed, and makes it if it does not exist; waits while another process has the lock.
     pub(super) fn wait_for(path: &Utf8Path) -> Result<Self, StoreError> {
         let file = open(path)?;
         file.file().lock().map_err(io_error("lock", path))?;
         Ok(Self(file))
     }
 
-    /// As [`wait_for`](Self::wait_for), but `None` while somebody has it.
+    /// Like [`wait_for`](Self::wait_for), but `None` if another process has the lock.
     pub(super) fn at_once(path: &Utf8Path) -> Result<Option<Self>, StoreError> {
         let file = open(path)?;
         match file.file().try_lock() {

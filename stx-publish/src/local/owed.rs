@@ -1,4 +1,4 @@
-//! The tags that a mirror in a directory still has to have removed: one small file a build, replaced as a whole by a rename.
+//! The image tags that still have to be removed: one small file per build, replaced as a whole by a rename.
 
 use std::io::ErrorKind;
 
@@ -31,7 +31,7 @@ impl Inner {
             }
             match fs::read(&file) {
                 Ok(text) => owed.push(OwedTags::read(&id, file.as_str(), &text)?),
-                // Another run had them removed just now.
+                // Another run has just removed them.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(source) => return Err(io_error("read", file)(source)),
             }

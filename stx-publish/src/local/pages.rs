@@ -15,7 +15,7 @@ use crate::index::PageId;
 use crate::ingest::{blocking, cache};
 use crate::store::{PageWriter, StoreError};
 
-/// The note beside the pages, and its form.
+/// The note beside the pages, and the format of its file.
 const NOTE: &str = "pages";
 const NOTE_FORM: &str = "stx-builds pages 1";
 
@@ -24,7 +24,7 @@ impl Inner {
         let path = self.root.join(page.path());
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes.into())),
-            // A directory of that name is no page; it is refused when the page is written.
+            // A directory with that name is not a page; writing the page then fails.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
                 Ok(None)
             }
@@ -32,7 +32,7 @@ impl Inner {
         }
     }
 
-    /// Waits for the lock of the pages, and removes what a dead writer left.
+    /// Waits for the lock of the pages, and removes files that a dead writer left.
     pub(super) fn lock_pages(&self) -> Result<Locked, StoreError> {
         self.make_private()?;
         let pages = self.pages();
@@ -48,12 +48,12 @@ impl Inner {
     }
 }
 
-/// The lock of the pages, shared with every task that still writes.
+/// The lock of the pages, shared with every task that is still writing.
 #[derive(Debug, Clone)]
 pub(super) struct LocalPages {
     inner: Arc<Inner>,
     lock: Arc<Locked>,
-    /// How many pages were written, for the names of their parts: several are written side by side.
+    /// The number of pages that were written, for unique temporary names: several pages are written in parallel.
     written: Arc<AtomicU64>,
 }
 
@@ -72,7 +72,7 @@ impl LocalPages {
         let path = self.inner.root.join(page.path());
         let made = fs::File::create(&part).and_then(|mut file| {
             file.write_all(bytes)?;
-            // Or a reader finds an empty page after a loss of power.
+            // Without this sync, a reader could find an empty page after a power failure.
             file.sync_all()
         });
         made.map_err(io_error("write", &part))?;
@@ -100,7 +100,7 @@ impl PageWriter for LocalPages {
     async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
         let (pages, page) = (self.clone(), page.clone());
         blocking(move || {
-            // A task that outlives its caller still has the lock.
+            // A task that outlives its caller keeps the lock.
             let _lock = &pages.lock;
             remove_file(&pages.inner.root.join(page.path()))
         })
@@ -127,7 +127,7 @@ impl PageWriter for LocalPages {
                     Ok(())
                 }
                 None if path.exists() => {
-                    // Otherwise the note could come back after a power failure, and vouch for pages that were replaced since.
+                    // Durably: otherwise the note could reappear after a power failure, and vouch for pages that were replaced since.
                     remove_durably(&path)
                 }
                 None => Ok(()),

@@ -1,4 +1,4 @@
-//! The pins of a mirror in a directory: one small file a build, replaced as a whole by a rename.
+//! The pins of a mirror in a directory: one small file per build, replaced as a whole by a rename.
 
 use std::io::ErrorKind;
 
@@ -12,7 +12,7 @@ use super::private::{MARK, PINS};
 use crate::store::rules::{PinFile, check_there, is_within, put_pin, take_pin};
 use crate::store::{Scope, StoreError};
 
-/// The pins that a file holds, all of them of its build.
+/// The pins in a file; all of them must be of its build.
 fn read(id: &BuildId, file: &Utf8Path) -> Result<Vec<Pin>, StoreError> {
     match fs::read(file) {
         Ok(text) => PinFile::read(id, file.as_str(), &text),
@@ -46,7 +46,7 @@ impl Inner {
         Ok(pins)
     }
 
-    /// The builds that have a file in an area of the mirror's own, sorted.
+    /// The builds that have a file in an area of the private directory, sorted.
     pub(super) fn builds_with(&self, area: &str) -> Result<Vec<BuildId>, StoreError> {
         let files = self.entries(area)?.into_iter();
         let mut builds: Vec<_> = files

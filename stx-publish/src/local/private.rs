@@ -16,7 +16,7 @@ use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
 const PRIVATE: &str = ".stx";
-/// The tags of builds that are gone, which something still needs.
+/// The image tags that removed builds left, which still have to be removed.
 pub(super) const OWED: &str = "owed";
 /// The pins of each build.
 pub(super) const PINS: &str = "pins";
@@ -29,10 +29,10 @@ const PAGES: &str = "pages";
 const ALIASES: &str = "aliases";
 const LOCKS: &str = "locks";
 const CACHE: &str = "cache";
-/// Begins each name of the private area that is no name of the grammar.
+/// The prefix of names in the private area that are not names of builds or channels.
 pub(super) const MARK: &str = "%2E";
 
-/// The lock of a channel: a kernel lock on a file that is never removed, gone when the last holder closes it or dies.
+/// The lock of a channel: a kernel lock on a file that is never removed. It ends when its last holder closes the file or dies.
 #[derive(Debug)]
 pub(super) struct Lock {
     pub(super) channel: Channel,
@@ -40,7 +40,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// A copy for a program that is started: while it has it, the channel stays locked, whatever becomes of this one.
+    /// A copy for a program that is started: while the program has it, the channel stays locked, even if this value is dropped.
     pub(super) fn copy(&self) -> Result<std::fs::File, StoreError> {
         let copy = self.locked.0.file().try_clone();
         copy.map_err(io_error("copy the lock of", &self.channel))
@@ -56,7 +56,7 @@ impl Inner {
         self.area(STAGING, channel)
     }
 
-    /// A file of the staging area that is about to be moved to its place.
+    /// The path of a temporary file in the staging area, to be moved to its place.
     pub(super) fn temporary(&self, channel: &Channel, name: &str) -> Utf8PathBuf {
         self.staging(channel).join(format!("{MARK}{name}"))
     }
@@ -65,7 +65,7 @@ impl Inner {
         self.area(TRASH, channel)
     }
 
-    /// Where the cache `name` of the whole mirror is kept.
+    /// The file of the cache `name` of the whole mirror.
     pub(super) fn cache(&self, name: &str) -> Utf8PathBuf {
         self.root
             .join(PRIVATE)
@@ -73,7 +73,7 @@ impl Inner {
             .join(format!("{MARK}{name}"))
     }
 
-    /// Where the cache `name` of a channel is kept.
+    /// The file of the cache `name` of a channel.
     pub(super) fn channel_cache(&self, channel: &Channel, name: &str) -> Utf8PathBuf {
         self.area(CACHE, channel).join(format!("{MARK}{name}"))
     }
@@ -82,23 +82,23 @@ impl Inner {
         self.trash(&retired.id.channel).join(retired_name(retired))
     }
 
-    /// Where it is noted at which build an alias is held.
+    /// The directory of the notes that record at which build an alias is held.
     pub(super) fn held(&self, channel: &Channel) -> Utf8PathBuf {
         self.area(HELD, channel)
     }
 
-    /// Where derived pages are made.
+    /// The directory in which derived pages are made.
     pub(super) fn pages(&self) -> Utf8PathBuf {
         self.root.join(PRIVATE).join(PAGES)
     }
 
-    /// Where aliases of releases are made.
+    /// The directory in which aliases of releases are made.
     pub(super) fn root_area(&self) -> Utf8PathBuf {
         self.root.join(PRIVATE).join(ALIASES)
     }
 
-    /// Makes the private area, for its owner only. A crash may take it away again: a lock means nothing by then, what is
-    /// staged is synced with all above it before it is moved, and the trash before anything is moved there.
+    /// Makes the private area, for its owner only. It is not synced: if a crash removes it, its locks mean nothing any more; a staged
+    /// build is synced with its parents before it is moved, and so is the trash before anything is moved there.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
         make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
         let private = self.root.join(PRIVATE);
@@ -112,13 +112,13 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes the directory of a channel in an area, not durably.
+    /// Makes the directory of a channel in an area, without syncing it.
     pub(super) fn make_area(&self, dir: &Utf8Path) -> Result<(), StoreError> {
         let relative = dir.strip_prefix(&self.root).unwrap_or(dir);
         make_dirs(&self.root, relative, 0o700)
     }
 
-    /// Makes the directory of a channel in an area, durably: what is put there must be found again.
+    /// Makes the directory of a channel in an area durably, for data that must survive a crash.
     pub(super) fn make_durable(&self, dir: &Utf8Path) -> Result<(), StoreError> {
         self.make_area(dir)?;
         sync_dirs(&self.root, dir.strip_prefix(&self.root).unwrap_or(dir))
@@ -190,7 +190,7 @@ impl Inner {
         Ok(retired)
     }
 
-    /// Everything in staging and half-purged in the trash, whether or not its publisher lives.
+    /// Everything in staging and half-purged in the trash, whether or not its publisher is still running.
     fn remains(&self) -> Result<Vec<(Channel, Utf8PathBuf)>, StoreError> {
         let staging = self
             .entries(STAGING)?
@@ -230,7 +230,7 @@ impl Inner {
             .collect())
     }
 
-    /// Removes what is left in a channel whose lock the caller holds.
+    /// Removes the leftovers in a channel whose lock the caller holds.
     pub(super) fn sweep(&self, lock: &Lock) -> Result<Vec<Leftover>, StoreError> {
         let mut swept = Vec::new();
         for (channel, path) in self

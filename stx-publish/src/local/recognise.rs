@@ -1,7 +1,7 @@
-//! Whether a directory is a mirror, and where there is one if it is none.
+//! Decides if a directory is a mirror, and otherwise looks for mirrors nearby.
 //!
-//! A directory that somebody named by mistake must not pass for a mirror without builds: `list` would say that there are
-//! none, and `pages` would write into it.
+//! A directory that was given by mistake must not pass for a mirror without builds: `list` would report an empty mirror, and
+//! `pages` would write into the directory.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -14,45 +14,45 @@ use walkdir::WalkDir;
 
 use super::list::DEEPEST;
 
-/// The private area, which a mirror has from its first publish on.
+/// The private area, which a mirror has since its first publish.
 const PRIVATE: &str = ".stx";
 
-/// Directories above and below that are looked at.
+/// The number of levels above and below that are searched.
 const HIGHEST: usize = 8;
 const LOWEST: usize = 2;
 
-/// Entries that are looked at below, so that a wrong name does not read a whole disk.
+/// The number of entries below that are examined, so that a wrong directory does not cause a scan of a whole disk.
 const MOST: usize = 2000;
 
-/// Mirrors that are named.
+/// The most mirrors that an error names.
 const NAMED: usize = 3;
 
-/// How a directory stands to mirrors.
+/// The relation of a directory to mirrors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Likeness {
-    /// It is one: it has the private area, or a channel.
+    /// It is a mirror: it has the private area, or a channel.
     Mirror,
-    /// It holds nothing, so that it may become one.
+    /// It is empty, so it can become a mirror.
     Empty,
-    /// It lies in one.
+    /// It is inside this mirror.
     Within(Utf8PathBuf),
-    /// It is none, but these below it are.
+    /// It is not a mirror, but contains these.
     Above(Vec<Utf8PathBuf>),
-    /// It holds something else.
+    /// It contains something else.
     Other,
 }
 
-/// How the directory `root` stands to mirrors. What cannot be read counts as not there; a mirror is found again when it is
-/// opened.
+/// The relation of the directory `root` to mirrors. Entries that cannot be read count as missing; a mirror that is found nearby is
+/// checked again when it is opened.
 ///
 /// # Errors
-/// Where `root` itself cannot be read.
+/// If `root` itself cannot be read.
 pub(super) fn likeness(root: &Utf8Path) -> io::Result<Likeness> {
     let names = names(root)?;
     if is_mirror(root) {
         return Ok(Likeness::Mirror);
     }
-    // `..` and symlinks would make a wrong parent of the text alone.
+    // With `..` or symlinks, the text of the path alone would give a wrong parent.
     let real = root.canonicalize_utf8()?;
     if let Some(above) = real
         .ancestors()
@@ -62,7 +62,7 @@ pub(super) fn likeness(root: &Utf8Path) -> io::Result<Likeness> {
     {
         return Ok(Likeness::Within(above.to_owned()));
     }
-    // A new file system has `lost+found`.
+    // A new file system contains `lost+found`.
     let is_empty = names
         .iter()
         .all(|name| name.starts_with('.') || name == "lost+found");
@@ -104,7 +104,7 @@ fn below(root: &Utf8Path) -> Vec<Utf8PathBuf> {
     found
 }
 
-/// Returns true if a directory holds any file. Hidden names at its top and `lost+found` do not count.
+/// True if a directory contains any file. Hidden names at its top and `lost+found` do not count.
 ///
 /// A power loss during the first publish may leave the directories of a channel without `.stx`. Publishing there loses nothing.
 pub(super) fn holds_files(root: &Utf8Path) -> bool {
@@ -112,7 +112,7 @@ pub(super) fn holds_files(root: &Utf8Path) -> bool {
     let entries = WalkDir::new(root).min_depth(1).into_iter();
     let mut entries = entries.filter_entry(|it| it.depth() > 1 || !is_aside(it.file_name()));
     let mut first = entries.by_ref().take(MOST);
-    // What cannot be looked at is somebody's.
+    // An entry that cannot be examined counts as a file of another user.
     first.any(|entry| !entry.is_ok_and(|entry| entry.file_type().is_dir()))
         || entries.next().is_some()
 }
@@ -126,14 +126,14 @@ fn is_mirror(dir: &Utf8Path) -> bool {
         })
 }
 
-/// Whether a directory below the root is a channel with a build or an alias, or holds one.
+/// True if a directory below the root is a channel with a build or an alias, or contains one.
 fn has_channel(root: &Utf8Path, relative: &Utf8Path, depth: usize) -> bool {
     let Ok(names) = names(&root.join(relative)) else {
         return false;
     };
     if relative.as_str().parse::<Channel>().is_ok()
         && names.iter().any(|name| {
-            // A release that an older publisher left without a build date is `outputs` alone.
+            // A release without a build date, which an older publisher left, consists of `outputs` alone.
             let is_undated = name == "outputs";
             is_undated || name.parse::<BuildDate>().is_ok() || name.parse::<AliasName>().is_ok()
         })
@@ -149,7 +149,7 @@ fn has_channel(root: &Utf8Path, relative: &Utf8Path, depth: usize) -> bool {
         })
 }
 
-/// The names in a directory that are UTF-8; no other is part of a mirror.
+/// The names in a directory that are UTF-8; other names are not part of a mirror.
 fn names(dir: &Utf8Path) -> io::Result<Vec<String>> {
     let entries = fs::read_dir(dir)?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

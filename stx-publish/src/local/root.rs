@@ -1,4 +1,4 @@
-//! The names above the channels of a mirror in a directory, and paths without a date: relative symlinks, made by rename.
+//! The names above the channels of a mirror in a directory, and paths without a date: relative symlinks, replaced by rename.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -20,16 +20,16 @@ use crate::ingest::blocking;
 use crate::store::rules::{check_offer, check_root_alias, check_root_target, taken};
 use crate::store::{RootWriter, StoreError};
 
-/// The alias that a path of the mirror may be.
+/// The alias with this path in the mirror, if the path can be an alias.
 pub(super) fn alias_at(path: &Utf8Path) -> Option<RootAlias> {
     path.as_str().parse().ok()
 }
 
-/// The text of a symlink at `alias` that leads to `target`, both of them paths from the root.
+/// The text of a symlink at `alias` that points to `target`; both are paths from the root.
 fn link_text(alias: &str, target: &str) -> String {
     let from: Vec<_> = alias.split('/').collect();
     let to: Vec<_> = target.split('/').collect();
-    // The last segment of each is left out: a link lies in its parent, and its target needs a name.
+    // Without the last segments: a link is resolved from its parent, and its target must keep a name.
     let parents = from.iter().zip(&to[..to.len() - 1]);
     let shared = parents.take_while(|(a, b)| a == b).count();
     let shared = shared.min(from.len() - 1);
@@ -46,7 +46,7 @@ fn entry_of(alias: &Utf8Path, text: &str) -> RootEntry {
             Utf8Component::Normal(name) => path.push(name),
             Utf8Component::ParentDir if path.pop() => {}
             Utf8Component::CurDir => {}
-            // It leads out of the mirror.
+            // The link leads out of the mirror.
             Utf8Component::ParentDir | Utf8Component::RootDir | Utf8Component::Prefix(_) => {
                 return RootEntry::Other(text.to_owned());
             }
@@ -58,7 +58,7 @@ fn entry_of(alias: &Utf8Path, text: &str) -> RootEntry {
     }
 }
 
-/// Whether a symlink in a channel leads to what has the same name in a build, as a mark does that was moved with its release.
+/// True if a symlink in a channel points to the entry with the same name in a build, like a mark that was moved with its release.
 fn leads_into_build(entry: &RootEntry, name: &str) -> bool {
     let RootEntry::Other(text) = entry else {
         return false;
@@ -90,7 +90,7 @@ impl Inner {
                 }
                 continue;
             }
-            // Builds hold none, and neither does what no channel can lie in.
+            // Builds contain no aliases; neither do directories that cannot contain a channel.
             let is_kind = |kind: &ReleaseKind| depth == 0 && kind.as_str() == name;
             let is_above =
                 ReleaseKind::ALL.iter().any(is_kind) || path.as_str().parse::<RootTarget>().is_ok();
@@ -101,7 +101,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The target of the symlink at a path; `None` where there is nothing.
+    /// The target of the symlink at a path; `None` if nothing exists there.
     fn root_entry(&self, path: &Utf8Path) -> Result<Option<RootEntry>, StoreError> {
         let whole = self.root.join(path);
         match fs::read_link(&whole) {
@@ -155,19 +155,19 @@ impl Inner {
             return Err(taken(alias));
         }
         if found.as_ref().and_then(RootEntry::target) == Some(to) {
-            // Whoever made it may have died before it was durable.
+            // The process that made the link may have died before it was durable.
             return sync_parent(&link);
         }
         let parent = path.parent().unwrap_or(Utf8Path::new(""));
         make_dirs(&self.root, parent, 0o755)?;
         sync_dirs(&self.root, parent)?;
         self.step("link: move")?;
-        // Before the rename: whoever follows the link must not find less than is durable.
+        // The parents were synced before the rename, so that everything on the path of a visible link is durable.
         let temporary = self.root_area().join("link");
         replace_link(&link_text(&name, &target), &temporary, &link)
     }
 
-    /// The sections of a channel that can be read without a date: its symlinks of that name.
+    /// The entry for reading a section of a channel without a date: the symlink of that name.
     pub(super) fn undated(
         &self,
         channel: &Channel,
@@ -180,7 +180,7 @@ impl Inner {
                 Ok(Some(UndatedEntry::of_link(section, &text)))
             }
             Err(error) => match error.kind() {
-                // A directory that an older publisher made.
+                // A directory, not a symlink: an older publisher made it.
                 ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput => {
                     Ok(None)
                 }
@@ -213,7 +213,7 @@ impl Inner {
                 continue;
             }
             if there == Some(wanted) {
-                // Whoever made it may have died before it was durable.
+                // The process that made the link may have died before it was durable.
                 sync_parent(&link)?;
                 continue;
             }
@@ -226,12 +226,12 @@ impl Inner {
     }
 }
 
-/// The lock of the names above the channels, shared with every task that still writes.
+/// The lock of the names above the channels, shared with every task that is still writing.
 #[derive(Debug, Clone)]
 pub(super) struct LocalRoot {
     inner: Arc<Inner>,
     lock: Arc<Locked>,
-    /// Held while an alias is moved: the temporary name is one for all.
+    /// Held while an alias is moved, because all moves use the same temporary name.
     linking: Arc<Mutex<()>>,
 }
 
@@ -256,7 +256,7 @@ impl RootWriter for LocalRoot {
         let root = self.clone();
         let (alias, expected, to) = (alias.clone(), expected.cloned(), to.cloned());
         blocking(move || {
-            // A task that outlives its caller still has the lock.
+            // A task that outlives its caller keeps the lock.
             let _lock = &root.lock;
             let _linking = root
                 .linking

@@ -1,4 +1,4 @@
-//! Which bytes the mirror has already.
+//! Finds the bytes that the mirror already has.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use super::disk::{io_error, remove_file, set_mode};
 use super::index::Index;
 use crate::store::StoreError;
 
-/// How many copies are looked at before a file counts as unknown. The first one will do unless it was retired just now.
+/// The number of copies that are tried before a file counts as unknown. The first one is found unless it has just been retired.
 const TRIED: usize = 8;
 
 /// The files of all published builds, by digest and by name.
@@ -23,7 +23,7 @@ const TRIED: usize = 8;
 pub(super) struct Shared {
     index: Index,
     builds: Vec<Utf8PathBuf>,
-    /// The place of each build in the order of preference.
+    /// The position of each build in the order of preference.
     rank: Vec<usize>,
     digests: HashMap<[u8; 32], Equal>,
     names: HashMap<Box<str>, Namesakes>,
@@ -33,8 +33,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 struct Equal {
     files: Vec<usize>,
-    /// The builds and files to try, in the order of preference. Made once: a build may hold thousands of equal files, and a
-    /// new one ask for each of them.
+    /// The builds and files to try, in the order of preference. Computed once: a build may contain thousands of equal files, and a
+    /// new build may request each of them.
     best: OnceLock<Vec<(usize, usize)>>,
 }
 
@@ -42,12 +42,12 @@ struct Equal {
 #[derive(Debug, Default)]
 struct Namesakes {
     files: Vec<usize>,
-    /// The sizes of the newest of them. Made once, as above.
+    /// The sizes of the newest of them. Computed once, as above.
     sizes: OnceLock<Vec<u64>>,
 }
 
 impl Shared {
-    /// Of equal files, that of the newest build of `channel` is preferred, then that of the newest build of another one.
+    /// Among equal files, that of the newest build of `channel` is preferred, then that of the newest build of another channel.
     pub(super) fn new(inner: &Inner, index: Index, channel: &Channel) -> Self {
         let mut order: Vec<_> = (0..index.builds.len()).collect();
         order.sort_by_key(|&build| {
@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    /// Whether a file of this name and size is likely to be there already, so that hashing it before copying pays.
+    /// True if the mirror probably has a file of this name and size, so that hashing the file before copying it saves time.
     pub(super) fn is_likely(&self, name: &str, size: u64) -> bool {
         let Some(namesakes) = self.names.get(name) else {
             return false;
@@ -94,8 +94,8 @@ impl Shared {
         sizes.contains(&size)
     }
 
-    /// Shares the mirror's copy with `to`, which is not there, if there is one of this size and mode: links it, or clones
-    /// it where it cannot be linked and the file system can clone. `false`: it has to be copied.
+    /// Shares the mirror's copy of this size and mode with `to`, which must not exist: links it, or clones it if it cannot be linked
+    /// and the file system can clone. Returns false if the file must be copied.
     pub(super) fn link(
         &self,
         inner: &Inner,
@@ -132,7 +132,7 @@ impl Shared {
         self.size_of(build, file)
     }
 
-    /// The files with these bytes that are tried, in the order of preference.
+    /// The files with these bytes to try, in the order of preference.
     fn equal(&self, digest: &Sha256) -> &[(usize, usize)] {
         self.digests.get(&digest.0).map_or(&[], |equal| {
             let files = equal.files.iter();
@@ -141,7 +141,7 @@ impl Shared {
         })
     }
 
-    /// The zsync control files that lie beside these bytes: where each is, and its digest.
+    /// The zsync control files beside these bytes: their paths and digests.
     pub(super) fn controls(&self, digest: &Sha256) -> Vec<(Utf8PathBuf, Sha256)> {
         let beside = self.equal(digest).iter().filter_map(|&(build, file)| {
             let path = format!("{}{CONTROL_SUFFIX}", self.index.files[file].path);
@@ -157,13 +157,13 @@ impl Shared {
         beside.collect()
     }
 
-    /// The size of a file, if it is there.
+    /// The size of a file, if it exists.
     fn size_of(&self, build: usize, file: usize) -> Option<u64> {
         let found = fs::symlink_metadata(self.path(build, file)).ok()?;
         found.is_file().then(|| found.size())
     }
 
-    /// The preferred one of the files with the path `path`, whatever they hold: where it lies, and its digest.
+    /// The preferred file with the path `path`, whatever its contents: its place and its digest.
     pub(super) fn newest(&self, path: &BuildPath) -> Option<(Utf8PathBuf, Sha256)> {
         let files = self.names.get(path.file_name())?.files.iter().copied();
         let same = files.filter(|&file| self.index.files[file].path == path.as_str());
@@ -174,7 +174,7 @@ impl Shared {
         ))
     }
 
-    /// Where a file is: rank of the build, the build, the file.
+    /// The copies of a file: the rank of the build, the build, the file.
     fn copies(&self, file: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         let builds = self.index.files[file].builds.iter();
         builds.map(move |&build| (self.rank[build as usize], build as usize, file))
@@ -185,7 +185,7 @@ impl Shared {
     }
 }
 
-/// The first of these copies, in the order of preference: each the build and the file.
+/// The first of these copies in the order of preference: the build and the file of each.
 fn best(copies: impl Iterator<Item = (usize, usize, usize)>) -> Vec<(usize, usize)> {
     let mut copies: Vec<_> = copies.collect();
     if copies.len() > TRIED {
@@ -202,13 +202,13 @@ fn best(copies: impl Iterator<Item = (usize, usize, usize)>) -> Vec<(usize, usiz
 pub(super) enum Attempt {
     /// It is shared.
     Shared,
-    /// It is not there any more.
+    /// The file does not exist any more.
     Gone,
-    /// The file system cannot, or this file takes no more links.
+    /// The file system cannot share it, or the file cannot have more links.
     Refused,
 }
 
-/// Links `from` to `to`, which is not there, or clones it where it cannot be linked.
+/// Links `from` to `to`, which must not exist, or clones it if it cannot be linked.
 pub(super) fn share(
     inner: &Inner,
     from: &Utf8Path,
@@ -228,7 +228,7 @@ pub(super) fn share(
     }
 }
 
-/// Makes a file that shares its blocks with `from`; `false` where the file system cannot.
+/// Makes a file that shares its blocks with `from`; returns false if the file system cannot do that.
 fn clone(from: &Utf8Path, to: &Utf8Path, mode: u32) -> Result<bool, StoreError> {
     let Ok(source) = fs::File::open(from) else {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! A build that is being put together in the private area.
+//! A build that is being written in the private area.
 
 use std::io::{ErrorKind, Read, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -32,7 +32,7 @@ pub(super) struct LocalStaged {
     work: Arc<Work>,
 }
 
-/// The state that the tasks share; the lock among it, so that it is not free while one of them still writes.
+/// The state that the tasks share. It includes the lock, so that the lock is kept while one of them still writes.
 #[derive(Debug)]
 struct Work {
     inner: Arc<Inner>,
@@ -118,7 +118,7 @@ impl Work {
                     self.add_file(path, &to, source, *size, *executable, control)?;
                 check_digest(path, entry, &digest)?;
                 let made = match (control, made) {
-                    // The bytes were not read, or before it was known that a control file is needed.
+                    // The file was linked unread, or was hashed before the need for a control file was known.
                     (true, None) => Some(self.control(path, &digest, *size, source)?),
                     (_, made) => made,
                 };
@@ -132,7 +132,7 @@ impl Work {
         Ok(added)
     }
 
-    /// Links what the mirror has; the size of it.
+    /// Links a file that the mirror has; returns its size.
     fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
         self.inner.step("share")?;
         let size = file.size.or_else(|| self.twins.size(&file.digest));
@@ -152,7 +152,7 @@ impl Work {
         Ok(Some(size))
     }
 
-    /// Shares with `to`, which is not there, what the build has already, or the mirror. `false`: it has to be copied.
+    /// Links `to`, which must not exist, to an equal file of the build or of the mirror. Returns false if it must be copied.
     fn link(
         &self,
         digest: Sha256,
@@ -162,13 +162,13 @@ impl Work {
     ) -> Result<bool, StoreError> {
         let shared = self.share_with(digest, size, mode, to)?;
         if shared {
-            // The next one is linked to this one, and not looked up again.
+            // Later equal files are linked to this one without another lookup.
             let _: bool = self.twins.claim(digest, size, mode, to);
         }
         Ok(shared)
     }
 
-    /// As [`link`](Self::link), for a name that does not last.
+    /// Like [`link`](Self::link), for a temporary name, which later files must not be linked to.
     fn share_with(
         &self,
         digest: Sha256,
@@ -179,18 +179,17 @@ impl Work {
         if let Some(twin) = self.twins.get(digest, mode) {
             match share(&self.inner, &twin, to, mode)? {
                 Attempt::Shared => return Ok(true),
-                // Most often it has as many links as a file can have: another one begins.
+                // Most often the twin has as many links as a file can have; the next file becomes the twin.
                 Attempt::Gone | Attempt::Refused => self.twins.give_up(digest, mode, &twin),
             }
         }
         self.shared.link(&self.inner, digest, size, mode, to)
     }
 
-    /// Links what the build or the mirror has, or copies and hashes a file in one pass.
+    /// Links an equal file of the build or the mirror, or copies and hashes the file in one pass.
     ///
-    /// A file that is likely to be known, by its name and size on the mirror or its size in the build, is hashed first and
-    /// read a second time if it is not: the other way round, all of an unchanged build would be written before it is known
-    /// not to be needed.
+    /// If the file is likely to be known, by its name and size on the mirror or its size in the build, it is hashed first, and read a
+    /// second time if it is not known. Copying first would write all of an unchanged build before finding that this is not needed.
     fn add_file(
         &self,
         path: &BuildPath,
@@ -235,7 +234,7 @@ impl Work {
             let maker = control_maker(path, size);
             let hashed = source.hash_with_control(Some(&mut copy), maker);
             let (digest, count, beside) = hashed.map_err(io_error("copy", from))?;
-            // It is an error where the count is.
+            // The control file is an error if the count is wrong, which is checked below.
             (digest, count, beside.ok())
         } else {
             let hashed = source.hash(Some(&mut copy));
@@ -256,7 +255,7 @@ impl Work {
             .map_err(io_error("set the time of", to))?;
         drop(copy);
         set_mode(to, mode)?;
-        // The same bytes under another name.
+        // The mirror or the build may have the same bytes under another name.
         Ok(if self.replace(digest, size, mode, to)? {
             (Added::Shared(size), digest, beside)
         } else {
@@ -264,8 +263,8 @@ impl Work {
         })
     }
 
-    /// The control file of a file that was linked: one that lies beside the same bytes in another build; otherwise
-    /// the file is read for it.
+    /// The control file of a file that was linked: the one beside the same bytes in another build; otherwise the file is read to make
+    /// it.
     fn control(
         &self,
         path: &BuildPath,
@@ -294,8 +293,8 @@ impl Work {
         }
     }
 
-    /// Puts a copy that the build or the mirror has in the place of `to`, which holds the same bytes, if there is one that can
-    /// be shared. Otherwise `to` is the one that equal files are linked to.
+    /// Replaces `to` by an equal file of the build or the mirror, if one can be shared. Otherwise `to` becomes the file that
+    /// equal files are linked to.
     fn replace(
         &self,
         digest: Sha256,
@@ -303,12 +302,12 @@ impl Work {
         mode: u32,
         to: &Utf8Path,
     ) -> Result<bool, StoreError> {
-        // A name of its own for each file: several threads may be at it with the same bytes.
+        // A unique name for each file: several threads may handle the same bytes.
         let name = digest_of(to.as_str().as_bytes());
         let twin = self.dir.join(format!("{MARK}{name}"));
-        // Another thread may store the same bytes just now: who comes second is linked to the first.
+        // Another thread may be storing the same bytes: the second one is linked to the first.
         for _ in 0..2 {
-            // The bytes are there: what keeps them from being shared is no reason to stop.
+            // The bytes are already stored, so an error of sharing them is ignored.
             let shared = self.share_with(digest, size, mode, &twin);
             if shared.unwrap_or(false) {
                 fs::rename(&twin, to).map_err(io_error("move over", to))?;
@@ -339,7 +338,7 @@ impl Work {
         known
     }
 
-    /// The lists of the apt repository `dir` in the newest build that has it. Lists that cannot be read are made anew.
+    /// The lists of the apt repository `dir` in the newest build that has it. If they cannot be read, all entries are made anew.
     fn earlier_packages(&self, dir: &BuildPath) -> Option<EarlierPackages> {
         let path = dir.join(apt::RELEASE).ok()?;
         let (release, digest) = self.shared.newest(&path)?;
@@ -368,7 +367,7 @@ impl Work {
         Ok(indexed)
     }
 
-    /// Adds a file that was made here, and may be that of an earlier build.
+    /// Adds a file that was made here, and may equal one of an earlier build.
     fn add_made(&self, path: &BuildPath, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.step("index: add")?;
         let to = self.dir.join(path.as_path());
@@ -382,7 +381,7 @@ impl Work {
             drop(file);
             set_mode(&to, mode)?;
             self.date(&to)?;
-            // The same list by its digest is linked to this one.
+            // The copy of this list that is named by its digest is linked to this one.
             let _: bool = self.twins.claim(digest, size, mode, &to);
         }
         let entry = stored_file(size, digest, false);
@@ -390,8 +389,8 @@ impl Work {
         Ok(())
     }
 
-    /// Makes a file that was made here as old as the build. By that time alone, in whole seconds, a web server tells a client
-    /// of `latest_build` that its copy is the newest one, and two builds may be published in one second.
+    /// Gives a file that was made here the date of the build. By this time alone, in whole seconds, a web server decides if the copy
+    /// of a client of `latest_build` is current, and two builds may be published in the same second.
     fn date(&self, file: &Utf8Path) -> Result<(), StoreError> {
         let opened = fs::OpenOptions::new().write(true).open(file);
         let modified = self.id.date.time().into();
@@ -413,7 +412,7 @@ impl Work {
         }
     }
 
-    /// Signs the metadata of a repository, where the mirror signs.
+    /// Signs the metadata of a repository, if the mirror signs.
     fn sign_metadata(&self, dir: &BuildPath) -> Result<(), StoreError> {
         let repomd = self.dir.join(dir.as_path()).join("repodata/repomd.xml");
         let bytes = fs::read(&repomd).map_err(io_error("read", &repomd))?;
@@ -425,7 +424,7 @@ impl Work {
         })
     }
 
-    /// Takes the metadata of a repository into the sums.
+    /// Adds the metadata of a repository to the sums.
     fn take_metadata(&self, dir: &BuildPath) -> Result<(), StoreError> {
         let repodata = self.dir.join(dir.as_path()).join("repodata");
         for entry in WalkDir::new(&repodata) {
@@ -445,7 +444,7 @@ impl Work {
                 .as_str()
                 .parse::<BuildPath>();
             let path = path.map_err(|error| damaged(error.into()))?;
-            // What is carried over was added as any other file.
+            // Files that are carried over were added like any other file.
             if self.added().entries.contains_key(&path) {
                 continue;
             }
@@ -460,7 +459,7 @@ impl Work {
         Ok(())
     }
 
-    /// Removes what is staged; of a build that was committed nothing is.
+    /// Removes the staged build. A committed build is not affected, because it was moved.
     fn discard(&self) -> Result<(), StoreError> {
         self.inner.step("discard")?;
         remove_all(&self.dir)
@@ -491,14 +490,14 @@ impl Work {
             Utf8Path::new(&self.id.channel.to_string()),
             0o755,
         )?;
-        // What it says of a build that does not come about is of no use, and does no harm.
+        // Hints of a build whose commit fails are useless, but harmless.
         self.hints.write(
             &self.inner.channel_cache(&self.id.channel, "inputs"),
             &self.inner.temporary(&self.id.channel, "inputs"),
         );
         self.inner.forget_verdicts(&self.id)?;
         self.inner.step("commit: sync")?;
-        // The build, and the directories that it is moved to.
+        // Makes the build durable, and the directories that it is moved to.
         self.file_system.sync()?;
         self.inner.step("commit: rename")?;
         rename_new(&self.dir, &self.inner.build_dir(&self.id))?;
@@ -506,14 +505,14 @@ impl Work {
         Ok(sealed.record)
     }
 
-    /// Commits with the seal that `seal` makes or checks; nothing stays behind where that, or anything after, fails.
+    /// Commits with the seal that `seal` makes or checks. If that or a later step fails, the staged build is removed.
     fn finish(
         &self,
         seal: impl FnOnce(&Self) -> Result<Sealed, StoreError>,
     ) -> Result<BuildRecord, StoreError> {
         let committed = seal(self).and_then(|sealed| self.commit(sealed));
         if committed.is_err() {
-            // On a full disk the next publisher, of whatever channel, needs the room.
+            // On a full disk, the next publisher of any channel needs the space.
             self.discard().ok();
         }
         committed

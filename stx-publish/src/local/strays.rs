@@ -1,4 +1,4 @@
-//! Entries of a mirror above its channels that belong to none.
+//! Entries of a mirror above its channels that do not belong to any channel.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -16,8 +16,8 @@ use super::root::alias_at;
 use crate::index::PageName;
 use crate::store::{Scope, StoreError};
 
-/// Whether a directory holds nothing but directories and pages: a channel whose first build is not there yet, or whose last
-/// one is gone.
+/// True if a directory contains only directories and pages: a channel whose first build does not exist yet, or whose last one
+/// was removed.
 pub(super) fn is_bare(dir: &Utf8Path) -> bool {
     WalkDir::new(dir).into_iter().all(|entry| {
         entry.is_ok_and(|entry| {
@@ -27,7 +27,7 @@ pub(super) fn is_bare(dir: &Utf8Path) -> bool {
 }
 
 impl Inner {
-    /// Files that are no page, and directories in which there is no channel but something else; hidden ones are left out.
+    /// Files that are not pages, and directories that contain something but no channel; hidden names are left out.
     pub(super) fn strays(&self) -> Result<Vec<String>, StoreError> {
         let catalog = self.catalog(&Scope::All)?;
         let channels: BTreeSet<_> = catalog
@@ -50,7 +50,7 @@ impl Inner {
         let dir = self.root.join(relative);
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
-            // Gone meanwhile.
+            // Removed in the meantime.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(io_error("list", &dir)(error)),
         };
@@ -66,7 +66,7 @@ impl Inner {
             match (kind.is_dir(), leads_on) {
                 (true, true) => self.above(&path, channels, strays)?,
                 (true, false) if is_bare(&self.root.join(&path)) => {}
-                // `r2018.10` and `release/latest_release` are aliases of releases, whether or not they lead anywhere.
+                // `r2018.10` and `release/latest_release` are aliases of releases, even if they are dangling.
                 _ if kind.is_symlink() && alias_at(&path).is_some() => {}
                 _ => strays.push(path.into_string()),
             }

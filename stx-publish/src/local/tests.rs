@@ -341,7 +341,7 @@ async fn a_lock_ends_with_its_writer_although_processes_are_being_started() {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    // A variable makes it fork, as the start of a phase or of `createrepo_c` does.
+                    // With a variable set, starting a program forks, as starting a phase or `createrepo_c` does.
                     let mut child = std::process::Command::new("true");
                     drop(child.env("STX", "1").current_dir("/").status());
                 }
@@ -359,7 +359,7 @@ async fn a_lock_ends_with_its_writer_although_processes_are_being_started() {
     assert_eq!(busy, 0, "of 300 locks");
 }
 
-/// Two names, or two targets, that differ in bytes that are no text are never one.
+/// Two names, or two targets, that differ only in bytes that are not UTF-8 are never treated as equal.
 #[tokio::test]
 async fn what_is_not_utf_8_is_shown_by_its_bytes_and_taken_for_nothing_else() {
     let (dir, store) = mirror();

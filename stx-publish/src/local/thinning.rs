@@ -1,4 +1,4 @@
-//! Takes sections of a build out of sight, and brings them back.
+//! Moves sections of a build to the trash, and restores them.
 //!
 //! ```text
 //! staging/<channel>/%2Ethin-<date>        what is going on, for whoever comes after a crash
@@ -6,7 +6,7 @@
 //! <build>/<section>  ──rename──>  trash/<channel>/<date>@<at>@<section>
 //! ```
 //!
-//! The mark in staging goes last; [`Inner::finish`] does for it what was left to do.
+//! The mark in staging is removed last; [`Inner::finish`] completes the operation of a mark that a crash left.
 
 use std::io::ErrorKind;
 
@@ -27,9 +27,9 @@ use crate::thinning::{Thinned, ThinnedSection};
 /// The operation that left a mark on a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Going {
-    /// Sections were being taken away.
+    /// Sections were being moved to the trash.
     Away,
-    /// A section was being brought back.
+    /// A section was being restored.
     Back,
 }
 
@@ -47,7 +47,7 @@ impl Inner {
         self.build_dir(id).join(Thinned::FILE_NAME)
     }
 
-    /// The sections that were taken from a build; none where none are recorded.
+    /// The sections that were removed from a build; none if none are recorded.
     pub(super) fn thinned(&self, id: &BuildId) -> Result<Thinned, StoreError> {
         let file = self.thinned_file(id);
         let text = match fs::read_to_string(&file) {
@@ -93,7 +93,7 @@ impl Inner {
         Ok(retired)
     }
 
-    /// Says durably what is going to happen to a build.
+    /// Marks the start of an operation on a build, durably.
     fn mark(&self, id: &BuildId, going: Going) -> Result<Utf8PathBuf, StoreError> {
         let staging = self.staging(&id.channel);
         self.make_durable(&staging)?;
@@ -105,7 +105,7 @@ impl Inner {
         Ok(mark)
     }
 
-    /// Takes away every section that is recorded and there.
+    /// Moves every section that is recorded and still present to the trash.
     fn take_away(&self, id: &BuildId, thinned: &Thinned) -> Result<Vec<Retired>, StoreError> {
         let mut taken = Vec::new();
         for section in &thinned.sections {
@@ -122,7 +122,7 @@ impl Inner {
         Ok(taken)
     }
 
-    /// Brings a section back from `from`, and takes it out of the record after that.
+    /// Restores a section from `from`, and then removes it from the record.
     pub(super) fn restore_section(
         &self,
         retired: &Retired,
@@ -144,7 +144,7 @@ impl Inner {
         remove_file(&mark)
     }
 
-    /// Takes out of the record what is there.
+    /// Removes the sections that are present from the record.
     fn forget_present(&self, id: &BuildId) -> Result<(), StoreError> {
         let dir = self.build_dir(id);
         let mut thinned = self.thinned(id)?;
@@ -155,8 +155,8 @@ impl Inner {
         self.write_thinned(id, &thinned)
     }
 
-    /// Finishes what a mark in staging says was going on, and whether it may go now: not before the build's last reader
-    /// has. Other entries of staging are nothing to it.
+    /// Completes the operation that a mark in staging records. Returns true if the entry may now be removed, which is false while the
+    /// build has readers. Does nothing for other entries of staging.
     pub(super) fn finish(&self, channel: &Channel, path: &Utf8Path) -> Result<bool, StoreError> {
         let name = path.file_name().unwrap_or_default();
         for going in [Going::Away, Going::Back] {

@@ -14,7 +14,7 @@ impl LocalStore {
     /// The record of a retired build.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if it was brought back or deleted since; [`StoreError::Damaged`].
+    /// [`StoreError::NotFound`] if the build was restored or purged since; [`StoreError::Damaged`].
     pub async fn retired_record(&self, retired: &Retired) -> Result<BuildRecord, StoreError> {
         let (inner, retired) = (Arc::clone(&self.inner), retired.clone());
         blocking(move || {

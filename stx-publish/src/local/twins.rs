@@ -34,12 +34,12 @@ impl Twins {
         self.found().sizes.get(digest).copied()
     }
 
-    /// Whether a file of this size is there: then an equal one may come, and hashing that before copying it pays.
+    /// True if a file of this size exists: a further one may be equal, so that hashing it before copying saves time.
     pub(super) fn has_size(&self, size: u64) -> bool {
         self.found().all_sizes.contains(&size)
     }
 
-    /// Makes `path` the file that equal ones are linked to; `false`: there is one already. Empty files are linked to nothing.
+    /// Makes `path` the file that equal ones are linked to; returns false if another one already is. Empty files are never linked.
     pub(super) fn claim(&self, digest: Sha256, size: u64, mode: u32, path: &Utf8Path) -> bool {
         if size == 0 {
             return true;
@@ -54,7 +54,7 @@ impl Twins {
         true
     }
 
-    /// Forgets a file that takes no more links, unless another one took its place already.
+    /// Forgets a file that cannot have more links, unless another one already replaced it.
     pub(super) fn give_up(&self, digest: Sha256, mode: u32, path: &Utf8Path) {
         let mut found = self.found();
         if found

@@ -1,4 +1,4 @@
-//! The verdicts of a mirror in a directory: one small file a build, replaced as a whole by a rename.
+//! The verdicts of a mirror in a directory: one small file per build, replaced as a whole by a rename.
 
 use std::io::ErrorKind;
 
@@ -37,7 +37,7 @@ impl Inner {
         Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    /// Forgets the verdicts on an earlier build of this id: they tell nothing of the one that is to be published.
+    /// Removes the verdicts on an earlier build of this id: they do not apply to the build that is published now.
     pub(super) fn forget_verdicts(&self, id: &BuildId) -> Result<(), StoreError> {
         let file = self.verdict_file(id);
         if !file.exists() {

@@ -29,12 +29,12 @@ use crate::store::rules::{
 use crate::store::{ChannelWriter, Leftover, OwedTags, Retired, Scope, StagedBuild, StoreError};
 use crate::thinning::ThinnedSection;
 
-/// The lock of a channel, shared with every task that still writes.
+/// The lock of a channel, shared with every task that is still writing.
 #[derive(Debug)]
 pub(super) struct LocalWriter {
     inner: Arc<Inner>,
     lock: Arc<Lock>,
-    /// Locked while an alias is moved: the temporary name is one for all.
+    /// Locked while an alias is moved, because all moves use the same temporary name.
     pointing: Arc<Mutex<()>>,
 }
 
@@ -47,7 +47,7 @@ impl LocalWriter {
         }
     }
 
-    /// Runs `work` with the lock, which is not free before it ends even where the caller was cancelled.
+    /// Runs `work` with the lock, which is kept until the work ends even if the caller was cancelled.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner, &Lock) -> Result<T, StoreError> + Send + 'static,
@@ -72,7 +72,7 @@ impl ChannelWriter for LocalWriter {
                 inner.step("begin")?;
                 let dir = inner.staging(&id.channel).join(date.to_string());
                 inner.make_area(&dir)?;
-                // Made while there is room: retiring has to be possible on a full disk.
+                // Made while the disk has room: retiring must be possible on a full disk.
                 let trash = inner.trash(&id.channel);
                 if !trash.is_dir() {
                     inner.make_area(&trash)?;
@@ -216,7 +216,7 @@ impl ChannelWriter for LocalWriter {
         self.blocking(move |inner, lock| {
             check_channel(&lock.channel, &retired.id)?;
             let from = trashed(inner, &retired)?;
-            // Under a name that no restore finds: a build that is partly gone must not come back.
+            // Moved to a name that no restore finds: a partly removed build must not be restored.
             let gone = inner
                 .trash(&retired.id.channel)
                 .join(format!("{MARK}purge"));
@@ -247,7 +247,7 @@ pub(super) fn point(
     let dir = inner.root.join(channel.to_string());
     let link = dir.join(alias.as_str());
     if matches!(&found, Some(AliasEntry::Other(text)) if text == NOT_A_LINK) {
-        // It may hold the only copy of something.
+        // It may contain the only copy of some data.
         return Err(StoreError::Refused {
             what: link.into_string(),
             reason: "it is not a symlink, as aliases are: move it away".to_owned(),
@@ -259,7 +259,7 @@ pub(super) fn point(
     };
     let record = inner.record(&BuildId::new(channel.clone(), date))?;
     check_target(channel, alias, &record)?;
-    // Whoever committed the build may have died between its rename and the sync.
+    // The publisher of the build may have died between its rename and the sync.
     sync_dir(&dir)?;
     let staging = inner.staging(channel);
     inner.make_area(&staging)?;
@@ -276,8 +276,8 @@ fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, St
     Ok(retired)
 }
 
-/// Refuses to take away what an alias, a pin or a reader keeps, or what is not there; nobody begins to read it while the
-/// guard lives.
+/// Refuses a build that does not exist, or that an alias, a pin or a reader keeps. While the guard lives, no new reader can hold
+/// the build.
 pub(super) fn alone(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Locked, StoreError> {
     let scope = Scope::Build(id.clone());
     let mut catalog = inner.catalog(&scope)?;

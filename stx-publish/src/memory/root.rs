@@ -11,19 +11,19 @@ use crate::store::rules::{check_root_alias, check_root_target, taken};
 use crate::store::{RootWriter, StoreError};
 
 impl MemoryStore {
-    /// The names that point at releases and channels.
+    /// The names that point to releases and channels.
     pub(super) fn root_entries(&self) -> BTreeMap<RootAlias, RootEntry> {
         self.state().root_aliases.clone()
     }
 }
 
 impl State {
-    /// Whether a release or a channel has a build.
+    /// True if a release or a channel has a build.
     fn has(&self, target: &RootTarget) -> bool {
         self.builds.keys().any(|id| target.holds(&id.channel))
     }
 
-    /// Offers these sections of the newest build, and no others.
+    /// Offers these sections of the newest build without a date, and removes other offers.
     pub(super) fn offer(
         &mut self,
         channel: &Channel,

@@ -28,7 +28,7 @@ use crate::store::{
 };
 use crate::thinning::{Thinned, ThinnedSection};
 
-/// The lock; ends when the last one who holds it is dropped.
+/// The lock; ends when its last holder is dropped.
 struct Lock {
     store: MemoryStore,
     channel: Channel,
@@ -248,11 +248,11 @@ impl ChannelWriter for MemoryWriter {
     }
 }
 
-/// The aliases of a channel that has none.
+/// The aliases of a channel without any.
 static NO_ALIASES: BTreeMap<AliasName, AliasEntry> = BTreeMap::new();
 
 impl State {
-    /// Refuses to take away what an alias, a pin or a reader keeps, or what is not there.
+    /// Refuses a build that does not exist, or that an alias, a pin or a reader keeps.
     fn check_free(&self, id: &BuildId, now: DateTime<Utc>) -> Result<(), StoreError> {
         check_there(id, self.builds.contains_key(id))?;
         let aliases = self.aliases.get(&id.channel).unwrap_or(&NO_ALIASES);
@@ -429,7 +429,7 @@ impl StagedBuild for MemoryStaged {
         self.add_file(path, entry, true)
     }
 
-    /// The reference stores what it is given.
+    /// Never shares: the reference stores every file that it is given.
     async fn share(&self, _: &BuildPath, _: &KnownFile) -> Result<Option<u64>, StoreError> {
         Ok(None)
     }

@@ -1,19 +1,19 @@
-//! The metadata of apt repositories in flat form: what `apt` reads before it reads a package.
+//! The metadata of apt repositories in flat form: the files that `apt` reads before it reads a package.
 //!
 //! ```text
 //! .deb, .udeb ──> packages ──> Packages, .gz, .xz ─┐
 //! .dsc ─────────> sources ───> Sources,  .gz, .xz ─┴──> release ──> Release, by-hash/SHA256/…
 //! ```
 //!
-//! A flat repository is a directory: `deb URL/outputs/std/packages /`. Everything follows from values: the digests and
-//! sizes of the files are known from publishing them, of a package only the control member is read, of a source package its
-//! `.dsc`. An entry of an earlier build's `Packages` is taken over if it is of this form and names the same path and digest.
-//! So the metadata of the same files is the same, byte for byte, whatever the order in which they were added, and whether
-//! there was an earlier build or not.
+//! A flat repository is a directory: `deb URL/outputs/std/packages /`. The metadata is a function of values: the digests and sizes
+//! of the files are known from publishing them; only the control member of a package is read, and only the `.dsc` of a source
+//! package. An entry of an earlier build's `Packages` is reused if that list has the current format and the entry names the same
+//! path and digest. So the same files give the same metadata, byte for byte, in whatever order they were added, and with or
+//! without an earlier build.
 //!
-//! Packages are listed with SHA256 alone. `apt` has taken that since 2006 and takes MD5 and SHA-1 for nothing since version 1.1;
-//! either would be one more pass over every package. The lists of a `.dsc` are kept, whatever their digests, and
-//! completed by the `.dsc` itself, which is small.
+//! Packages are listed with SHA256 alone. `apt` has supported it since 2006, and has ignored MD5 and SHA-1 since version 1.1; either
+//! would cost one more pass over every package. The digest lists of a `.dsc` are kept, whatever their kind, and completed by the
+//! digest of the `.dsc` itself, which is small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write as _};
@@ -41,13 +41,13 @@ pub(crate) const PACKAGES: &str = "Packages";
 /// The name of the list of source packages.
 pub const SOURCES: &str = "Sources";
 
-/// The name of the list of the lists.
+/// The name of the file with the digests of the lists.
 pub const RELEASE: &str = "Release";
 
 /// The name of the detached signature of [`RELEASE`], beside it.
 pub const RELEASE_SIGNATURE: &str = "Release.gpg";
 
-/// The name of [`RELEASE`] with its signature in one file. A reader of it cannot get one of another build than the other.
+/// The name of [`RELEASE`] with its signature in one file, so that a reader cannot get the two from different builds.
 pub const SIGNED_RELEASE: &str = "InRelease";
 
 /// The files of a repository, as they were added to a build.
@@ -61,7 +61,7 @@ pub struct AptRepository {
 /// A file that was added.
 #[derive(Debug, Clone)]
 struct File {
-    /// Where its bytes are: itself, or what it is a symlink to.
+    /// The path of its bytes: its own, or the target of the symlink.
     at: BuildPath,
     size: u64,
     digest: Sha256,
@@ -76,11 +76,11 @@ pub struct AptMetadata {
     pub indexed: Indexed,
 }
 
-/// Opens a file of the build that was added.
+/// Opens a file that was added to the build.
 pub type Open<'a> = dyn Fn(&BuildPath) -> io::Result<Box<dyn Read>> + Sync + 'a;
 
 impl AptRepository {
-    /// The files of the repository `dir`; of a file without a digest nothing is known, and it is no part of it.
+    /// The files of the repository `dir`. Files whose digest is unknown are not part of it.
     pub fn of(dir: &BuildPath, added: &Incoming) -> Self {
         let links = added.links();
         let prefix = format!("{dir}/");
@@ -109,10 +109,10 @@ impl AptRepository {
         &self.dir
     }
 
-    /// Makes the metadata. It has a list of packages where there are packages, and of sources where there are sources.
+    /// Makes the metadata. The list of packages is made only if the repository has packages, that of sources only if it has sources.
     ///
     /// # Errors
-    /// [`StoreError::Io`] where `open`, or what it opened, fails. A file that is no package, or a broken one, is
+    /// [`StoreError::Io`] if `open` or reading fails. A file that is not a package, or a broken one, is
     /// [unlisted](Indexed::unlisted).
     pub fn make(
         &self,
@@ -161,7 +161,7 @@ impl AptRepository {
         }
     }
 
-    /// The files that a list may name, with their names.
+    /// The files with this extension, which a list may name, with their names.
     fn named(&self, wanted: &'static str) -> impl Iterator<Item = (&str, &File)> {
         let files = self.files.iter();
         files
@@ -184,7 +184,7 @@ struct Made {
 }
 
 impl Made {
-    /// Adds a list, and its packed forms.
+    /// Adds a list and its compressed forms.
     fn add(&mut self, name: &str, list: Listed) -> Result<(), StoreError> {
         let Listed { text, entries } = list;
         for (path, entry) in entries {
@@ -218,7 +218,7 @@ impl Made {
 /// A list of packages.
 struct Listed {
     text: String,
-    /// Each file that is called a package, by path below the repository: what is listed, or why nothing is.
+    /// Each file with the name of a package, by path below the repository: its entry, or the reason why it has none.
     entries: Vec<(String, Result<Named, String>)>,
 }
 
@@ -226,7 +226,7 @@ struct Listed {
 struct Named {
     /// Its name, version and architecture.
     id: String,
-    /// Its architecture, where it is a binary package.
+    /// Its architecture, if it is a binary package.
     architecture: Option<String>,
 }
 
@@ -241,25 +241,25 @@ fn push_field(text: &mut String, name: &str, value: &str) {
     text.push('\n');
 }
 
-/// Whether a value can be written into a list: a line that is blank would end its paragraph, and one that begins with no
-/// blank be another field.
+/// True if a value can be written into a list: a blank line would end its paragraph, and a continuation line without a leading
+/// blank would start another field.
 fn is_writable(value: &str) -> bool {
     let mut lines = value.split('\n').skip(1);
     lines.all(|line| line.starts_with([' ', '\t']) && !line.trim().is_empty())
 }
 
-/// Whether a value is one word, as the name of a package and its version are.
+/// True if a value is one word, as the name and the version of a package must be.
 fn is_word(value: &str) -> bool {
     !value.is_empty() && !value.contains(char::is_whitespace)
 }
 
-/// How hard gzip tries.
+/// The compression level of gzip.
 const GZIP: u32 = 6;
 
-/// How hard xz tries. At the usual 6 it takes five times as long, for a list that is shorter by a tenth.
+/// The compression level of xz. The usual 6 takes five times as long, for a list that is a tenth smaller.
 const XZ: u32 = 1;
 
-/// Without a name and a time in its header, the same text is packed into the same bytes.
+/// The header has no name and no time, so the same text gives the same bytes.
 fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::new(GZIP));
     packed.write_all(text)?;

@@ -1,9 +1,9 @@
 //! Metadata that a build brings for its own repositories: groups, modules, updates.
 //!
-//! A build may come with `repodata/` of its own. The lists of packages in it are made anew, because packages are signed and
-//! copied, but `repomd.xml` names more: `group` (comps), `modules`, `updateinfo`, `productid` and whatever else tools put
-//! there. These files are published as they are, and their records are added to the `repomd.xml` that is made, whoever makes
-//! it. A record is carried only if its file is there with the digest that it says.
+//! A build may bring its own `repodata/`. Its lists of packages are made anew, because packages are signed and copied, but its
+//! `repomd.xml` names more: `group` (comps), `modules`, `updateinfo`, `productid` and whatever else tools put there. These files
+//! are published unchanged, and their records are added to the new `repomd.xml`, whichever program makes it. A record is carried
+//! over only if its file exists with the digest that the record states.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub struct CarriedRecord {
     pub path: BuildPath,
     /// The digest of that file.
     pub digest: Sha256,
-    /// The other elements of the record: name, kind of digest where it is a digest, and text.
+    /// The other elements of the record: name, kind of digest if it is a digest, and text.
     #[serde(skip)]
     pub(crate) facts: Vec<(&'static str, Option<String>, String)>,
 }
@@ -34,19 +34,19 @@ pub struct CarriedRecord {
 pub struct Carried {
     /// The records, by type.
     pub records: Vec<CarriedRecord>,
-    /// Records and files that are left out, and why.
+    /// Records and files that are left out, with the reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, String>,
 }
 
 impl Carried {
-    /// Whether `path` is a file that is carried over.
+    /// True if `path` is a file that is carried over.
     pub fn has(&self, path: &BuildPath) -> bool {
         self.records.iter().any(|record| record.path == *path)
     }
 }
 
-/// Whether `path` is carried over in one of the repositories.
+/// True if `path` is carried over in one of the repositories.
 pub(crate) fn is_carried(carried: &BTreeMap<BuildPath, Carried>, path: &BuildPath) -> bool {
     carried.values().any(|carried| carried.has(path))
 }

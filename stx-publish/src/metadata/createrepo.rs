@@ -21,7 +21,7 @@ use super::{Indexed, PackageCache, RepoMetadata, repodata, whole};
 use crate::error::StoreError;
 use crate::ingest::{blocking, io_error};
 
-/// Runs `createrepo_c`, dated by the build and without the databases that no current `dnf` reads.
+/// Runs `createrepo_c`, dated by the build and without the databases, which current versions of `dnf` do not read.
 #[derive(Debug, Clone)]
 pub struct CreaterepoC {
     program: String,
@@ -36,7 +36,7 @@ impl Default for CreaterepoC {
 }
 
 impl CreaterepoC {
-    /// The `createrepo_c` of the `PATH`.
+    /// The `createrepo_c` in the `PATH`.
     pub fn new() -> Self {
         Self::default()
     }
@@ -63,7 +63,7 @@ impl RepoMetadata for CreaterepoC {
             .args([
                 "--quiet",
                 "--no-database",
-                // What every client reads; newer versions of it would take zstd.
+                // Every client reads gzip; newer versions of `createrepo_c` use zstd by default.
                 "--general-compress-type=gz",
                 "--set-timestamp-to-revision",
                 "--revision",
@@ -73,7 +73,7 @@ impl RepoMetadata for CreaterepoC {
             .current_dir(dir)
             .env("LC_ALL", "C")
             .env("SOURCE_DATE_EPOCH", &revision)
-            // It reads nothing; what it holds open, it holds locked.
+            // It does not read its input; the open file keeps the channel locked while it runs.
             .stdin(lock)
             .kill_on_drop(true);
         let what = format!("{} in {dir}", self.program);
@@ -118,7 +118,7 @@ impl RepoMetadata for CreaterepoC {
     }
 }
 
-/// The files that lie in `dir/repodata/` already; they stay.
+/// The files that already exist in `dir/repodata/`; they stay.
 fn there(dir: &Utf8Path) -> Result<BTreeSet<String>, StoreError> {
     let repodata = dir.join("repodata");
     let entries = match fs::read_dir(&repodata) {
@@ -134,12 +134,12 @@ fn there(dir: &Utf8Path) -> Result<BTreeSet<String>, StoreError> {
         .map_err(io_error("list", &repodata))
 }
 
-/// The packages that the metadata in `dir` lists, and those that it leaves out. `said` is the program's standard error:
-/// it names a package that it cannot list by its digest, a file that it cannot read by its path, and others not at all.
+/// The packages that the metadata in `dir` lists, and those that it leaves out. `said` is the program's standard error: it
+/// names a package that it cannot list by digest, and a file that it cannot read by path; it does not name other files.
 fn indexed(dir: &Utf8Path, said: &str) -> Result<Indexed, StoreError> {
     let repomd = dir.join("repodata/repomd.xml");
     let text = fs::read_to_string(&repomd).map_err(io_error("read", &repomd))?;
-    // It was checked: it can be read, and names a primary list.
+    // Already checked: it can be parsed, and names a primary list.
     let document = Document::parse(&text).map_err(io::Error::other);
     let document = document.map_err(io_error("read", &repomd))?;
     let primary = whole::location(&document, "primary").unwrap_or_default();
@@ -163,7 +163,7 @@ fn indexed(dir: &Utf8Path, said: &str) -> Result<Indexed, StoreError> {
             .position(|line| line.contains(&candidate.href) || line.contains(&digest));
         let reason = match about {
             Some(about) => lines.remove(about).to_owned(),
-            // It says nothing of what is no package at all.
+            // It reports nothing for a file that is not a package at all.
             None => {
                 match repodata::unlisted(&candidate).map_err(io_error("read", &candidate.path))? {
                     Some(reason) => reason,

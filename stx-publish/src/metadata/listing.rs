@@ -1,4 +1,4 @@
-//! Reads the packages in the list `primary` of a repository, whichever program made it.
+//! Reads the packages in the list `primary` of a repository, made by any program.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -6,13 +6,13 @@ use flate2::read::MultiGzDecoder;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-/// Bytes that a list has at most when it is unpacked. That of a distribution with 60,000 packages has 200 MB.
+/// The largest list after decompression, in bytes. That of a distribution with 60,000 packages has 200 MB.
 pub(crate) const LONGEST_LIST: u64 = 1 << 30;
 
 /// A package of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Listed {
-    /// Where it is, below the repository.
+    /// Its path below the repository.
     pub(crate) href: String,
     /// The kind of its digest, and the digest.
     pub(crate) digest: (String, String),
@@ -29,10 +29,10 @@ pub(crate) fn nevra(name: &str, epoch: &str, version: &str, release: &str, arch:
     format!("{name}-{epoch}{version}-{release}.{arch}")
 }
 
-/// Reads a list that is packed by gzip or not at all.
+/// Reads a list that is compressed by gzip or not compressed.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidData`] for what is no such list, is cut off or is too long.
+/// [`io::ErrorKind::InvalidData`] for data that is not such a list, is truncated or is too long.
 pub(crate) fn read(list: impl Read) -> io::Result<Vec<Listed>> {
     let mut list = BufReader::new(list);
     let packed = list.fill_buf()?.starts_with(&[0x1f, 0x8b]);
@@ -129,7 +129,7 @@ impl Parts {
     }
 }
 
-/// An attribute; empty where it is absent.
+/// An attribute; empty if it is absent.
 fn attribute(start: &BytesStart<'_>, name: &str) -> io::Result<String> {
     match start.try_get_attribute(name).map_err(wrong)? {
         None => Ok(String::new()),

@@ -1,11 +1,11 @@
-//! Repository metadata without a process: the headers of new packages are read, all else is known.
+//! Repository metadata without an external program: only the headers of new packages are read.
 //!
-//! [`describe`] says what is listed of a package; a file that is none is [unlisted](Indexed::unlisted), with the reason.
+//! [`describe`] makes the entry of a package; a file that is not a package is [unlisted](Indexed::unlisted), with the reason.
 //!
-//! `primary`, `filelists` and `other` are lists with one element a package, in the order of the packages' paths. What an
-//! earlier build's metadata says of a package is taken over as it stands if the package has the same bytes, path and time.
-//! Of other packages the header is read; the digest of the whole file is known from publishing it. So the metadata of the
-//! same packages is the same, byte for byte, whether there was an earlier build or not.
+//! `primary`, `filelists` and `other` are lists with one element per package, in the order of the packages' paths. An entry in
+//! an earlier build's metadata is reused unchanged if the package has the same bytes, path and time. For other packages the
+//! header is read; the digest of the whole file is known from publishing it. So the same packages give the same metadata, byte
+//! for byte, with or without an earlier build.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -69,10 +69,10 @@ const LISTS: [List; 3] = [
     },
 ];
 
-/// Begins each list. Its number grows when packages are written otherwise; what another form says is not taken over.
+/// The beginning of each list. The number grows when entries change their format; entries of another format are not reused.
 const PROLOGUE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- stx-builds, form 2 -->\n";
 
-/// Ends each package.
+/// The end of each package's entry.
 const END: &str = "</package>\n";
 
 /// The entries of one package, one from each list, in the order of [`LISTS`].
@@ -109,7 +109,7 @@ impl RepoMetadata for Repodata {
     ) -> Result<Indexed, StoreError> {
         let dir = dir.to_owned();
         blocking(move || {
-            // Also if the caller does not wait for it.
+            // Kept until the work ends, even if the caller stops waiting.
             let _lock = lock;
             make(&dir, date, &known)
         })
@@ -165,7 +165,7 @@ fn make(dir: &Utf8Path, date: BuildDate, known: &PackageCache) -> Result<Indexed
     Ok(indexed.settle())
 }
 
-/// The files below `dir` that are called packages, by path.
+/// The files below `dir` with the name of a package, by path.
 pub(super) fn candidates(dir: &Utf8Path, known: &PackageCache) -> io::Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for entry in WalkDir::new(dir).follow_links(true) {
@@ -196,7 +196,7 @@ pub(super) fn candidates(dir: &Utf8Path, known: &PackageCache) -> io::Result<Vec
     Ok(found)
 }
 
-/// The key of a package: two with the same digest, as the lists write it, the same path and time are the same.
+/// The key of a package: packages with the same digest, as the lists write it, path and time are the same.
 type Key = (String, String, String);
 
 fn key(package: &Candidate) -> Key {
@@ -206,7 +206,7 @@ fn key(package: &Candidate) -> Key {
     (digest.to_string(), href.clone(), time.to_string())
 }
 
-/// The texts of an earlier build's lists, if they are of this form and whole.
+/// The texts of an earlier build's lists, if they have the current format and are complete.
 fn read_earlier(earlier: &Earlier) -> Option<[String; LISTS.len()]> {
     let repomd = fs::read(earlier.repodata.join("repomd.xml")).ok()?;
     if digest_of(&repomd) != earlier.repomd {
@@ -225,7 +225,7 @@ fn read_earlier(earlier: &Earlier) -> Option<[String; LISTS.len()]> {
             let mut text = String::new();
             let mut unpacked = GzDecoder::new(packed.as_slice()).take(LONGEST_LIST);
             unpacked.read_to_string(&mut text).ok()?;
-            // One that is cut off there does not end as a list does.
+            // A list that is truncated at this limit lacks the end that `split` requires.
             Some(text)
         })
         .collect::<Option<_>>()?;
@@ -256,7 +256,7 @@ fn split(texts: &[String; LISTS.len()]) -> HashMap<Key, Said<'_>> {
                 .all(|said| between(said, r#" pkgid=""#, "\"") == Some(id));
             let href = between(primary, r#"<location href=""#, "\"")?;
             let time = between(primary, r#"<time file=""#, "\"")?;
-            // A path with a character that XML escapes is none that a package is looked up by.
+            // The path is not unescaped: a path with an escaped character is simply never found.
             same.then(|| {
                 let key = (id.to_owned(), href.to_owned(), time.to_owned());
                 (key, [primary, filelists, other].map(Cow::Borrowed))
@@ -271,7 +271,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     Some(rest.split_once(after)?.0)
 }
 
-/// The name, epoch, version, release and architecture of a package, by what `primary` says of it.
+/// The name, epoch, version, release and architecture of a package in its entry of `primary`.
 fn nevra(primary: &str) -> String {
     let part = |before, after| between(primary, before, after).unwrap_or_default();
     super::listing::nevra(
@@ -283,7 +283,7 @@ fn nevra(primary: &str) -> String {
     )
 }
 
-/// Why a package would not be listed; `None` for one that would be.
+/// The reason why a package would not be listed; `None` if it would be.
 pub(super) fn unlisted(candidate: &Candidate) -> io::Result<Option<String>> {
     Ok(describe(candidate)?.err().map(|reason| reason.to_string()))
 }
@@ -291,7 +291,7 @@ pub(super) fn unlisted(candidate: &Candidate) -> io::Result<Option<String>> {
 /// The entries of a package, and those of its dependencies that the lists cannot express.
 type Described = (Said<'static>, Vec<String>);
 
-/// Reads the headers of a package; inside, why it is not listed.
+/// Reads the headers of a package; the inner error is the reason why it is not listed.
 fn describe(candidate: &Candidate) -> io::Result<Result<Described, Unlisted>> {
     let mut file = BufReader::new(fs::File::open(&candidate.path)?);
     let head = match read_head(&mut file) {
@@ -309,7 +309,7 @@ fn describe(candidate: &Candidate) -> io::Result<Result<Described, Unlisted>> {
     Ok(described)
 }
 
-/// One element a list.
+/// The entry of a package in each list.
 fn say(package: &Package) -> Result<[String; LISTS.len()], MetadataError> {
     let mut primary = PrimaryXml::new_writer(create_xml_writer(Vec::new()));
     primary.write_package(package)?;
@@ -322,11 +322,11 @@ fn say(package: &Package) -> Result<[String; LISTS.len()], MetadataError> {
         filelists.into_inner(),
         other.into_inner(),
     ];
-    // What the writers write is UTF-8, for they are given `str`s.
+    // The writers get `str`s, so their output is UTF-8.
     Ok(elements.map(|element| String::from_utf8_lossy(element.trim_ascii()).into_owned() + "\n"))
 }
 
-/// A list as it was written.
+/// A list that was written.
 struct Written {
     name: &'static str,
     file: String,
@@ -341,7 +341,7 @@ fn write_list(repodata: &Utf8Path, list: usize, said: &[Said<'_>]) -> io::Result
         text.push_str(&said[list]);
     }
     text.push_str(close);
-    // Without a name and a time in its header, the same text is packed into the same bytes.
+    // The header has no name and no time, so the same text gives the same bytes.
     let mut packed = GzEncoder::new(Vec::new(), Compression::new(LEVEL));
     packed.write_all(text.as_bytes())?;
     let packed = packed.finish()?;
@@ -356,10 +356,10 @@ fn write_list(repodata: &Utf8Path, list: usize, said: &[Said<'_>]) -> io::Result
     })
 }
 
-/// How hard gzip tries.
+/// The compression level of gzip.
 const LEVEL: u32 = 6;
 
-/// The list of the lists, dated by the build.
+/// The text of `repomd.xml`, which lists the lists; dated by the build.
 fn repomd_of(date: BuildDate, lists: &[Written]) -> String {
     let time = date.time().timestamp();
     let mut text = format!(

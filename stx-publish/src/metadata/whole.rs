@@ -1,4 +1,4 @@
-//! Whether the metadata of a repository is all there.
+//! Checks that the metadata of a repository is complete.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,13 +11,13 @@ use stx_layout::printable_bytes;
 
 use crate::ingest::hash_file;
 
-/// Without these no `dnf` installs from the repository.
+/// Without these lists, `dnf` cannot install from the repository.
 const NEEDED: [&str; 3] = ["filelists", "other", "primary"];
 
-/// Says what `repomd.xml` below `dir/repodata` names and is not there, byte for byte, and what is there and is not named.
+/// Reports files that `repomd.xml` below `dir/repodata` names and that are missing or differ, and files that it does not name.
 ///
-/// `createrepo_c` 0.17 ends well when it could not write `repomd.xml`, or could not give a file its name. The files in
-/// `before` lay there before it ran.
+/// `createrepo_c` 0.17 exits successfully even if it could not write `repomd.xml`, or could not rename a file. The files in
+/// `before` existed before it ran.
 pub(super) fn check(dir: &Utf8Path, before: &BTreeSet<String>) -> io::Result<()> {
     let wrong = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
     let text = fs::read_to_string(dir.join("repodata/repomd.xml"))?;
@@ -46,7 +46,7 @@ pub(super) fn check(dir: &Utf8Path, before: &BTreeSet<String>) -> io::Result<()>
         return Err(wrong(format!("repodata/repomd.xml: names no {missing}")));
     }
     for entry in fs::read_dir(dir.join("repodata"))? {
-        // A name that is not UTF-8 is in no `repomd.xml`: its escape holds a backslash, and no place does.
+        // A name that is not UTF-8 is never in `repomd.xml`: its escape contains a backslash, and no location there does.
         let name = entry?.file_name();
         let path = format!("repodata/{}", printable_bytes(name.as_bytes()));
         if !named.contains(&path) && !before.contains(&path) {
@@ -56,14 +56,14 @@ pub(super) fn check(dir: &Utf8Path, before: &BTreeSet<String>) -> io::Result<()>
     Ok(())
 }
 
-/// Where the list `kind` is, below the repository, by the text of a `repomd.xml`.
+/// The path of the list `kind`, below the repository, in the text of a `repomd.xml`.
 pub(crate) fn location(document: &Document<'_>, kind: &str) -> Option<String> {
     let mut data = elements(document.root_element(), "data");
     let data = data.find(|data| data.attribute("type") == Some(kind))?;
     elements(data, "location").find_map(|node| node.attribute("href").map(str::to_owned))
 }
 
-/// The children of that name.
+/// The child elements with that name.
 pub(super) fn elements<'a, 'input>(
     node: Node<'a, 'input>,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! The same on a mirror in a directory.
+//! The model test on a mirror in a directory.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl Medium for Directory {
     type Store = LocalStore;
 
     fn new() -> Self {
-        // Where there is one, in a file system without a disk, to which nothing has to be written.
+        // On a file system in memory if one exists, so that syncing costs nothing.
         let memory = Utf8Path::new("/dev/shm");
         let dir = if memory.is_dir() {
             Utf8TempDir::new_in(memory)

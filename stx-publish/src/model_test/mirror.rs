@@ -1,4 +1,4 @@
-//! A channel as a map, and what each step makes of it.
+//! A channel as a map, and the effect of each step on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,10 +9,10 @@ use stx_layout::BuildOutcome;
 
 use crate::verify::FindingKind;
 
-/// Builds of the days 1 to this one are published.
+/// Builds are published for the days from 1 to this one.
 pub(super) const DAYS: u32 = 5;
 
-/// A build, as far as it differs from others.
+/// The properties in which builds differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Build {
     pub(super) result: BuildOutcome,
@@ -49,7 +49,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// Whether nothing is left behind after it.
+    /// True if the step removes leftovers.
     pub(super) fn sweeps(&self) -> bool {
         match self {
             Self::Repair | Self::Sweep => true,
@@ -61,31 +61,31 @@ impl Step {
     }
 }
 
-/// The model of a channel. Days stand for builds.
+/// The model of a channel. Days represent builds.
 #[derive(Debug, Clone)]
 pub(super) struct Mirror {
     pub(super) builds: BTreeMap<u32, Build>,
-    /// Builds that can be brought back, by day and by the hour when they were retired.
+    /// Builds that can be restored, by day and by the hour of their retirement.
     retired: BTreeMap<(u32, u32), Build>,
     pub(super) latest: Option<u32>,
-    /// The day at which the alias is held, as far as is known: a note that is of no effect cannot be seen. 0: at none.
+    /// The possible days at which the alias is held; 0 for none. Several, because a note without an effect is not visible.
     notes: BTreeSet<u32>,
-    /// The time; each step takes an hour.
+    /// The current hour; each step takes one hour.
     pub(super) hour: u32,
 }
 
-/// The part of the model that can be seen from outside.
+/// The part of the model that is visible from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) builds: BTreeMap<u32, Build>,
     pub(super) retired: BTreeSet<(u32, u32)>,
     pub(super) latest: Option<u32>,
-    /// Whether the alias is where it is on purpose.
+    /// True if the alias is held at its build.
     pub(super) held: bool,
 }
 
 impl Mirror {
-    /// Nothing yet.
+    /// An empty mirror.
     pub(super) fn empty() -> Self {
         Self {
             builds: BTreeMap::new(),
@@ -96,7 +96,7 @@ impl Mirror {
         }
     }
 
-    /// Whether this is what is shown.
+    /// True if this state can look like `shown`.
     pub(super) fn fits(&self, shown: &Shown) -> bool {
         let retired: BTreeSet<_> = self.retired.keys().copied().collect();
         let mut notes = self.notes.iter();
@@ -106,7 +106,7 @@ impl Mirror {
             && notes.any(|note| (Some(*note) == self.latest) == shown.held)
     }
 
-    /// The last of several states that fit what is shown, with every note that one of them may have; `None` if none does.
+    /// The last of several states that fit `shown`, with every note that one of them may have; `None` if none fits.
     pub(super) fn reached(states: &[Self], shown: &Shown) -> Option<Self> {
         let fitting = states.iter().filter(|state| state.fits(shown));
         let mut reached = fitting.clone().next_back()?.clone();
@@ -123,7 +123,7 @@ impl Mirror {
             .is_some_and(|latest| self.notes.contains(&latest))
     }
 
-    /// The steps that make sense now, and a few that do not.
+    /// The steps that make sense in this state, and a few that do not.
     pub(super) fn steps(&self) -> BoxedStrategy<Step> {
         let build = (prop::bool::weighted(0.75), prop::char::range('a', 'b')).prop_map(
             |(success, text)| {
@@ -176,7 +176,7 @@ impl Mirror {
         prop::strategy::Union::new_weighted(steps).boxed()
     }
 
-    /// The states that a step goes through, the first one as before, and whether it is right to take it.
+    /// The states that a step passes through, starting with the current one, and true if the step is allowed.
     pub(super) fn run(&self, step: &Step) -> (Vec<Self>, bool) {
         let before = Self {
             hour: self.hour + 1,
@@ -233,14 +233,14 @@ impl Mirror {
         }
     }
 
-    /// The newest success.
+    /// The newest successful build.
     fn newest(&self) -> Option<u32> {
         let mut newest = self.builds.iter().rev();
         let newest = newest.find(|(_, build)| build.result == BuildOutcome::Success);
         newest.map(|(day, _)| *day)
     }
 
-    /// The finding that `verify` has to report.
+    /// The finding that `verify` must report.
     pub(super) fn finding(&self) -> Option<FindingKind> {
         match (self.newest(), self.latest) {
             _ if self.is_held() => None,

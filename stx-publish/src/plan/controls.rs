@@ -1,4 +1,4 @@
-//! Which files get a zsync control file.
+//! The selection of files that get a zsync control file.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use stx_layout::derived::control_of;
 
 use crate::incoming::{Entry, Incoming};
 
-/// The files that get a zsync control file: those of a size and a name.
+/// The files that get a zsync control file, by size and name.
 #[derive(Debug, Clone)]
 pub struct ControlRules {
     files: GlobSet,
@@ -16,7 +16,7 @@ pub struct ControlRules {
 }
 
 impl ControlRules {
-    /// Images and archives that are stored as they are: what of them changes is a part. A compressed file changes as a whole.
+    /// Uncompressed images and archives: from build to build, parts of them change. A compressed file changes as a whole.
     pub const FILES: [&str; 6] = [
         "**/*.iso",
         "**/*.img",
@@ -37,10 +37,10 @@ impl ControlRules {
         }
     }
 
-    /// Files of at least `min_size` bytes whose path in the build one of `globs` matches; `*` and `?` stay in a directory.
+    /// Files of at least `min_size` bytes whose path in the build matches one of `globs`; `*` and `?` do not match `/`.
     ///
     /// # Errors
-    /// Those of a glob.
+    /// An invalid glob.
     pub fn new<'a>(
         globs: impl IntoIterator<Item = &'a str>,
         min_size: u64,
@@ -55,7 +55,7 @@ impl ControlRules {
         })
     }
 
-    /// The files of a build that get one. A control file that the build brings itself is left as it is.
+    /// The files of a build that get one. A control file that the build brings itself is not replaced.
     pub(super) fn select(&self, incoming: &Incoming) -> BTreeSet<BuildPath> {
         let entries = incoming.entries.iter().filter(|(path, entry)| {
             let is_file = match entry {

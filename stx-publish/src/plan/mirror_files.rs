@@ -1,4 +1,4 @@
-//! Which bytes the mirror has already.
+//! Finds the files of a build that the mirror already has.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,7 +23,7 @@ pub struct MirrorFiles {
 }
 
 impl MirrorFiles {
-    /// The files of `builds`. Of equal ones that of the newest build of `channel` is named, else that of the newest one.
+    /// The files of `builds`. Among equal ones, that of the newest build of `channel` is named, otherwise that of the newest build.
     pub fn new(channel: &Channel, builds: impl IntoIterator<Item = (BuildId, Sums)>) -> Self {
         let mut builds: Vec<_> = builds.into_iter().collect();
         builds.sort_by_key(|(id, _)| (id.channel != *channel, std::cmp::Reverse(id.date)));
@@ -39,7 +39,7 @@ impl MirrorFiles {
         known
     }
 
-    /// Which of the files are among them. Empty files and those whose digest is not known are not.
+    /// The files of `incoming` that are among them, except empty files and those whose digest is unknown.
     pub fn linked(&self, incoming: &Incoming) -> Linked {
         let mut linked = Linked::default();
         for (path, entry) in &incoming.entries {
@@ -55,12 +55,12 @@ impl MirrorFiles {
     }
 }
 
-/// Files whose bytes the mirror has. They are linked if the mirror's copy has the same mode and can take one more link, and
+/// Files that the mirror already has. A file is linked if the mirror's copy has the same mode and can have one more link, and
 /// copied otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Linked {
-    /// Their bytes.
+    /// The sum of their sizes.
     pub bytes: u64,
-    /// Each with what it is linked to.
+    /// Each file with the file that it is linked to.
     pub files: BTreeMap<BuildPath, Twin>,
 }

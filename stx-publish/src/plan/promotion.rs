@@ -1,4 +1,4 @@
-//! The plan of a promotion: the very bytes of a build, under the name of a release or a milestone.
+//! The plan of a promotion: the bytes of a build, unchanged, under the name of a release or a milestone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::incoming::{Entry, Incoming};
 use crate::privacy::PrivacyReport;
 use crate::store::KnownFile;
 
-/// The directory of a promoted build that has the record, the sums and whatever else stood beside `inputs` and `outputs` in
-/// the build that it came from.
+/// The directory of a promoted build with the record, the sums and all other files that were beside `inputs` and `outputs` in
+/// the original build.
 pub const ORIGIN: &str = "origin";
 
 /// A request to promote a build.
@@ -29,27 +29,27 @@ pub struct PromoteRequest {
     pub from: Original,
     /// The build that it becomes.
     pub to: BuildId,
-    /// Its images, by the names that they get.
+    /// Its images, with the names that they get.
     pub images: Vec<ImageRecord>,
     /// The newest verdict on it.
     pub verdict: Option<Verdict>,
-    /// Whether it is promoted without the verdict `green`.
+    /// True if it is promoted without the verdict `green`.
     pub force: bool,
-    /// Who promotes it.
+    /// The person who promotes it.
     pub by: String,
-    /// Why, as a text for people.
+    /// The reason, as a text for people.
     pub reason: Option<String>,
-    /// Whether an alias may go back in time.
+    /// True if an alias may move to an older build.
     pub force_alias: bool,
-    /// Whether its sections are offered without a date.
+    /// True if its sections are offered without a date.
     pub undated: bool,
-    /// The sums of the build that the mirror has under the new id already, where it has one.
+    /// The sums of the build that the mirror already has under the new id, if any.
     pub existing: Option<Sums>,
-    /// The time now.
+    /// The current time.
     pub now: DateTime<Utc>,
 }
 
-/// The facts about the build that is to be promoted.
+/// The facts about the build to promote.
 #[derive(Debug, Clone)]
 pub struct Original {
     /// Its record.
@@ -60,9 +60,9 @@ pub struct Original {
     pub links: BTreeMap<BuildPath, String>,
     /// Its `SHA256SUMS`.
     pub sums: Sums,
-    /// `SHA256SUMS` and its signature as files, which are in no sums.
+    /// `SHA256SUMS` and its signature as files, which the sums do not list.
     pub seal: BTreeMap<BuildPath, Bytes>,
-    /// The differences between its bytes and those that were published.
+    /// The differences between its current bytes and the published ones.
     pub damage: Vec<PromoteProblem>,
 }
 
@@ -70,66 +70,66 @@ pub struct Original {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PromoteProblem {
-    /// Promoted to what is neither a release nor a milestone.
+    /// The target is neither a release nor a milestone.
     #[error("{to} is neither a release nor a milestone")]
     Target {
-        /// The build that it was to become.
+        /// The build that it should become.
         to: Box<BuildId>,
     },
-    /// A failure.
+    /// The build failed.
     #[error("the build failed")]
     Failed,
-    /// Not green.
+    /// The build is not green.
     #[error("its verdict is {}, not green", found.map_or("missing", Verdict::as_str))]
     Verdict {
-        /// The newest one.
+        /// The newest verdict.
         found: Option<Verdict>,
     },
-    /// Forced for no reason.
+    /// The promotion is forced, but no reason is given.
     #[error("it is not green, and no reason is given why it is promoted")]
     Reason,
-    /// Not whole any more.
+    /// A section of the build was removed.
     #[error("{section} was taken from it")]
     Thinned {
         /// The section.
         section: BuildPath,
     },
-    /// A file that is not there.
+    /// A file is missing.
     #[error("{path} is missing")]
     Missing {
         /// The file.
         path: BuildPath,
     },
-    /// A file with other bytes.
+    /// A file has other bytes.
     #[error("{path} has other bytes than SHA256SUMS says")]
     Bytes {
         /// The file.
         path: BuildPath,
     },
-    /// A file that is in no sums, or that cannot be read.
+    /// A file is not in the sums, or cannot be read.
     #[error("{path}: {reason}")]
     Unverified {
         /// The file.
         path: String,
-        /// The reason, in a line.
+        /// The reason, in one line.
         reason: String,
     },
 }
 
-/// The files of a build that is promoted; its bytes are on the mirror.
+/// The files of a build to promote; their bytes are on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Promotion {
-    /// The build that they are of.
+    /// The build that they belong to.
     pub from: BuildId,
-    /// By the paths that they get.
+    /// The files by their paths in the new build.
     #[serde(skip)]
     pub files: BTreeMap<BuildPath, PromotedFile>,
 }
 
-/// A file of a build that is promoted.
+/// A file of a build to promote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromotedFile {
-    /// Its path in the build that it is of.
+    /// Its path in the original build.
     pub at: BuildPath,
     /// Its digest, size and mode.
     pub known: KnownFile,
@@ -141,8 +141,8 @@ impl fmt::Display for Promotion {
     }
 }
 
-/// The path that a file of a build has in the build that it becomes: what stood beside `inputs` and `outputs` goes into
-/// [`ORIGIN`], because the new build has files of these names, too.
+/// The path in the promoted build of a file of the original. Files beside `inputs` and `outputs` are moved into [`ORIGIN`],
+/// because the new build has its own files with these names.
 pub fn promoted_path(path: &BuildPath) -> BuildPath {
     let is_about = path.parent().is_none() || path.segments().next() == Some(ORIGIN);
     if is_about {
@@ -153,7 +153,7 @@ pub fn promoted_path(path: &BuildPath) -> BuildPath {
     }
 }
 
-/// All that keeps a build from being promoted.
+/// All problems that prevent the promotion of a build.
 fn problems(request: &PromoteRequest) -> Vec<PromoteProblem> {
     let PromoteRequest {
         from, to, verdict, ..
@@ -179,7 +179,7 @@ fn problems(request: &PromoteRequest) -> Vec<PromoteProblem> {
     problems
 }
 
-/// Whether the files are published, or are there: the same build, promoted before.
+/// Decides if the files are published, or already are: the same build was promoted before.
 fn action(
     catalog: &Catalog,
     id: &BuildId,
@@ -206,10 +206,10 @@ fn action(
     }
 }
 
-/// Decides what promoting a build means for a mirror. All that keeps it from being promoted is named at once.
+/// Plans the promotion of a build on a mirror. The error names all problems at once.
 ///
 /// # Errors
-/// [`PlanError::NotPromotable`], and what keeps a build from being published.
+/// [`PlanError::NotPromotable`], and the errors of publishing a build.
 pub fn plan_promotion(
     catalog: &Catalog,
     request: PromoteRequest,
@@ -233,7 +233,7 @@ pub fn plan_promotion(
         damage: _,
     } = from;
     let links = links.into_iter().map(|(path, target)| {
-        // A link beside the sections leads nowhere from within another directory; none has been seen on any mirror.
+        // In another directory, a link beside the sections is dangling; no such link has been seen on any mirror.
         (promoted_path(&path), Entry::Symlink { target })
     });
     let made = seal.into_iter();

@@ -1,4 +1,4 @@
-//! A plan for people.
+//! The text of a plan for people.
 
 use std::fmt;
 

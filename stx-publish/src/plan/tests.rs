@@ -213,7 +213,7 @@ fn old_metadata_is_left_out() {
 }
 
 proptest! {
-    /// Whatever is there, an unforced plan never moves an alias to a failure or behind a newer success.
+    /// Whatever the mirror contains, an unforced plan never moves an alias to a failure or behind a newer success.
     #[test]
     fn an_alias_never_goes_back(
         builds in prop::collection::btree_map(1_u32..20, any::<bool>(), 0..8),
@@ -245,7 +245,7 @@ fn a_repository_that_leads_back_to_itself_is_refused() {
             &[package, ("outputs/RPMS/std/x", Some("../../.."))],
             &["outputs/RPMS/std/x"],
         ),
-        // Each of the two leads to the other.
+        // Each of the two points to the other.
         (
             &[
                 ("outputs/RPMS/a/a.rpm", None),
@@ -255,7 +255,7 @@ fn a_repository_that_leads_back_to_itself_is_refused() {
             ],
             &["outputs/RPMS/a/x", "outputs/RPMS/b/y"],
         ),
-        // What the repository leads to leads back to itself.
+        // The target of the repository's symlink contains a loop.
         (
             &[
                 package,
@@ -273,7 +273,7 @@ fn a_repository_that_leads_back_to_itself_is_refused() {
             ],
             &[],
         ),
-        // No repository leads there.
+        // The loop is in a directory that no repository reaches.
         (
             &[
                 package,

@@ -16,7 +16,7 @@ impl Place {
     fn new() -> Self {
         let dir = camino_tempfile::tempdir().unwrap();
         let preview = dir.path().join("preview");
-        // What a killed build left is removed.
+        // The files of a killed build are removed.
         fs::create_dir_all(preview.join("served/old")).unwrap();
         let below = Utf8Path::new("m").join(sample_id(5).to_string());
         let metadata = Arc::new(Repodata);
@@ -65,12 +65,12 @@ async fn files_are_shown_by_links_and_listed_as_they_are() {
     let ino = |metadata: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&metadata);
     let (lists, first) = (place.by_hash(), ino(release()));
 
-    // The same again changes nothing.
+    // Showing the same files again changes nothing.
     place.tree.show(vec![a.clone()]).await.unwrap();
     let release = || fs::metadata(place.served(apt::RELEASE)).unwrap();
     assert_eq!(ino(release()), first);
 
-    // A later phase adds one, and another writes to one that is shown; who has the earlier lists can still read them.
+    // A later phase adds a package, and another one rewrites a shown one; readers with the earlier lists can still read those.
     let b = place.deb("b", "1");
     place.tree.show(vec![a.clone(), b.clone()]).await.unwrap();
     assert_eq!(place.packages(), "a 1 b 1");
@@ -79,7 +79,7 @@ async fn files_are_shown_by_links_and_listed_as_they_are() {
     place.tree.show(vec![a, b.clone()]).await.unwrap();
     assert_eq!(place.packages(), "a 2 b 1");
 
-    // One that is not there any more is neither shown nor listed.
+    // A package that no longer exists is neither shown nor listed.
     place.tree.show(vec![b.clone()]).await.unwrap();
     assert_eq!(place.packages(), "b 1");
     assert!(fs::symlink_metadata(place.served("a.deb")).is_err());
@@ -98,7 +98,7 @@ async fn metadata_of_the_build_itself_is_replaced_and_what_no_mirror_takes_is_re
     let files = vec![own(PACKAGES), own("InRelease"), a.clone()];
     place.tree.show(files).await.unwrap();
     assert_eq!(place.packages(), "a 1");
-    // `apt` would read it, and not the `Release` that is made here.
+    // `apt` would read it instead of the `Release` that is made here.
     assert!(fs::symlink_metadata(place.served("InRelease")).is_err());
 
     let link = |name: &str, target: &str| {
@@ -106,7 +106,7 @@ async fn metadata_of_the_build_itself_is_replaced_and_what_no_mirror_takes_is_re
         symlink(target, &file).unwrap();
         (format!("outputs/{name}").parse().unwrap(), file)
     };
-    // What it leads to may be made later; what leads elsewhere never is.
+    // The target of the first may be made later; a link out of the build never becomes valid.
     let (later, out) = (link("later", "x"), link("out", "/etc/passwd"));
     place.tree.show(vec![a.clone(), later]).await.unwrap();
     let refused = place.tree.show(vec![a, out]).await.unwrap_err();

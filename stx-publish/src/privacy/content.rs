@@ -1,26 +1,26 @@
-//! Tells the kind of a file by its path and its first bytes.
+//! Determines the kind of a file from its path and its first bytes.
 
 use stx_layout::BuildPath;
 
-/// How many of a file's first bytes tell what it is.
+/// The number of first bytes that determine the kind of a file.
 #[cfg(feature = "local")]
 pub(crate) const HEAD: usize = 8 * 1024;
 
 /// The kind of a file's contents, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// Text, as far as can be told: there is no NUL.
+    /// Probably text: it contains no NUL.
     Text,
-    /// Something compressed by gzip.
+    /// Data compressed by gzip.
     Gzip,
-    /// Something packed in another way, which is not searched.
+    /// Data compressed by another program, which is not searched.
     Packed(&'static str),
     /// Anything else.
     Binary,
 }
 
 impl Content {
-    /// Looks at the first bytes of a file, 8 KiB of them if there are that many.
+    /// The kind of a file with these first bytes, 8 KiB of them if the file has that many.
     pub fn of(head: &[u8]) -> Self {
         const PACKED: [(&[u8], &str); 4] = [
             (b"\xfd7zXZ\0", "xz"),
@@ -42,8 +42,8 @@ impl Content {
     }
 }
 
-/// Whether a file is a log, which may be redacted: it lies below a directory `logs`, or is called `NAME.log`, perhaps with a
-/// number or the suffix of a compression after it.
+/// True if a file is a log, which may be redacted: it is below a directory `logs`, or is named `NAME.log`, perhaps followed by a
+/// number or the suffix of a compression.
 pub fn is_log(path: &BuildPath) -> bool {
     if path
         .parent()

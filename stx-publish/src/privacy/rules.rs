@@ -1,4 +1,4 @@
-//! How an identity is told from text that merely looks like it.
+//! The rules that distinguish an identity from other text that looks like it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -18,7 +18,7 @@ const EVERYBODY: [&str; 8] = [
     "unknown",
 ];
 
-/// Systems, architectures and the parts that hosts play: words that texts are full of, whatever digits follow them.
+/// Systems, architectures and roles of hosts: words that occur in many texts, with or without digits after them.
 const COMMON: [&str; 32] = [
     "aarch",
     "alma",
@@ -54,20 +54,20 @@ const COMMON: [&str; 32] = [
     "worker",
 ];
 
-/// Where a pattern counts.
+/// The contexts in which a pattern counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rule {
-    /// A name that is hardly anything else.
+    /// A distinctive name: anywhere, unless a letter or digit touches it.
     Name,
-    /// A name that may be part of others: a whole word.
+    /// A name that may be part of other words: only as a whole word.
     Word,
-    /// A name that is a word: only where a name has to stand.
+    /// A name that is a plain word: only at a place where a host name must be.
     Position,
     /// An IPv4 address.
     V4,
     /// An IPv6 address.
     V6,
-    /// Bytes, anywhere.
+    /// Exact bytes, anywhere.
     Secret,
     /// `BUILD_HOST`.
     Assignment,
@@ -82,7 +82,7 @@ impl Rule {
     }
 }
 
-/// Something to look for.
+/// A pattern to search for.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     pub(super) text: Vec<u8>,
@@ -99,7 +99,7 @@ impl Pattern {
         }
     }
 
-    /// The text of a name; secrets are never shown.
+    /// The text to show of a pattern; empty for secrets, which are never shown.
     pub(super) fn shown(&self) -> String {
         match self.rule {
             Rule::Secret => String::new(),
@@ -111,7 +111,7 @@ impl Pattern {
         Self::new("BUILD_HOST", Rule::Assignment, Private::BuildHost)
     }
 
-    /// A name that the machine has, and its part before the first dot.
+    /// The patterns for a name of the machine, and for its part before the first dot.
     pub(super) fn of_machine(name: &str) -> Vec<Self> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let short = name.split('.').next().unwrap_or_default().to_owned();
@@ -134,7 +134,7 @@ impl Pattern {
             .collect()
     }
 
-    /// A name that is to be found anywhere.
+    /// The pattern for a name that is found anywhere.
     pub(super) fn of_host(name: &str) -> Option<Self> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         if name.len() < 2 || !is_host_name(&name) || is_everybodys(&name) {
@@ -148,11 +148,11 @@ impl Pattern {
         Some(Self::new(name, rule, Private::Host))
     }
 
-    /// An address in the ways in which it is written.
+    /// The patterns for an address in all its usual forms.
     pub(super) fn of_address(address: IpAddr) -> Vec<Self> {
         let texts = match address {
             IpAddr::V4(address) => {
-                /// docker's, libvirt's and QEMU's own, the same on every machine.
+                /// The default addresses of docker, libvirt and QEMU, the same on every machine.
                 const VIRTUAL: [Ipv4Addr; 3] = [
                     Ipv4Addr::new(172, 17, 0, 1),
                     Ipv4Addr::new(192, 168, 122, 1),
@@ -181,13 +181,13 @@ impl Pattern {
             .collect()
     }
 
-    /// The lines of a secret, as they are and as they are written in a URL; none if all of them are too short.
+    /// The patterns for the lines of a secret, unchanged and percent-encoded as in a URL; none if all lines are too short.
     pub(super) fn of_secret(label: &str, value: &[u8]) -> Vec<Self> {
         let lines = value
             .split(|byte| matches!(byte, b'\n' | b'\r'))
             .map(<[u8]>::trim_ascii)
             .filter(|line| line.len() >= SHORTEST_SECRET);
-        // The armour of a key is the same for every key.
+        // The `-----BEGIN` and `-----END` lines are the same for every key.
         let lines = lines.filter(|line| !line.starts_with(b"-----"));
         lines
             .flat_map(|line| [line.to_vec(), percent_encoded(line)])
@@ -195,8 +195,8 @@ impl Pattern {
             .collect()
     }
 
-    /// The range of `text` that is private where this pattern was found `at`, and the kind of data that it is. `whole`
-    /// tells that `text` begins at the beginning of the file.
+    /// The private range of `text` if this pattern was found `at`, and its kind. `whole` is true if `text` starts at the beginning
+    /// of the file.
     pub(super) fn judge(
         &self,
         text: &[u8],
@@ -238,7 +238,7 @@ impl Pattern {
                     && !goes_on(after.first(), after.get(1))
                     && !goes_on(back.next(), back.next())
             }
-            // The automaton knows no case.
+            // The automaton ignores case, secrets do not.
             Rule::Secret => text[at.clone()] == self.text,
             Rule::Assignment => {
                 return (text[at.clone()] == self.text && !touched(is_word))
@@ -268,7 +268,7 @@ impl Pattern {
     }
 }
 
-/// A name of the letters, digits, hyphens and dots that a host may have.
+/// True for a name of the letters, digits, hyphens, dots and underscores that a host may have.
 fn is_host_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= LONGEST_NAME
@@ -278,13 +278,13 @@ fn is_host_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
 }
 
-/// A name that tells nobody anything.
+/// True for a name that does not identify a machine.
 pub(super) fn is_everybodys(name: &str) -> bool {
     let short = name.split('.').next().unwrap_or(name);
     EVERYBODY.contains(&short)
 }
 
-/// Whether a name is hardly anything else than that of one machine.
+/// True if a name can hardly be anything other than the name of one machine.
 fn is_distinctive(name: &str) -> bool {
     if name.contains('.') {
         return true;
@@ -295,7 +295,7 @@ fn is_distinctive(name: &str) -> bool {
     name.len() >= 4 && strange && name.bytes().any(|byte| !byte.is_ascii_alphabetic())
 }
 
-/// The short, the long and the padded form.
+/// The short, the long and the padded form of an address.
 fn forms(address: Ipv6Addr) -> Vec<String> {
     let groups = address.segments();
     let long = groups.map(|group| format!("{group:x}")).join(":");
@@ -303,7 +303,7 @@ fn forms(address: Ipv6Addr) -> Vec<String> {
     vec![address.to_string(), long, padded]
 }
 
-/// A text as it stands in a URL.
+/// A text in percent-encoding, as in a URL.
 fn percent_encoded(text: &[u8]) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(text.len());
     for byte in text {

@@ -1,23 +1,23 @@
-//! The search of a text that comes in pieces.
+//! The search of a text that arrives in pieces.
 
 use std::cmp::Reverse;
 
 use super::stretch::{LONGEST_ACCOUNT, LONGEST_NAME, LONGEST_VALUE};
 use super::{Findings, Privacy};
 
-/// How many bytes are looked at together, at least.
+/// The least number of bytes that are searched at a time.
 const WINDOW: usize = 64 * 1024;
 
-/// Searches a text that comes in pieces. What is found and what is written does not depend on where the pieces end; memory
-/// is bounded by the longest thing that is looked for.
+/// Searches a text that arrives in pieces. The findings and the redacted text do not depend on the boundaries of the pieces;
+/// memory is bounded by the longest pattern.
 #[derive(Debug)]
 pub struct Search<'a> {
     privacy: &'a Privacy,
-    /// Bytes that were written and are still needed as context, then bytes that were not written yet.
+    /// Bytes that were written and are still needed as context, followed by bytes that were not written yet.
     buffer: Vec<u8>,
-    /// Where in the buffer that begins which was not written yet.
+    /// The offset in the buffer of the first byte that was not written yet.
     done: usize,
-    /// Whether the buffer begins where the text begins.
+    /// True if the buffer starts at the beginning of the text.
     whole: bool,
     /// The line in which `done` is, counted from 1.
     line: u64,
@@ -25,7 +25,7 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A search that has seen nothing yet.
+    /// A search before its first piece.
     pub fn new(privacy: &'a Privacy) -> Self {
         Self {
             privacy,
@@ -37,12 +37,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// How many bytes may decide about one: the longest thing there is, with all that it may be stretched by.
+    /// The number of bytes that can affect the decision about one byte: the longest pattern, with its longest extensions.
     fn margin(&self) -> usize {
         self.privacy.longest + LONGEST_ACCOUNT + LONGEST_NAME.max(LONGEST_VALUE) + 16
     }
 
-    /// Takes the next piece, and gives `write` what of the redacted text is certain by now.
+    /// Takes the next piece, and passes the part of the redacted text that is final to `write`.
     pub fn push(&mut self, piece: &[u8], mut write: impl FnMut(&[u8])) {
         self.buffer.extend_from_slice(piece);
         let margin = self.margin();
@@ -58,19 +58,19 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Takes a piece without looking at it.
+    /// Takes a piece without searching it.
     #[cfg(test)]
     pub(super) fn hold(&mut self, piece: &[u8]) {
         self.buffer.extend_from_slice(piece);
     }
 
-    /// Gives `write` the rest, and says what was found.
+    /// Passes the rest to `write`, and returns the findings.
     pub fn finish(mut self, mut write: impl FnMut(&[u8])) -> Findings {
         self.advance(self.buffer.len(), &mut write);
         self.findings
     }
 
-    /// Decides about everything that begins before `limit`.
+    /// Decides about all findings that start before `limit`.
     fn advance(&mut self, limit: usize, write: &mut impl FnMut(&[u8])) {
         let text = &self.buffer;
         let mut spans: Vec<_> = self
@@ -87,7 +87,7 @@ impl<'a> Search<'a> {
             (a.start, Reverse(a.end), a_is).cmp(&(b.start, Reverse(b.end), b_is))
         });
         for (span, what) in spans {
-            // What overlaps belongs to what was found before it.
+            // A finding that overlaps an earlier one is counted as part of it.
             if span.start >= self.done {
                 let before = &text[self.done..span.start];
                 write(before);

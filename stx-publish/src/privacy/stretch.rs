@@ -4,18 +4,18 @@ use std::ops::Range;
 
 use super::rules::is_everybodys;
 
-/// The longest name with its domains that a name is stretched to.
+/// The longest name with its domains to which a finding is extended.
 pub(super) const LONGEST_NAME: usize = 253;
-/// The longest account before a name, `@` among it.
+/// The longest account before a name, including its `@`.
 pub(super) const LONGEST_ACCOUNT: usize = 128;
-/// The longest value of `BUILD_HOST`, with what stands before it.
+/// The longest value of `BUILD_HOST`, including the characters before it.
 pub(super) const LONGEST_VALUE: usize = 253;
 
 pub(super) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-/// How many bytes at the end of `before` are an account and its `@`; a password that stands there is one of it.
+/// The number of bytes at the end of `before` that are an account and its `@`, including a password.
 pub(super) fn account(before: &[u8]) -> usize {
     let Some((b'@', before)) = before.split_last() else {
         return 0;
@@ -31,7 +31,7 @@ pub(super) fn account(before: &[u8]) -> usize {
     part.count() + 1
 }
 
-/// How many bytes at the start of `after` are the domain of a name, at most `most`.
+/// The number of bytes at the start of `after` that are the domain of a name, at most `most`.
 pub(super) fn domain(after: &[u8], most: usize) -> usize {
     let mut length = 0;
     while length < most
@@ -45,7 +45,7 @@ pub(super) fn domain(after: &[u8], most: usize) -> usize {
     length.min(most)
 }
 
-/// Where the value of an assignment stands in what follows its name; `None` if it tells nothing.
+/// The range of an assignment's value in the text after its name; `None` if the value identifies nothing.
 pub(super) fn value(after: &[u8]) -> Option<Range<usize>> {
     let blanks = |at: usize| {
         let rest = after[at..].iter();
@@ -76,7 +76,7 @@ pub(super) fn value(after: &[u8]) -> Option<Range<usize>> {
         })
         .count();
     let value = &after[at..at + length];
-    // `BUILD_HOST: …` in prose goes on after its first word.
+    // `BUILD_HOST: …` in prose continues after its first word.
     let goes_on = colon
         && quote.is_none()
         && !matches!(after.get(at + length), None | Some(b'\n' | b'\r' | b','));

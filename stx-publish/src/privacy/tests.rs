@@ -18,7 +18,7 @@ fn redacted(identities: impl IntoIterator<Item = Identity>, text: &str) -> Strin
     String::from_utf8(text).expect("UTF-8")
 }
 
-/// A machine with all there is.
+/// A machine with identities of every kind.
 fn everything() -> Privacy {
     privacy([
         Identity::machine("yow-lab7.example.com"),
@@ -41,7 +41,7 @@ fn what_is_found_and_what_is_not() {
         ("build_yow-lab7_1.txt", "build_[redacted host]_1.txt"),
         ("yow-lab70 xyow-lab7", "yow-lab70 xyow-lab7"),
         ("example.com", "example.com"),
-        // Plain words of the machine.
+        // Names of the machine that are plain words.
         (
             "build rpmbuild building build.log build-pkgs @build",
             "build rpmbuild building build.log build-pkgs @build",
@@ -60,7 +60,7 @@ fn what_is_found_and_what_is_not() {
             "forge the forge: forged re-forge forge_x",
             "[redacted host] the [redacted host]: forged re-forge forge_x",
         ),
-        // Accounts, with a password too.
+        // Accounts, also with a password.
         (
             "From: Jo <jo.h+x@yow-lab7.example.com>",
             "From: Jo <[redacted account]>",
@@ -88,7 +88,7 @@ fn what_is_found_and_what_is_not() {
             "2001:db8::171 12001:db8::17 2001:db8::17:1 1:2001:db8::17",
             "2001:db8::171 12001:db8::17 2001:db8::17:1 1:2001:db8::17",
         ),
-        // The value of BUILD_HOST, whoever it is.
+        // The value of BUILD_HOST, whichever host it names.
         (
             "BUILD_HOST=\"lab.other\"\nBUILD_HOST=x y",
             "BUILD_HOST=\"[redacted build host]\"\nBUILD_HOST=[redacted build host] y",
@@ -101,7 +101,7 @@ fn what_is_found_and_what_is_not() {
             "BUILD_HOST=\"\"\nBUILD_HOST=$H BUILD_HOST=localhost BUILD_HOST: the name MY_BUILD_HOST=x",
             "BUILD_HOST=\"\"\nBUILD_HOST=$H BUILD_HOST=localhost BUILD_HOST: the name MY_BUILD_HOST=x",
         ),
-        // Secrets: exact, also in a URL.
+        // Secrets: exact, and in a URL.
         (
             "xs3cr3t/Tokenx s3cr3t%2FToken S3CR3T/TOKEN",
             "x[redacted secret]x [redacted secret] S3CR3T/TOKEN",
@@ -205,7 +205,7 @@ fn logs_are_told_by_their_paths() {
     }
 }
 
-/// Texts in which things touch, overlap and repeat.
+/// Texts in which findings touch, overlap and repeat.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("yow-lab7".to_owned()),
@@ -227,12 +227,12 @@ proptest! {
 
     #[test]
     fn pieces_do_not_matter(
-        // Longer than the window, so that it is really gone through in parts.
+        // Longer than the window, so that the text is searched in several parts.
         text in text(), repeat in 1_usize..60, sizes in proptest::collection::vec(1_usize..90_000, 1..8)
     ) {
         let text = text.repeat(repeat * 20);
         let privacy = everything();
-        // All of it in one piece, without a look at less than all.
+        // The whole text in one piece, searched only at the end.
         let mut whole = Vec::new();
         let mut search = Search::new(&privacy);
         search.hold(text.as_bytes());

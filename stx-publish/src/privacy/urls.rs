@@ -1,18 +1,18 @@
-//! Credentials in the URLs of a log that comes in pieces.
+//! Credentials in the URLs of a log that arrives in pieces.
 
 use stx_layout::{REDACTED, url_secrets};
 
 use super::{Findings, Private};
 
-/// A word that is longer is looked at in parts of this size.
+/// A longer word is searched in parts of this size.
 const LONGEST_WORD: usize = 1024 * 1024;
 
-/// Redacts a text that comes in pieces; what is written does not depend on where they end.
+/// Redacts a text that arrives in pieces; the result does not depend on their boundaries.
 #[derive(Debug)]
 pub(crate) struct Urls {
-    /// The word that has not ended yet.
+    /// The last word, which may continue in the next piece.
     pending: Vec<u8>,
-    /// The line in which it begins, counted from 1.
+    /// The line in which that word begins, counted from 1.
     line: u64,
     findings: Findings,
 }
@@ -26,10 +26,10 @@ impl Urls {
         }
     }
 
-    /// Takes the next piece, and gives `write` what of the redacted text is certain by now.
+    /// Takes the next piece, and passes the part of the redacted text that is final to `write`.
     pub(crate) fn push(&mut self, piece: &[u8], mut write: impl FnMut(&[u8])) {
         self.pending.extend_from_slice(piece);
-        // Nothing beyond the white space around a word decides about it.
+        // The decision about a word depends on nothing beyond the white space around it.
         let end = self.pending.iter().rposition(u8::is_ascii_whitespace);
         let mut done = end.map_or(0, |end| end + 1);
         self.redact(0..done, &mut write);
@@ -40,7 +40,7 @@ impl Urls {
         self.pending.drain(..done);
     }
 
-    /// Gives `write` the rest, and says what was found.
+    /// Passes the rest to `write`, and returns the findings.
     pub(crate) fn finish(mut self, mut write: impl FnMut(&[u8])) -> Findings {
         self.redact(0..self.pending.len(), &mut write);
         self.findings

@@ -1,4 +1,4 @@
-//! A publish that stopped, and how far it came.
+//! The errors of a publish, by the state in which it stopped.
 
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, Channel};
 
@@ -6,17 +6,17 @@ use super::hooks::HookError;
 use crate::error::ErrorKind;
 use crate::store::{MirrorStore, StoreError};
 
-/// A publish that stopped. Before the commit nothing of the build can be seen; after it all of it can, whatever fails then.
+/// A publish that stopped. Before the commit, no part of the build is visible; after it, all of it is, whatever fails then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// Another publisher is at work in the channel.
+    /// Another publisher is working in the channel.
     #[error("{channel}: another publisher is at work in this channel")]
     Busy {
         /// The channel.
         channel: Box<Channel>,
     },
-    /// The mirror is not as the plan saw it. Planning again helps.
+    /// The mirror has changed since the plan was made. Make a new plan.
     #[error("{id}: the mirror changed since the plan was made")]
     Outdated {
         /// The build.
@@ -24,7 +24,7 @@ pub enum PublishError {
         /// The error that shows the change.
         source: StoreError,
     },
-    /// A program that is needed is not installed.
+    /// A required program is not installed.
     #[error("{id}: cannot make the repository metadata of {dir}")]
     Metadata {
         /// The build.
@@ -34,12 +34,12 @@ pub enum PublishError {
         /// The error that caused it.
         source: StoreError,
     },
-    /// The metadata of a repository would not be complete, and it has to be.
+    /// The metadata of a repository would be incomplete, and the request does not allow that.
     #[error("{id}: the repository metadata is not complete: {}", problems.join("; "))]
     Incomplete {
         /// The build.
         id: Box<BuildId>,
-        /// All that is left out, and why.
+        /// Everything that is left out, with the reason.
         problems: Vec<String>,
     },
     /// The build was not published.
@@ -50,8 +50,8 @@ pub enum PublishError {
         /// The error that caused it.
         source: StoreError,
     },
-    /// The build is published, but its commit ended with an error: it may not be durable yet, and no alias was moved. A rerun
-    /// helps.
+    /// The build is published, but its commit ended with an error: it may not be durable yet, and no alias was moved. Rerun the
+    /// publish.
     #[error("{id}: published, but its commit ended with an error")]
     AfterCommit {
         /// The build.
@@ -59,7 +59,7 @@ pub enum PublishError {
         /// The error of the operation that failed.
         source: StoreError,
     },
-    /// The commit ended with an error, and the mirror does not say whether it took effect. A rerun finds out.
+    /// The commit ended with an error, and the mirror does not report whether it took effect. A rerun finds out.
     #[error("{id}: its commit ended with an error, and it is not known whether it is published")]
     Uncertain {
         /// The build.
@@ -75,7 +75,7 @@ pub enum PublishError {
         /// The error that caused it.
         source: HookError,
     },
-    /// The build is published, but a hook failed after the commit, and no alias was moved. A rerun helps.
+    /// The build is published, but a hook failed after the commit, and no alias was moved. Rerun the publish.
     #[error("{id}: published, but not finished")]
     HookAfterCommit {
         /// The build.
@@ -83,7 +83,7 @@ pub enum PublishError {
         /// The error that caused it.
         source: HookError,
     },
-    /// The build is published, but moving an alias failed. A rerun helps.
+    /// The build is published, but moving an alias failed. Rerun the publish.
     #[error("{id}: published, but {alias} could not be moved")]
     NotAliased {
         /// The build.
@@ -93,8 +93,8 @@ pub enum PublishError {
         /// The error that caused it.
         source: StoreError,
     },
-    /// The build is published and its aliases are moved, but paths without a date may still lead to an older build. A rerun
-    /// helps.
+    /// The build is published and its aliases are moved, but paths without a date may still lead to an older build. Rerun the
+    /// publish.
     #[error("{id}: published, but its paths without a date could not be made")]
     NotOffered {
         /// The build.
@@ -102,8 +102,8 @@ pub enum PublishError {
         /// The error that caused it.
         source: StoreError,
     },
-    /// The build is published and an alias points at it, but the move ended with an error: it may not be durable yet. A rerun
-    /// helps.
+    /// The build is published and an alias points at it, but the move ended with an error: it may not be durable yet. Rerun the
+    /// publish.
     #[error("{id}: published, and {alias} points at it, but moving it ended with an error")]
     AliasAfterMove {
         /// The build.
@@ -116,8 +116,8 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Its kind. Before the commit a program that is missing counts as [`Usage`](ErrorKind::Usage): nothing happened, and
-    /// installing it helps.
+    /// The kind of the error. Before the commit, a missing program counts as [`Usage`](ErrorKind::Usage): nothing was changed, and
+    /// installing it solves the problem.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Busy { .. } => ErrorKind::Busy,
@@ -140,13 +140,13 @@ impl PublishError {
     }
 }
 
-/// Whether a commit that ended with an error took effect: the mirror knows.
+/// The error of a commit that failed: asks the mirror whether it took effect.
 pub(super) async fn not_committed(
     store: &dyn MirrorStore,
     id: &BuildId,
     source: StoreError,
 ) -> PublishError {
-    // Another build has this name, or the channel is another's: it is not this one that can be seen. Who is refused has changed nothing.
+    // Another build has this id, or another publisher has the channel: the visible build is not this one. A refusal changes nothing.
     if let StoreError::AlreadyExists { .. } | StoreError::Busy { .. } | StoreError::Refused { .. } =
         source
     {
@@ -162,7 +162,7 @@ pub(super) async fn not_committed(
     }
 }
 
-/// Whether an alias was moved although that ended with an error.
+/// The error of a move that failed: asks the mirror whether the alias was moved.
 pub(super) async fn not_moved(
     store: &dyn MirrorStore,
     id: &BuildId,

@@ -1,4 +1,4 @@
-//! Makes the plan of a publish: reads what it needs to know of the mirror, and hashes what has to be compared.
+//! Makes the plan of a publish: reads the relevant state of the mirror, and hashes the files to compare.
 
 use std::error::Error;
 
@@ -37,7 +37,7 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
-    /// Its kind.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store { source, .. } => source.kind(),
@@ -46,9 +46,9 @@ impl PrepareError {
     }
 }
 
-/// Reads what a plan needs to know of the mirror, and makes the plan.
+/// Reads the state of the mirror that a plan depends on, and makes the plan.
 ///
-/// Where the mirror has a build of that id, its sums are read and, with feature `local`, the files are hashed to compare.
+/// If the mirror has a build with that id, its sums are read and, with feature `local`, the files are hashed to compare.
 pub async fn prepare(
     store: &dyn MirrorRead,
     mut request: PublishRequest,
@@ -73,7 +73,7 @@ pub async fn prepare(
     Ok(plan(&catalog, request)?)
 }
 
-/// Makes the plan that [`prepare`] makes, and says which files the mirror has already. The sums of every build are read
+/// Makes the same plan as [`prepare`], and also finds the files that the mirror already has. The sums of every build are read
 /// and, with feature `local`, every file.
 pub async fn prepare_in_full(
     store: &dyn MirrorRead,
@@ -97,7 +97,7 @@ pub async fn prepare_in_full(
     prepare(store, request).await
 }
 
-/// The request with the digests of its files, where files can be read.
+/// The request with the digests of its files; this feature can read files.
 #[cfg(feature = "local")]
 async fn hashed(mut request: PublishRequest) -> Result<PublishRequest, PrepareError> {
     let incoming = std::mem::take(request.tree.incoming_mut());
@@ -117,7 +117,7 @@ async fn hashed(mut request: PublishRequest) -> Result<PublishRequest, PrepareEr
     Ok(request)
 }
 
-/// The request as it is.
+/// The request, unchanged; without the feature, files cannot be read.
 #[cfg(not(feature = "local"))]
 #[expect(clippy::unused_async, reason = "with feature `local` files are read")]
 async fn hashed(request: PublishRequest) -> Result<PublishRequest, PrepareError> {

@@ -1,5 +1,5 @@
-//! Makes the plan of a promotion: reads every byte of the build, and what is to be known of the mirror. And brings the files
-//! of a promoted build into the new one.
+//! Makes the plan of a promotion: reads every byte of the build, and the relevant state of the mirror. Also adds the files of
+//! a promoted build to the new one.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ use crate::store::{
     Added, Depth, Found, KnownFile, MirrorRead, Scope, StagedBuild, StoreError, read_all,
 };
 
-/// Bytes that a file has at most which is neither shared nor lies on this machine.
+/// The largest file that is neither shared nor on this machine, in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// Reads a build that is to be promoted, every byte of it.
+/// Reads a build to promote, every byte of it.
 ///
 /// # Errors
-/// Why it cannot be read. What is wrong with its files is in [`Original::damage`].
+/// If the build cannot be read. Problems of its files are in [`Original::damage`].
 pub async fn read_original(store: &dyn MirrorRead, id: &BuildId) -> Result<Original, StoreError> {
     let record = store.record(id).await?;
     let expected = store.sums(id).await?;
@@ -65,7 +65,7 @@ pub async fn read_original(store: &dyn MirrorRead, id: &BuildId) -> Result<Origi
             },
             Found::Symlink { target } => drop(links.insert(path, target)),
             Found::Other { what } => damage.push(unverified(&format!("a {what}, not a file"))),
-            // A directory whose mode is unusual; its files are what is promoted.
+            // A directory with an unusual mode; only its files are promoted.
             Found::Directory { .. } => {}
         }
     }
@@ -87,7 +87,7 @@ pub async fn read_original(store: &dyn MirrorRead, id: &BuildId) -> Result<Origi
         let path: BuildPath = name.parse().expect("a valid path");
         match read_all(store, id, &path, LONGEST).await {
             Ok(bytes) => drop(seal.insert(path, Bytes::from(bytes))),
-            // Where nothing is signed.
+            // The mirror does not sign.
             Err(StoreError::NotFound { .. }) if name == SUMS_SIGNATURE => {}
             Err(error) => return Err(error),
         }
@@ -102,10 +102,10 @@ pub async fn read_original(store: &dyn MirrorRead, id: &BuildId) -> Result<Origi
     })
 }
 
-/// Reads what the plan of a promotion needs to know of the mirror, and makes the plan.
+/// Reads the state of the mirror that the plan of a promotion depends on, and makes the plan.
 ///
 /// # Errors
-/// As [`prepare`](super::prepare()), and what keeps the build from being promoted.
+/// Like [`prepare`](super::prepare()), and the problems that prevent the promotion.
 pub async fn prepare_promotion(
     store: &dyn MirrorRead,
     mut request: PromoteRequest,
@@ -125,7 +125,7 @@ pub async fn prepare_promotion(
     Ok(plan_promotion(&catalog, request)?)
 }
 
-/// Adds a file of a promoted build to the one that it becomes.
+/// Adds a file of the original build to the promoted one.
 pub(super) async fn bring<'a>(
     store: &dyn MirrorRead,
     staged: &dyn StagedBuild,
@@ -136,7 +136,7 @@ pub(super) async fn bring<'a>(
     (path, one(store, staged, from, path, file).await)
 }
 
-/// Adds one file: shared where the store can, else where it lies, else by its bytes, which are checked once more.
+/// Adds one file: shared if the store can, otherwise from its place, otherwise by its bytes, which are checked again.
 async fn one(
     store: &dyn MirrorRead,
     staged: &dyn StagedBuild,

@@ -15,27 +15,26 @@ use crate::privacy::PrivacyReport;
 pub struct PublishReport {
     /// The build.
     pub id: BuildId,
-    /// Whether its files were published.
+    /// The decision to publish its files, or not.
     pub action: PublishAction,
-    /// Files of the build, repository metadata among them; 0 where nothing was published.
+    /// The number of files of the build, including repository metadata; 0 if nothing was published.
     pub files: u64,
-    /// Their bytes.
+    /// The sum of their sizes.
     pub bytes: u64,
-    /// Bytes that the mirror had already, or an equal file of the build, and that were not stored again.
+    /// The bytes that the mirror or an equal file of the build already had, and that were not stored again.
     pub shared: u64,
-    /// Aliases that point at the build now and did not before.
+    /// Aliases that were moved to the build.
     pub moved: Vec<AliasName>,
-    /// The decision about each alias, and why.
+    /// The decision about each alias, with the reason.
     pub aliases: Vec<AliasStep>,
     /// The texts that were redacted, and the files that were not searched.
     pub privacy: Box<PrivacyReport>,
-    /// The packages that the metadata of each repository lists, and those that it leaves out; empty where nothing
-    /// was published.
+    /// The packages that the metadata of each repository lists, and those that it leaves out; empty if nothing was published.
     pub metadata: BTreeMap<BuildPath, Indexed>,
 }
 
 impl PublishReport {
-    /// The problems of the repositories that a person should look at, a line each.
+    /// The problems of the repositories that need a person's attention, one line each.
     pub fn problems(&self) -> Vec<String> {
         let each = self.metadata.iter();
         each.flat_map(|(dir, indexed)| indexed.problems(dir))

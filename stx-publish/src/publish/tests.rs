@@ -1,4 +1,4 @@
-//! Plans that were made before another publisher was done, and hooks around the commit.
+//! Plans that were made before another publisher finished, and hooks around the commit.
 
 use std::sync::Mutex;
 
@@ -17,7 +17,7 @@ fn request(day: u32) -> PublishRequest {
     sample_request(day, BuildOutcome::Success, &format!("day {day}"))
 }
 
-/// Publishes the 1st build, plans `late`, publishes `other`, and then the plan.
+/// Publishes the first build, plans `late`, publishes `other`, and then executes the plan.
 async fn overtaken(store: &MemoryStore, late: u32, other: u32, force: bool) -> PublishReport {
     let first = prepare(store, request(1)).await.expect("a plan");
     publish(store, &first).await.expect("published");

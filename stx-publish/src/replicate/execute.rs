@@ -1,4 +1,4 @@
-//! Copies what a plan says.
+//! Executes the plan of a copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,11 +23,11 @@ use crate::store::{
 };
 use crate::verdicts::{is_green_right, point_green};
 
-/// Files of one build that are on their way at the same time.
+/// The number of files of one build that are copied in parallel.
 const PARALLEL: usize = 8;
 
-/// Copies what a plan says. `work` is a directory for files on their way, of which the largest build has to fit; who
-/// goes on with a copy that broke off gives the same. `now` is when builds are retired.
+/// Executes the plan of a copy. `work` is a directory for temporary files, with room for the largest build; pass the same directory
+/// to resume an interrupted copy. `now` is the time at which builds are retired.
 pub async fn copy(
     from: &dyn MirrorRead,
     to: &dyn MirrorStore,
@@ -39,7 +39,7 @@ pub async fn copy(
     let mut report = CopyReport::default();
     let same = plan.builds.iter();
     let same = same.filter(|step| step.verdict == BuildVerdict::Same);
-    // Whoever copied these may have died before they were durable.
+    // The run that copied these may have died before they were durable.
     for channel in same
         .map(|step| &step.build.channel)
         .collect::<BTreeSet<_>>()
@@ -74,11 +74,11 @@ pub async fn copy(
                 report.shared += counts.shared;
                 report.copied.push(step.build.clone());
             }
-            // A copy may take hours, and retention goes on meanwhile.
+            // A copy may take hours, and retention on the first mirror continues meanwhile.
             Err(error) if error.is_damage() && is_gone(from, &step.build).await => {
                 report.gone.push(step.build.clone());
             }
-            // It would be the same the next time, and must not keep the others.
+            // A repetition would fail in the same way, and one damaged build must not prevent the copy of others.
             Err(error) if error.is_damage() => {
                 let reason = error.of_build().map_or_else(|| chain(&error), chain);
                 missing.insert(step.build.clone(), reason);
@@ -89,7 +89,7 @@ pub async fn copy(
     let rest = plan.without(&missing, &report.gone);
     let plan = &rest;
     report.left = plan.problems();
-    // Before the aliases: a build that no alias shows any more could be retired meanwhile.
+    // Before the aliases: a build without an alias could otherwise be retired in the meantime.
     for pin in &plan.pins {
         let failed = |source| failed(pin.build.to_string(), source);
         let writer = to.lock(&pin.build.channel).await.map_err(failed)?;
@@ -111,7 +111,7 @@ pub async fn copy(
         let channel = &entry.build.channel;
         marked.entry(channel).or_default().push(entry);
     }
-    // Those of a run that broke off before it moved the alias too.
+    // Also the channels of a run that was interrupted before it moved the alias.
     for channel in plan.builds.iter().map(|step| &step.build.channel) {
         marked.entry(channel).or_default();
     }
@@ -140,8 +140,8 @@ pub async fn copy(
     Ok(report)
 }
 
-/// Returns true if the first mirror has neither record nor sums of a build any more, which it had when the plan was made. Behind a web
-/// server the catalog would name the build until the pages are made, at the end of a run of retention.
+/// True if the first mirror has neither the record nor the sums of a build any more, which it had when the plan was made. Behind a web
+/// server, the catalog still names the build until the pages are made at the end of a retention run.
 async fn is_gone(from: &dyn MirrorRead, id: &BuildId) -> bool {
     let sums = from.sums(id).await.map(drop);
     let record = from.record(id).await.map(drop);
@@ -176,7 +176,7 @@ struct File {
     known: KnownFile,
 }
 
-/// One build on its way.
+/// The copy of one build.
 struct One<'a> {
     from: &'a dyn MirrorRead,
     to: &'a dyn MirrorStore,
@@ -215,17 +215,17 @@ impl One<'_> {
         let staged = staged.map_err(|error| self.target(error))?;
         let filled = self.fill(&*staged, &files, &links).await;
         if let Err(error) = filled {
-            // The first error is the one to report; what stays behind is swept by the next publisher.
+            // Report the first error; the next publisher sweeps what a failed discard leaves.
             drop(staged.discard().await);
             return Err(error);
         }
-        // The very same build, byte for byte, or none.
+        // The seal must be the original's, byte for byte.
         if let Err(source) = staged.commit_as(original).await {
             let what = self.id.to_string();
-            // The mirror knows whether it took effect. Another build of this name is not the one that was copied.
+            // The record on the mirror shows whether the commit took effect. Another build with this id is not the one that was copied.
             let is_other = matches!(source, StoreError::AlreadyExists { .. });
             if let StoreError::Refused { .. } = source {
-                // The files are not those of the seal, which is the original's.
+                // The files do not match the seal, which is the original's.
                 return Err(self.source(source));
             }
             return Err(match self.to.record(self.id).await {
@@ -236,7 +236,7 @@ impl One<'_> {
         let used: Vec<_> = files.iter().map(|file| self.arrived(file)).collect();
         let removed = move || {
             for file in used {
-                // Those that came another way were never there.
+                // Files that were shared or read in place do not exist here.
                 fs::remove_file(file).ok();
             }
             Ok(())
@@ -248,13 +248,13 @@ impl One<'_> {
             .unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The files of the build and its symlinks, without those of sections that are gone or going.
+    /// The files of the build and its symlinks, without those of sections that were removed or are being removed.
     async fn content(
         &self,
         original: &Sealed,
     ) -> Result<(Vec<File>, BTreeMap<BuildPath, String>), CopyError> {
         let mut found = BTreeMap::new();
-        // What only a web server shows is known by its sums alone: names and digests.
+        // If the mirror shows only files, as a web server does, the sums give all that is known: names and digests.
         if !self.from.capabilities().shows_files_only {
             let inspection = self.from.inspect(self.id, Depth::Listing).await;
             found = inspection.map_err(|error| self.source(error))?.found;
@@ -291,7 +291,7 @@ impl One<'_> {
                 known,
             });
         }
-        // The largest first, so that none is left over in the end.
+        // The largest first, so that no large file is copied alone at the end.
         files.sort_by_key(|file| std::cmp::Reverse(file.known.size));
         let links = found.into_iter().filter_map(|(path, found)| match found {
             Found::Symlink { target } if !is_gone(&path) => Some((path, target)),
@@ -303,7 +303,7 @@ impl One<'_> {
         Ok((files, links.collect()))
     }
 
-    /// Where a file arrives that is on its way.
+    /// The path of a file in the work directory.
     fn arrived(&self, file: &File) -> Utf8PathBuf {
         self.work.join(file.path.as_str().replace('/', "%2F"))
     }
@@ -324,7 +324,7 @@ impl One<'_> {
         let mut adds = adds.into_iter();
         let mut running: stream::FuturesUnordered<_> = adds.by_ref().take(PARALLEL).collect();
         let mut filled = Ok(());
-        // After an error those that run are waited for, so that none writes into what is being removed.
+        // After an error, wait for the running tasks, so that none writes into a directory that is being removed.
         while let Some(added) = running.next().await {
             filled = filled.and(added);
             if filled.is_ok() {
@@ -346,7 +346,7 @@ impl One<'_> {
             return Ok(());
         }
         let (source, size) = match (self.from.file(self.id, &file.path), file.known.size) {
-            // It is read, and checked, where it lies.
+            // It is read and checked in place.
             (Some(source), Some(size)) => {
                 (self.observe)(CopyEvent::Bytes(size));
                 self.count(|counts| counts.transferred += size);
@@ -362,7 +362,7 @@ impl One<'_> {
         };
         let added = staged.add(&file.path, &entry).await;
         let _: Added = added.map_err(|error| match error {
-            // It was read where it lies on the first mirror.
+            // The file was read in place on the first mirror.
             StoreError::Changed { .. } => self.source(StoreError::Refused {
                 what: file.path.to_string(),
                 reason: "its bytes are not those that SHA256SUMS names".to_owned(),
@@ -372,7 +372,7 @@ impl One<'_> {
         Ok(())
     }
 
-    /// Fetches a file; every byte is checked against its sum, and what is there of it is not fetched again.
+    /// Fetches a file; every byte is checked against its sum, and bytes that are already present are not fetched again.
     async fn bring(&self, file: &File) -> Result<(Utf8PathBuf, u64), CopyError> {
         let to = self.arrived(file);
         let wanted = Wanted {
@@ -418,8 +418,8 @@ impl One<'_> {
     }
 }
 
-/// Makes the directory for files on their way, closed to others. One that is there has to be one's own, or `root`'s as
-/// `/tmp` is: in that of anybody else, the files could be exchanged between their check and their use.
+/// Makes the directory for temporary files, closed to other users. An existing one must belong to the current user, or to `root`
+/// like `/tmp`: another owner could replace the files between their check and their use.
 fn work_dir(dir: &Utf8Path) -> io::Result<()> {
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_str().is_empty()) {
         fs::create_dir_all(parent)?;
@@ -442,7 +442,7 @@ async fn blocking_io(
     work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> Result<(), CopyError> {
     let ran = blocking(move || Ok(work())).await;
-    // A task that did not run did not do it either.
+    // A task that did not run did not do its work either.
     ran.unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|source| CopyError::Work {
             op,

@@ -1,4 +1,4 @@
-//! The names above the channels, and paths without a date, as a copy has them.
+//! Copies the names above the channels, and paths without a date.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +11,13 @@ use crate::store::rules::{goes_back, is_offered};
 use crate::store::{MirrorStore, StoreError};
 
 impl CopyName {
-    /// Whether it is made or moved.
+    /// True if the name is created or moved.
     pub(super) fn points(&self) -> bool {
         matches!(self.verdict, AliasVerdict::Point { .. })
     }
 }
 
-/// Decides about each name of the first mirror that leads to a channel that is copied.
+/// Makes the decision about each name of the first mirror that leads to a copied channel.
 pub(super) fn judge_names(
     from: &Side,
     to: &Side,
@@ -59,7 +59,7 @@ pub(super) fn judge_names(
     names.collect()
 }
 
-/// The channels of which paths without a date are made, or made anew, because `latest_build` is that of the first mirror.
+/// The channels whose paths without a date are made or updated, because `latest_build` is that of the first mirror.
 pub(super) fn judge_undated(
     from: &Side,
     to: &Side,
@@ -84,7 +84,7 @@ pub(super) fn judge_undated(
     undated.collect()
 }
 
-/// Makes them on the second mirror; the first error, with what it was about.
+/// Makes the names and paths on the second mirror; the first error is returned with the name that it concerns.
 pub(super) async fn name(
     to: &dyn MirrorStore,
     plan: &CopyPlan,
@@ -103,8 +103,8 @@ pub(super) async fn name(
     let writer = to.lock_aliases().await;
     let writer = writer.map_err(|source| (first.alias.to_string(), source))?;
     for step in there {
-        // Also one that is the same: who copied it may have died before it was durable, and on a bucket it shows the aliases
-        // of its channels.
+        // Also an unchanged one: the run that copied it may have died before it was durable, and on a bucket it shows the aliases of
+        // its channels.
         let linked = writer.link(&step.alias, step.shown.as_ref(), Some(&step.to));
         let linked = linked.await;
         linked.map_err(|source| (step.alias.to_string(), source))?;

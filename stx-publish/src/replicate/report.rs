@@ -11,18 +11,18 @@ use crate::store::StoreError;
 /// An event while builds are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyEvent<'a> {
-    /// A build begins.
+    /// The copy of a build begins.
     Build {
         /// The build.
         build: &'a BuildId,
-        /// How many were copied before it.
+        /// The number of builds that were copied before it.
         done: u64,
-        /// How many there are to copy.
+        /// The number of builds to copy.
         of: u64,
-        /// Its bytes.
+        /// Its size in bytes.
         bytes: u64,
     },
-    /// Bytes arrived, or were found to be there.
+    /// Bytes arrived, or were already present.
     Bytes(u64),
 }
 
@@ -31,26 +31,26 @@ pub enum CopyEvent<'a> {
 pub struct CopyReport {
     /// The builds that were copied.
     pub copied: Vec<BuildId>,
-    /// Bytes that came from the first mirror.
+    /// The number of bytes that were read from the first mirror.
     pub transferred: u64,
-    /// Bytes that the second mirror had already.
+    /// The number of bytes that the second mirror already had.
     pub shared: u64,
     /// The aliases that were moved.
     pub moved: Vec<String>,
-    /// The verdicts that came along.
+    /// The number of copied verdicts.
     pub marked: u64,
-    /// The pins that came along.
+    /// The number of copied pins.
     pub pinned: u64,
     /// The builds that were retired.
     pub retired: Vec<BuildId>,
-    /// The builds and aliases that were not copied, and why, a line each.
+    /// The builds and aliases that were not copied, with the reason, one line each.
     pub left: Vec<String>,
     /// The builds that were retired on the first mirror before they could be copied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<BuildId>,
 }
 
-/// A copy that stopped. What was copied before it stays, and is not copied again.
+/// A copy that stopped. Data that was copied before the error stays, and is not copied again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
@@ -62,23 +62,23 @@ pub enum CopyError {
         /// The error that caused it.
         source: StoreError,
     },
-    /// A file of it could not be fetched, or is not what its sums say.
+    /// A file of it could not be fetched, or does not match the sums.
     #[error("{build}: a file did not arrive")]
     File {
         /// The build.
         build: Box<BuildId>,
-        /// Which, and why.
+        /// The error, which names the file.
         source: FetchError,
     },
-    /// The second mirror did not take it.
+    /// The second mirror refused the change.
     #[error("{what}: the second mirror did not take it")]
     Target {
-        /// The build or the alias that should have been changed.
+        /// The build or the alias to change.
         what: String,
         /// The error that caused it.
         source: StoreError,
     },
-    /// The second mirror took it, and it can be seen there, but that ended with an error: a power failure may undo it. Copying
+    /// The second mirror made the change, and it is visible, but the call ended with an error: a power failure may undo it. Copying
     /// again makes it durable.
     #[error("{what}: done, but the second mirror ended with an error")]
     AfterEffect {
@@ -87,20 +87,20 @@ pub enum CopyError {
         /// The error of the second mirror.
         source: StoreError,
     },
-    /// The directory for files on their way cannot be used.
+    /// The directory for temporary files cannot be used.
     #[error("{op} {path}")]
     Work {
         /// The operation that failed, a verb: `make`.
         op: &'static str,
-        /// On what.
+        /// The path of the operation.
         path: Utf8PathBuf,
-        /// Why it failed.
+        /// The reason for the failure.
         source: std::io::Error,
     },
 }
 
 impl CopyError {
-    /// True if it is a fault of one build on the first mirror: a missing, damaged or untrusted file. Other builds may be whole.
+    /// True if the error concerns one build on the first mirror: a missing, damaged or untrusted file. Other builds may be intact.
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Source { source, .. }
@@ -121,7 +121,7 @@ impl CopyError {
         }
     }
 
-    /// The cause without the name of the build, for messages that begin with that name.
+    /// The cause without the name of the build, for messages that start with that name.
     pub(super) fn of_build(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Source { source, .. } => Some(source),
@@ -130,7 +130,7 @@ impl CopyError {
         }
     }
 
-    /// Its kind.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Source { source, .. } | Self::Target { source, .. } => source.kind(),

@@ -82,7 +82,7 @@ async fn builds_come_by_date_and_once() {
     assert_eq!(again.problems(), [""; 0]);
 }
 
-/// Files of zeros and equal files, from where they can be read in place and from where they have to be fetched.
+/// Files of zeros and equal files, from a mirror on which they are read in place and from one from which they are fetched.
 #[tokio::test]
 async fn holes_and_equal_files_arrive_as_they_are_stored() {
     let (dir, near) = mirror();
@@ -140,7 +140,7 @@ async fn nothing_goes_back_in_time_unless_it_has_to() {
     assert_eq!(report.retired, [sample_id(2)]);
     let report = verify(&to, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, []);
-    // Retired builds are not copied, and can be brought back.
+    // Retired builds are not copied, and can be restored.
     let writer = to.lock(&sample_id(2).channel).await.expect("the lock");
     let retired = to.retired().await.expect("a list");
     writer.restore(&retired[0]).await.expect("restored");
@@ -158,7 +158,7 @@ async fn another_build_under_the_same_date_is_no_copy() {
     assert_eq!(report.copied, []);
 }
 
-/// Takes sections from the build of a day, in a mirror that shows a newer one.
+/// Takes sections from the build of a day; the mirror has a newer build.
 async fn thin(store: &dyn MirrorStore, day: u32, sections: &[&str]) {
     let sections: Vec<_> = sections
         .iter()
@@ -197,7 +197,7 @@ async fn a_thinned_build_comes_without_its_sections_and_says_so() {
         let report = verify(&to, &Scope::All).await.expect("verified");
         assert_eq!(report.findings, []);
         assert!(planned(from, &to, true).await.is_noop());
-        // The record of the sections is signed by nobody.
+        // No signature covers the record of the sections.
         let request = CopyRequest::default();
         let (_third, third) = mirror();
         let (one, other) = survey(from, &third, &request).await.expect("read");
@@ -225,7 +225,7 @@ async fn pins_come_along_and_none_is_shortened() {
     let report = copied(&from, &to, false).await.expect("copied");
     assert_eq!(report.pinned, 2);
     assert_eq!(pins(&to).await, pins(&from).await);
-    // A pin of another author is no reason, and a longer one replaces the author's own.
+    // A pin of another author does not replace one, and a longer pin replaces the same author's.
     set(&to, &pin("zoe", None)).await;
     set(&from, &pin("cleo", Some(22))).await;
     set(&to, &pin("cleo", Some(20))).await;
@@ -241,7 +241,7 @@ async fn pins_come_along_and_none_is_shortened() {
     ];
     assert_eq!(pins(&to).await, expected);
     assert!(planned(&from, &to, false).await.is_noop());
-    // The other mirror wants it for longer, or for less long.
+    // On the other mirror, one pin of the same author ends later, and one ends earlier.
     set(&to, &pin("ben", Some(21))).await;
     set(&to, &pin("anna", Some(21))).await;
     let plan = planned(&from, &to, false).await;
@@ -314,7 +314,7 @@ async fn a_copy_that_stops_anywhere_is_gone_on_with() {
     }
 }
 
-/// A mirror of so many channels of one build, each with an alias, a verdict and a pin.
+/// A mirror with this many channels of one build, each with an alias, a verdict and a pin.
 fn numbered(channels: u32) -> Side {
     let mut side = Side::default();
     for number in 0..channels {
@@ -343,7 +343,7 @@ fn numbered(channels: u32) -> Side {
     side
 }
 
-/// Each channel has a build of the same date, and a pin of the same author.
+/// Two channels with builds of the same date, and pins of the same author.
 #[test]
 fn builds_of_two_channels_are_told_apart() {
     let (from, mut to) = (numbered(2), numbered(2));
@@ -360,9 +360,9 @@ fn builds_of_two_channels_are_told_apart() {
     assert_eq!(plan.verdicts, from.verdicts[..1]);
 }
 
-/// Plans a large mirror, and a small one as often as gives the same number of builds. Both take the same time, unless each build is
-/// searched for among all: then the large mirror takes many times as long. Other work of the machine may slow one of the two down, but
-/// hardly in every round.
+/// Plans a large mirror once, and a small one so often that the number of builds is the same. Both take about the same time, unless
+/// each build is searched for in a list of all: then the large mirror takes many times as long. Other load on the machine may slow
+/// down one of the two, but hardly in every round.
 #[test]
 fn a_plan_takes_time_in_proportion_to_the_builds() {
     const SMALL: u32 = 300;
@@ -385,7 +385,7 @@ fn a_plan_takes_time_in_proportion_to_the_builds() {
     assert!(is_linear, "a large mirror, many small ones: {rounds:?}");
 }
 
-/// A mirror of three builds of which the second is damaged, and how: by whom it is read where it lies, and by whom it is fetched.
+/// A mirror of three builds, the second one damaged in several ways; it is read in place, and fetched.
 #[tokio::test]
 async fn a_damaged_build_is_left_out_and_all_others_come() {
     let path = |name: &str| name.parse::<BuildPath>().expect("a path");
@@ -446,7 +446,7 @@ async fn builds_that_were_retired_meanwhile_are_passed_over() {
         put(&from, day, BuildOutcome::Success, &format!("day {day}")).await;
     }
     let plan = planned(&from, &to, false).await;
-    // The alias of the plan moves on, and its build goes, too.
+    // The plan's alias moves to a newer build, and its old build is retired, too.
     put(&from, 4, BuildOutcome::Success, "day 4").await;
     let now = sample_id(20).date.time();
     for day in [1, 3] {
@@ -480,7 +480,7 @@ fn tamper(
     let file = near.join(id.to_string()).join(file.as_str());
     match bytes {
         Some(bytes) => {
-            // The file of another build may be the same.
+            // Removed first, because a file of another build may be a link to it.
             fs_err::remove_file(&file).expect("removed");
             fs_err::write(&file, bytes).expect("written");
         }
@@ -499,7 +499,7 @@ async fn a_plan_retires_nothing_that_the_mirror_keeps() {
     let writer = to.lock(&id.channel).await.expect("the lock");
     let pin = sample_pin(&id, "ann", None);
     writer.pin(&pin).await.expect("pinned");
-    // An alias that the first mirror has not stays where it is.
+    // An alias that the first mirror does not have stays.
     let (own, three) = ("latest_docker_images", sample_id(3).date);
     let own: AliasName = own.parse().expect("an alias");
     writer.point(&own, None, Some(three)).await.expect("moved");

@@ -1,4 +1,4 @@
-//! The walk through a tree, and through what its symlinks lead to.
+//! The walk through a tree and through the targets of its symlinks.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,15 +14,14 @@ use crate::incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
 
 /// A symlink.
 struct Link {
-    /// Where it lies.
+    /// Its path.
     source: Utf8PathBuf,
-    /// The directory that it lies in and that is published in another place, so that its text means something else there.
+    /// The directory that contains it, if that is published at another place, where the symlink's text has another meaning.
     moved: Option<Utf8PathBuf>,
 }
 
 impl Link {
-    /// The file or directory that is published in place of the symlink, or the problem with it. `None`: the symlink
-    /// stays.
+    /// The file or directory that is published in place of the symlink, or the problem with it. `None` if the symlink is kept.
     fn leads(
         &self,
         end: &LinkEnd,
@@ -36,7 +35,7 @@ impl Link {
         }
         let inside = led.filter(|led| roots.iter().any(|root| led.starts_with(root)));
         let Some(led) = inside else {
-            // What is wrong with a symlink of the tree is said when all of it is known.
+            // Problems of a symlink inside the tree are reported when the whole tree is known.
             self.moved.as_ref()?;
             let target = self.source.read_link_utf8().map(Utf8PathBuf::into_string);
             return Some(Err(ProblemKind::OutsideLink {
@@ -45,7 +44,7 @@ impl Link {
         };
         let dir = self.source.parent().and_then(real);
         Some(if dir.is_some_and(|dir| dir.starts_with(&led)) {
-            // A directory that holds itself.
+            // The target directory contains the symlink.
             Err(ProblemKind::LinkLoop {
                 target: led.into_string(),
             })
@@ -72,7 +71,7 @@ impl Surveyor {
         !self.seen
     }
 
-    /// Takes all that lies at `from`, and calls it `at`.
+    /// Adds everything at `from`, under the path `at`.
     pub(super) fn walk(&mut self, from: &Utf8Path, at: &str) {
         for entry in WalkDir::new(from).follow_root_links(false) {
             self.seen = true;
@@ -98,7 +97,7 @@ impl Surveyor {
             None => Err("not UTF-8".to_owned()),
             Some(source) => match below(from, at, source).parse::<BuildPath>() {
                 Ok(path) => Ok((source, path)),
-                // The path stands before it already.
+                // The problem already names the path.
                 Err(error) => {
                     Err(error
                         .to_string()
@@ -106,7 +105,7 @@ impl Surveyor {
                 }
             },
         };
-        // The name of a directory is refused with it, not once more with each file in it.
+        // An invalid directory name is reported once, not again for each file in it.
         let of_parent = entry.path().parent() != Some(from.as_std_path())
             && entry.depth() > 0
             && entry.path().parent().is_some_and(|parent| {
@@ -145,7 +144,7 @@ impl Surveyor {
         }
     }
 
-    /// Replaces each symlink that leads out of the tree and below one of `roots` by what is there.
+    /// Replaces each symlink that leads out of the tree to a place below one of `roots` by its target.
     pub(super) fn follow(&mut self, roots: &[Utf8PathBuf]) {
         loop {
             let ends = self.incoming.links();
@@ -176,7 +175,7 @@ impl Surveyor {
     }
 
     pub(super) fn end(mut self) -> Survey {
-        // A symlink to something that is refused is not dangling, and need not be mended.
+        // A symlink to a refused entry is not dangling, so it is not reported as well.
         let mut all = self.incoming.clone();
         let refused = self.refused.into_iter();
         all.entries
@@ -191,7 +190,7 @@ impl Surveyor {
     }
 }
 
-/// The text of a path that the grammar checks: `at`, and the part of `path` below `from`.
+/// The text of a path in the build, which is then parsed: `at`, and the part of `path` below `from`.
 fn below(from: &Utf8Path, at: &str, path: &Utf8Path) -> String {
     match path.strip_prefix(from) {
         Ok(rest) if rest.as_str().is_empty() => at.to_owned(),
@@ -200,7 +199,7 @@ fn below(from: &Utf8Path, at: &str, path: &Utf8Path) -> String {
     }
 }
 
-/// A path for people, on one line whatever is in it.
+/// A path for people, on one line whatever it contains.
 fn shown(from: &Utf8Path, at: &str, path: &Path) -> String {
     let rest = path.strip_prefix(from).unwrap_or(path);
     let mut shown = at.to_owned();

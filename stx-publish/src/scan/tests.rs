@@ -95,7 +95,7 @@ fn symlinks_below_a_source_root_are_followed_and_others_are_not() {
         fs::os::unix::fs::symlink(target, name).expect("made");
     };
     link("b.rpm".into(), &root.join("sub/kept"));
-    // Would be another file where it is published.
+    // As published in another place, this link would point to another file.
     link("../a.rpm".into(), &root.join("sub/up"));
     link("../../other/c".into(), &root.join("sub/out"));
     let rpms = tree.join("inputs/RPMS");

@@ -1,4 +1,4 @@
-//! The contents of a build in memory, for stores that hold or move whole files.
+//! The contents of a build in memory, for stores that keep or move whole files.
 
 use std::collections::BTreeMap;
 
@@ -23,18 +23,18 @@ pub enum Content {
     File {
         /// Its bytes.
         bytes: Bytes,
-        /// Whether its owner may execute it.
+        /// True if its owner may execute it.
         executable: bool,
     },
     /// A symlink.
     Symlink {
-        /// Where it points, as it stands.
+        /// Its target, as written.
         target: String,
     },
 }
 
 impl Content {
-    /// A file that nobody executes.
+    /// A file that is not executable.
     pub fn file(bytes: impl Into<Bytes>) -> Self {
         Self::File {
             bytes: bytes.into(),
@@ -43,7 +43,7 @@ impl Content {
     }
 }
 
-/// The files and symlinks of a build, by path, without those that [no sums name](crate::seal::is_beyond_sums).
+/// The files and symlinks of a build, by path, without those that the [sums never list](crate::seal::is_beyond_sums).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contents(pub BTreeMap<BuildPath, Content>);
 
@@ -51,7 +51,7 @@ impl Contents {
     /// Adds a file or symlink to the build `id`, each path once.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] for a path that is there.
+    /// [`StoreError::AlreadyExists`] for a path that already exists.
     pub fn add(
         &mut self,
         id: &BuildId,
@@ -66,11 +66,11 @@ impl Contents {
         }
     }
 
-    /// Adds an entry to the build `id`; `source` is the bytes of a file of the workspace.
+    /// Adds an entry to the build `id`; `source` contains the bytes if it is a file of the workspace.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] without the bytes of a file, [`StoreError::Changed`] for bytes of another size, otherwise as
-    /// [`add`](Self::add).
+    /// [`StoreError::NotFound`] if the bytes of a file are missing, [`StoreError::Changed`] if they have another size, otherwise those
+    /// of [`add`](Self::add).
     pub fn add_entry(
         &mut self,
         id: &BuildId,
@@ -105,10 +105,10 @@ impl Contents {
         Ok(Added::Stored(entry.size()))
     }
 
-    /// Adds a file as [`add_entry`](Self::add_entry) does, and its zsync control file beside it.
+    /// Adds a file like [`add_entry`](Self::add_entry), and its zsync control file beside it.
     ///
     /// # Errors
-    /// As those of [`add_entry`](Self::add_entry).
+    /// Those of [`add_entry`](Self::add_entry).
     pub fn add_with_control(
         &mut self,
         id: &BuildId,
@@ -127,7 +127,7 @@ impl Contents {
         Ok(added)
     }
 
-    /// The same as entries, for sums, counts and symlinks.
+    /// The contents as entries, for sums, counts and symlinks.
     pub fn incoming(&self) -> Incoming {
         let entries = self.0.iter().map(|(path, content)| {
             let entry = match content {
@@ -143,7 +143,7 @@ impl Contents {
         }
     }
 
-    /// The bytes of a file, symlinks followed; `None` where there is none.
+    /// The bytes of a file, with symlinks followed; `None` if it does not exist.
     pub fn read(&self, path: &BuildPath) -> Option<Bytes> {
         match self.0.get(path)? {
             Content::File { bytes, .. } => Some(bytes.clone()),
@@ -154,7 +154,7 @@ impl Contents {
         }
     }
 
-    /// The contents as an [inspection](super::Inspection) finds them.
+    /// The contents in the form of an [inspection](super::Inspection).
     pub fn found(&self, depth: Depth) -> BTreeMap<BuildPath, Found> {
         let found = self.0.iter().map(|(path, content)| {
             let found = match content {
@@ -176,7 +176,7 @@ impl Contents {
         found.collect()
     }
 
-    /// Takes a section out.
+    /// Removes a section, and returns it.
     #[must_use]
     pub fn take(&mut self, section: &BuildPath) -> Self {
         let all = std::mem::take(&mut self.0).into_iter();
@@ -185,11 +185,11 @@ impl Contents {
         Self(taken)
     }
 
-    /// Adds metadata of the RPM repository `dir` that only lists the names of packages, signed where the mirror signs. No
-    /// client reads it: it is for stores that are tested, and for none that is served.
+    /// Adds metadata of the RPM repository `dir` that only lists the names of packages, signed if the mirror signs. Clients cannot
+    /// read it: it is for stores under test, not for stores that are served.
     ///
     /// # Errors
-    /// As [`sign_metadata`] and [`add`](Self::add).
+    /// Those of [`sign_metadata`] and [`add`](Self::add).
     pub fn index_names(
         &mut self,
         seal: &Seal,
@@ -217,10 +217,10 @@ impl Contents {
         })
     }
 
-    /// Adds the metadata of the apt repository `dir`, as [`index_apt`] makes it.
+    /// Adds the metadata of the apt repository `dir`, made by [`index_apt`].
     ///
     /// # Errors
-    /// As [`index_apt`] and [`add`](Self::add).
+    /// Those of [`index_apt`] and [`add`](Self::add).
     pub fn index_apt(
         &mut self,
         seal: &Seal,

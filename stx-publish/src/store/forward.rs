@@ -1,4 +1,4 @@
-//! A pointer to a mirror is that mirror.
+//! Implements the traits of a mirror for pointers to one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

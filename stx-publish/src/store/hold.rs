@@ -1,9 +1,9 @@
-//! Guards of builds that are read.
+//! Guards of builds that are being read.
 
 use std::any::Any;
 use std::fmt;
 
-/// Keeps a build where it is for as long as it lives; made by [`MirrorRead::hold`](super::MirrorRead::hold).
+/// Keeps a build from being retired as long as it lives; made by [`MirrorRead::hold`](super::MirrorRead::hold).
 #[must_use]
 pub struct Hold {
     /// Ends the hold when it is dropped.
@@ -11,7 +11,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// A hold on nothing, for mirrors that cannot hold.
+    /// A hold without an effect, for mirrors that cannot hold.
     pub fn nothing() -> Self {
         Self { guard: None }
     }
@@ -23,7 +23,7 @@ impl Hold {
         }
     }
 
-    /// Whether the mirror keeps the build because of it.
+    /// True if the mirror keeps the build because of it.
     pub fn is_effective(&self) -> bool {
         self.guard.is_some()
     }

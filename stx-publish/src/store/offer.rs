@@ -1,14 +1,14 @@
-//! Paths without a date, made right.
+//! Updates paths without a date.
 
 use stx_layout::{AliasEntry, AliasName, BuildId};
 
 use super::{ChannelWriter, MirrorRead, StoreError, rules};
 
-/// Offers the sections of the build that `latest_build` of the writer's channel points at under paths without a date, whatever
-/// build they were offered of before; nothing where there is no `latest_build`.
+/// Offers the sections of the build that `latest_build` of the writer's channel points at under paths without a date, in place of
+/// those of an earlier build. Does nothing if `latest_build` does not exist.
 ///
 /// # Errors
-/// As [`MirrorRead::sums`] and [`ChannelWriter::offer`].
+/// Those of [`MirrorRead::sums`] and [`ChannelWriter::offer`].
 pub async fn offer_latest(
     store: &dyn MirrorRead,
     writer: &dyn ChannelWriter,

@@ -11,8 +11,8 @@ use crate::index::PageName;
 /// The facts of a channel that are known without reading the records of its builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
-    /// Differs after each change of the channel in the catalog, and of its verdicts. It may differ without a change, and two mirrors of
-    /// the same contents have different ones.
+    /// Differs after each change of the channel in the catalog, and of its verdicts. It may differ without a change, and differs between
+    /// two mirrors with the same contents.
     pub digest: Sha256,
     /// The dates of its builds.
     pub builds: BTreeSet<BuildDate>,
@@ -23,7 +23,7 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// The outline of a channel. In place of a record, each build in `entry` has a text that differs for each record, and so has each
+    /// The outline of a channel. In place of a record, each build in `entry` has a text that is unique to the record, and so has each
     /// file of `verdicts`.
     pub fn of(
         entry: &ChannelEntry,
@@ -31,7 +31,7 @@ impl Outline {
         pages: impl IntoIterator<Item = PageName>,
     ) -> Self {
         let mut digest = Hashed(sha2::Sha256::new());
-        // Hashing cannot fail. Texts are quoted, so that no two entries are written alike.
+        // Hashing cannot fail. Debug output quotes texts, so different entries are never written alike.
         let _ = write!(digest, "{entry:?} {verdicts:?}");
         let pages = pages.into_iter();
         Self {
@@ -43,7 +43,7 @@ impl Outline {
     }
 }
 
-/// The digest of what is written to it.
+/// Hashes everything that is written to it.
 struct Hashed(sha2::Sha256);
 
 impl fmt::Write for Hashed {

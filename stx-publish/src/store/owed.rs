@@ -1,32 +1,32 @@
-//! Tags that the registry has longer than the mirror has their build.
+//! Tags that are still on the registry although their build is not on the mirror any more.
 
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, ImageName, Sha256};
 
 use super::StoreError;
 
-/// The tags of a build that is gone for good, which something still needed then. They go when nothing does any more.
+/// The tags of a build that was removed for good, which something still needed then. They are removed when nothing needs them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OwedTags {
     /// The build.
     pub build: BuildId,
-    /// Its tags; what has none is remembered no longer.
+    /// Its tags; a build without any is forgotten.
     pub tags: Vec<OwedTag>,
 }
 
-/// A tag that is to go.
+/// A tag that will be removed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OwedTag {
     /// Its name.
     pub name: ImageName,
-    /// The image that it shows; if it shows another one, it is not this build's any more.
+    /// The image that the tag points to; if it points to another one now, the tag no longer belongs to this build.
     pub digest: Sha256,
-    /// Why it stayed, when that was looked at last.
+    /// The reason why it was kept at the last check.
     pub why: String,
 }
 
 impl OwedTags {
-    /// Reads the note called `name`, which has to be of the build `id`.
+    /// Parses the note called `name`, which must be about the build `id`.
     pub fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Self, StoreError> {
         let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
             what: name.to_owned(),

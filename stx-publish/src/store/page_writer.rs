@@ -8,27 +8,27 @@ use bytes::Bytes;
 use super::StoreError;
 use crate::index::PageId;
 
-/// The lock of the derived pages, and with it the right to change them. Channels are locked apart.
+/// The lock of the derived pages, and with it the right to change them. Channels have their own locks.
 ///
 /// # Contract
-/// - **Atomicity.** A reader sees a page as it was or as it is, also after a crash.
+/// - **Atomicity.** A reader sees either the old page or the new one, even after a crash.
 /// - **May be lost.** A page need not be durable when the call returns: it can be made again.
 #[async_trait]
 pub trait PageWriter: fmt::Debug + Send + Sync {
-    /// Puts a page in the place of the one that may be there. Its channel has to be there.
+    /// Writes a page, and replaces an existing one. Its channel must exist.
     async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError>;
 
-    /// Removes a page, if it is there.
+    /// Removes a page, if it exists.
     async fn remove(&self, page: &PageId) -> Result<(), StoreError>;
 
-    /// The note that was [kept](Self::note) last. It may be lost at any time; a store without [outlines](super::MirrorStore::outlines) keeps
-    /// none.
+    /// The last note that was [kept](Self::note). It may be lost at any time; a store without
+    /// [outlines](super::MirrorStore::outlines) keeps none.
     async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
         Ok(None)
     }
 
     /// Keeps a note beside the pages, hidden from readers; `None` removes it. A note that was removed before a page was written does not
-    /// come back, not even after a power failure.
+    /// reappear, not even after a power failure.
     async fn note(&self, note: Option<Bytes>) -> Result<(), StoreError> {
         drop(note);
         Ok(())

@@ -1,4 +1,4 @@
-//! Whole files of a build in memory: any of them, its seal, and the record of the sections that were taken from it.
+//! Reads whole files of a build into memory: any file, the seal, and the record of the sections that were removed.
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -8,16 +8,16 @@ use super::{MirrorRead, StoreError};
 use crate::seal::{Sealed, record_path, signature_path, sums_path, thinned_path};
 use crate::thinning::{Thinned, parse_thinned};
 
-/// Bytes that a `build.json`, a `SHA256SUMS` or a signature has at most.
+/// The largest `build.json`, `SHA256SUMS` or signature, in bytes.
 const LONGEST: u64 = 256 << 20;
 
-/// Bytes that a `THINNED.json` has at most.
+/// The largest `THINNED.json`, in bytes.
 const LONGEST_THINNED: u64 = 1 << 20;
 
 /// Reads a file of a build into memory, at most `limit` bytes of it.
 ///
 /// # Errors
-/// [`StoreError::Refused`] for a file of more than `limit` bytes; otherwise as [`MirrorRead::read`].
+/// [`StoreError::Refused`] for a file of more than `limit` bytes; otherwise those of [`MirrorRead::read`].
 pub async fn read_all(
     store: &dyn MirrorRead,
     id: &BuildId,
@@ -41,10 +41,10 @@ pub async fn read_all(
     Ok(bytes)
 }
 
-/// The sections that were taken from a build on purpose; none where there is no `THINNED.json`, or no build.
+/// The sections that were removed from a build on purpose; none if `THINNED.json` or the build does not exist.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] for one that cannot be understood; otherwise as [`MirrorRead::read`].
+/// [`StoreError::Damaged`] if the file cannot be parsed; otherwise those of [`MirrorRead::read`].
 pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Thinned, StoreError> {
     let bytes = match read_all(store, id, &thinned_path(), LONGEST_THINNED).await {
         Ok(bytes) => bytes,
@@ -55,10 +55,10 @@ pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Thinned, St
 }
 
 impl Sealed {
-    /// Reads the seal of a published build, byte for byte, to give it to a copy.
+    /// Reads the seal of a published build, byte for byte, for a copy of the build.
     ///
     /// # Errors
-    /// As [`MirrorRead::read`]; [`StoreError::Damaged`] for what cannot be understood.
+    /// Those of [`MirrorRead::read`]; [`StoreError::Damaged`] for a file that cannot be parsed.
     pub async fn read(store: &dyn MirrorRead, id: &BuildId) -> Result<Self, StoreError> {
         let mut files = Vec::new();
         for (path, needed) in [

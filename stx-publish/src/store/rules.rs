@@ -1,7 +1,7 @@
-//! The rules of a mirror, as pure functions: what a store refuses, and what it writes, whatever it keeps its bytes in.
+//! The rules of a mirror, as pure functions: what a store refuses and what it writes, independent of its storage.
 //!
-//! Each store finds out what there is and moves bytes; what may happen is decided here, so that all of them decide alike.
-//! A new store calls these under the lock of its channel:
+//! Each store reads the current state and moves bytes; the decisions are made here, so that all stores make the same ones. A new
+//! store calls these functions under the lock of its channel:
 //!
 //! | call of a [`ChannelWriter`](super::ChannelWriter) or [`StagedBuild`](super::StagedBuild) | rules |
 //! |---|---|
@@ -21,7 +21,7 @@
 //! | `link` of a [`RootWriter`](super::RootWriter) | [`check_root_alias`], [`check_root_target`], [`taken`] |
 //! | `pin`, `unpin` | [`check_there`], [`put_pin`], [`take_pin`], [`PinFile`] |
 //!
-//! A store that holds or moves whole files has the rest in [`Contents`](super::Contents).
+//! A store that keeps or moves whole files finds the rest in [`Contents`](super::Contents).
 //!
 //! For names and lists: [`check_channel_name`], [`retired_name`], [`parse_retired_name`], [`is_within`], [`is_channel_within`].
 
@@ -63,22 +63,22 @@ pub use control::{control_maker, control_path, retaken_control};
 
 mod control;
 
-/// Stands for `/` in the name of a retired section; no name of the grammar holds it.
+/// Replaces `/` in the name of a retired section; the names of sections never contain it.
 const SLASH: &str = "%2F";
 
-/// The error for a build that is not there.
+/// The error for a build that does not exist.
 pub fn no_build(id: &BuildId) -> StoreError {
     StoreError::NotFound {
         what: id.to_string(),
     }
 }
 
-/// Refuses to change a build that is not there.
+/// Refuses to change a build that does not exist.
 pub fn check_there(id: &BuildId, is_there: bool) -> Result<(), StoreError> {
     if is_there { Ok(()) } else { Err(no_build(id)) }
 }
 
-/// Refuses to put a build in the place of one that is there.
+/// Refuses to replace an existing build.
 pub fn check_absent(id: &BuildId, is_there: bool) -> Result<(), StoreError> {
     if !is_there {
         return Ok(());
@@ -88,7 +88,7 @@ pub fn check_absent(id: &BuildId, is_there: bool) -> Result<(), StoreError> {
     })
 }
 
-/// Refuses a build of another channel than the one that is locked.
+/// Refuses a build of a channel other than the locked one.
 pub fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), StoreError> {
     if id.channel == *channel {
         return Ok(());
@@ -99,7 +99,7 @@ pub fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), StoreError> 
     })
 }
 
-/// Refuses a channel that lies where the pages of another one are.
+/// Refuses a channel whose path is that of a page of another channel.
 ///
 /// # Errors
 /// [`StoreError::Refused`], which names the page.
@@ -114,7 +114,7 @@ pub fn check_channel_name(channel: &Channel) -> Result<(), StoreError> {
     }
 }
 
-/// Whether what is known of a build belongs to a part of the mirror.
+/// True if a build, and so everything recorded about it, belongs to a part of the mirror.
 pub fn is_within(id: &BuildId, scope: &Scope) -> bool {
     match scope {
         Scope::All => true,
@@ -123,7 +123,7 @@ pub fn is_within(id: &BuildId, scope: &Scope) -> bool {
     }
 }
 
-/// Whether something of a channel belongs to a part of the mirror: the aliases and leftovers of a build's channel are those of
+/// True if the data of a channel belongs to a part of the mirror: the aliases and leftovers of a build's channel count as those of
 /// the build.
 pub fn is_channel_within(channel: &Channel, scope: &Scope) -> bool {
     match scope {
@@ -140,7 +140,7 @@ pub fn file_mode(executable: bool) -> u32 {
     if executable { 0o755 } else { 0o644 }
 }
 
-/// A file as it was stored, for what a staged build counts and sums.
+/// A stored file as an entry, for the counts and sums of a staged build.
 pub fn stored_file(size: u64, digest: Sha256, executable: bool) -> Entry {
     Entry::File {
         source: Utf8PathBuf::new(),
@@ -162,7 +162,7 @@ pub fn known_packages(dir: &BuildPath, added: &Incoming) -> BTreeMap<String, Sha
     below.collect()
 }
 
-/// The signature of the `repomd.xml` of the repository `dir`, where the mirror signs; it belongs into
+/// The signature of the `repomd.xml` of the repository `dir`, if the mirror signs; its place is the file
 /// [`REPOMD_SIGNATURE`](crate::seal::REPOMD_SIGNATURE) beside it.
 pub fn sign_metadata(
     seal: &Seal,
@@ -177,9 +177,9 @@ pub fn sign_metadata(
     })
 }
 
-/// The metadata of an apt repository, signed where the mirror signs: the files to add, and what they list.
+/// The metadata of an apt repository, signed if the mirror signs: the files to add, and the packages that they list.
 ///
-/// `open` opens a file that was added, `earlier` is what the repository listed in an earlier build, where that is at hand.
+/// `open` opens a file that was added; `earlier` is the list of packages in an earlier build, if available.
 pub fn index_apt(
     seal: &Seal,
     id: &BuildId,
@@ -226,7 +226,7 @@ pub fn open_generated(
     }
 }
 
-/// The sums of what was added to a build, and its bytes.
+/// The sums of the files that were added to a build, and their number of bytes.
 fn sums_of(id: &BuildId, added: &Incoming) -> Result<(Sums, u64), StoreError> {
     added.sums().ok_or_else(|| StoreError::Refused {
         what: id.to_string(),
@@ -234,7 +234,7 @@ fn sums_of(id: &BuildId, added: &Incoming) -> Result<(Sums, u64), StoreError> {
     })
 }
 
-/// Seals a staged build: its record, its sums, and what vouches for them.
+/// Seals a staged build: adds its record, its sums, and the signature and statements about them.
 pub fn seal_staged(
     seal: &Seal,
     id: &BuildId,
@@ -252,14 +252,14 @@ pub fn seal_staged(
     sealed.readable()
 }
 
-/// The seal of a staged build that is a copy: that of its original, if the added files are those of the original.
+/// The seal of a staged copy: that of its original, if the added files are those of the original.
 pub fn seal_copy(id: &BuildId, added: &Incoming, original: Sealed) -> Result<Sealed, StoreError> {
     let (sums, _) = sums_of(id, added)?;
     original.check(id, &sums)?;
     original.readable()
 }
 
-/// Refuses a file whose bytes are not those that its entry names.
+/// Refuses a file whose bytes do not have the digest in its entry.
 pub fn check_digest(path: &BuildPath, entry: &Entry, digest: &Sha256) -> Result<(), StoreError> {
     match entry.digest() {
         Some(expected) if expected != *digest => Err(StoreError::Changed {
@@ -269,7 +269,7 @@ pub fn check_digest(path: &BuildPath, entry: &Entry, digest: &Sha256) -> Result<
     }
 }
 
-/// Refuses an alias that is not what it was expected to be.
+/// Refuses an alias whose current target is not the expected one.
 pub fn check_alias(
     channel: &Channel,
     alias: &AliasName,
@@ -310,8 +310,8 @@ pub fn check_target(
     })
 }
 
-/// Refuses to take away a build, or a section of one, that an alias of its channel or a pin keeps. A store that knows its
-/// readers refuses for them [too](in_use).
+/// Refuses to remove a build, or a section of one, that an alias of its channel or a pin keeps. A store that knows its readers
+/// refuses because of them, [too](in_use).
 pub fn check_free(
     id: &BuildId,
     aliases: &BTreeMap<AliasName, AliasEntry>,
@@ -335,7 +335,7 @@ pub fn check_free(
     check_pins(id, pins, now)
 }
 
-/// The name of a build that is retired at `now`, by which it can be restored.
+/// The name in the trash of a build that is retired at `now`; it is restored by this name.
 pub fn retired_at(id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreError> {
     let at = BuildDate::at(now).ok_or_else(|| StoreError::Refused {
         what: id.to_string(),
@@ -348,7 +348,7 @@ pub fn retired_at(id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreErro
     })
 }
 
-/// The name of a section that is taken from a build, by which it can be restored.
+/// The name in the trash of a section that is taken from a build; it is restored by this name.
 pub fn retired_section(id: &BuildId, section: &ThinnedSection) -> Retired {
     Retired {
         id: id.clone(),
@@ -357,14 +357,14 @@ pub fn retired_section(id: &BuildId, section: &ThinnedSection) -> Retired {
     }
 }
 
-/// The error for a build that was retired in the same second before.
+/// The error for a build of the same id that was retired in the same second.
 pub fn retired_before(retired: &Retired) -> StoreError {
     StoreError::AlreadyExists {
         what: format!("{} retired at {}", retired.id, retired.at),
     }
 }
 
-/// The name of something retired within its channel: `<date>@<retired at>`, and `@<section>` with each `/` as `%2F`.
+/// The name of a retired build or section within its channel: `<date>@<retired at>`, and `@<section>` with each `/` as `%2F`.
 pub fn retired_name(retired: &Retired) -> String {
     let section = retired.section.as_ref();
     let section = section.map(|section| format!("@{}", section.as_str().replace('/', SLASH)));
@@ -372,7 +372,7 @@ pub fn retired_name(retired: &Retired) -> String {
     format!("{date}@{at}{}", section.unwrap_or_default())
 }
 
-/// Reads a [`retired_name`] of a channel; `None` for other names.
+/// Parses a [`retired_name`] of a channel; `None` for other names.
 pub fn parse_retired_name(channel: &Channel, name: &str) -> Option<Retired> {
     let mut parts = name.splitn(3, '@');
     let date = parts.next()?.parse().ok()?;
@@ -385,7 +385,7 @@ pub fn parse_retired_name(channel: &Channel, name: &str) -> Option<Retired> {
     })
 }
 
-/// Refuses to take away anything of a build that a pin keeps.
+/// Refuses to remove any part of a build that a pin keeps.
 fn check_pins(id: &BuildId, pins: &[Pin], now: DateTime<Utc>) -> Result<(), StoreError> {
     match pins.iter().find(|pin| pin.holds(now)) {
         None => Ok(()),
@@ -396,7 +396,7 @@ fn check_pins(id: &BuildId, pins: &[Pin], now: DateTime<Utc>) -> Result<(), Stor
     }
 }
 
-/// The refusal of what somebody reads.
+/// The refusal to remove a build that is being read.
 pub fn in_use(id: &BuildId) -> StoreError {
     StoreError::Refused {
         what: id.to_string(),
@@ -404,7 +404,7 @@ pub fn in_use(id: &BuildId) -> StoreError {
     }
 }
 
-/// The sections that are to go and have not gone yet.
+/// The sections to remove that are not removed yet.
 pub fn new_sections(sections: &[ThinnedSection], thinned: &Thinned) -> Vec<ThinnedSection> {
     let new = sections
         .iter()
@@ -412,7 +412,7 @@ pub fn new_sections(sections: &[ThinnedSection], thinned: &Thinned) -> Vec<Thinn
     new.cloned().collect()
 }
 
-/// Refuses sections of which one must not go, or is not there.
+/// Refuses the sections if one of them must not be removed, or does not exist.
 pub fn check_sections(
     id: &BuildId,
     sections: &[ThinnedSection],
@@ -422,7 +422,7 @@ pub fn check_sections(
     sections.try_for_each(|section| check_thin(id, &section.section, entries))
 }
 
-/// Refuses a section that must not go, or is not there.
+/// Refuses a section that must not be removed, or does not exist.
 fn check_thin(id: &BuildId, section: &BuildPath, entries: &Incoming) -> Result<(), StoreError> {
     let what = format!("{id}/{section}");
     check_section(section).map_err(|reason| StoreError::Refused {
@@ -435,7 +435,7 @@ fn check_thin(id: &BuildId, section: &BuildPath, entries: &Incoming) -> Result<(
     check_links(id, section, entries)
 }
 
-/// Refuses a section without which a symlink of the rest of the build would lead nowhere.
+/// Refuses a section whose removal would break a symlink in the rest of the build.
 fn check_links(id: &BuildId, section: &BuildPath, entries: &Incoming) -> Result<(), StoreError> {
     let leads = |end: &LinkEnd| match end {
         LinkEnd::File(_) | LinkEnd::Directory => true,
@@ -457,7 +457,7 @@ fn check_links(id: &BuildId, section: &BuildPath, entries: &Incoming) -> Result<
     }
 }
 
-/// Refuses to bring back a section that was not taken, just then, from the build that is there.
+/// Refuses to restore a section that was not taken, at that time, from the current build.
 pub fn check_taken(
     retired: &Retired,
     section: &BuildPath,
@@ -473,7 +473,7 @@ pub fn check_taken(
     })
 }
 
-/// The time at which sections go: the latest that any of them records.
+/// The time at which sections are removed: the latest one that any of them records.
 pub fn latest(sections: &[ThinnedSection]) -> DateTime<Utc> {
     let times = sections.iter().map(|section| section.at.time());
     times.max().unwrap_or_default()

@@ -1,10 +1,11 @@
-//! Stops a piece of work at every store call, or at every step of the mirror in a directory, and looks at the mirror after it.
+//! Interrupts a piece of work at every store call, or at every step of the mirror in a directory, and checks the mirror after it.
 
 use crate::faulty::{Fault, FaultyStore};
 use crate::store::MirrorStore;
 
-/// Does `work` with a fault at every call in turn, in each of these ways, on the mirror that `fresh` makes each time. `after`
-/// gets the sound mirror, the outcome and a description of the fault; it says whether the work was done. The number of runs.
+/// Does `work` with a fault at every call in turn, in each of these ways, each time on a new mirror from `fresh`. `after` gets the
+/// mirror without the fault, the outcome and a description of the fault; it returns whether the work was done. Returns the number
+/// of runs.
 pub async fn every_call<S: MirrorStore + Clone, T>(
     ways: &[Fault],
     fresh: impl AsyncFn() -> S,
@@ -42,12 +43,12 @@ pub(super) mod local {
     use crate::local::LocalStore;
     use crate::store::MirrorStore;
 
-    /// A directory in memory: waiting for a disk would be most of the time of a sweep.
+    /// A directory in memory: on a disk, a sweep would mostly wait for writes.
     pub(in crate::sweep) fn directory() -> Utf8TempDir {
         tempdir_in("/dev/shm").expect("a directory in memory")
     }
 
-    /// As [`every_call`](super::every_call), on mirrors that `fresh` makes in empty directories.
+    /// Like [`every_call`](super::every_call), on mirrors that `fresh` makes in empty directories.
     pub(in crate::sweep) async fn every_call<T>(
         ways: &[Fault],
         fresh: impl AsyncFn(&Utf8Path) -> LocalStore,
@@ -64,7 +65,7 @@ pub(super) mod local {
         super::every_call(ways, fresh, work, after).await
     }
 
-    /// As [`every_call`], stopped at every step that a mirror in a directory takes; the number of steps.
+    /// Like [`every_call`], interrupted at every step of a mirror in a directory; returns the number of steps.
     pub(in crate::sweep) async fn every_step<T>(
         fresh: impl AsyncFn(&Utf8Path) -> LocalStore,
         work: impl AsyncFn(&dyn MirrorStore) -> T,

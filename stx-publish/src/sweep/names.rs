@@ -1,4 +1,4 @@
-//! Publishing to releases, with the names above the channels and paths without a date, stopped at every store call.
+//! Publishing to releases, with the names above the channels and paths without a date, interrupted at every store call.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ fn target(text: &str) -> RootEntry {
     RootEntry::To(text.parse().expect("a target"))
 }
 
-/// The names that the mirror is to have.
+/// The names that the mirror must have.
 fn policy() -> AliasPolicy {
     let link = |alias: &str, to: &str| {
         (
@@ -42,7 +42,7 @@ fn policy() -> AliasPolicy {
     }
 }
 
-/// Publishes to a release, as `stx-builds` does; `false` where something failed.
+/// Publishes to a release, as `stx-builds` does; returns false if something failed.
 pub async fn put(store: &dyn MirrorStore, release: &str, day: u32) -> bool {
     let mut request = sample_request(day, BuildOutcome::Success, release);
     request.record = BuildRecord::new(build(release, day), BuildOutcome::Success);
@@ -53,7 +53,7 @@ pub async fn put(store: &dyn MirrorStore, release: &str, day: u32) -> bool {
     publish(store, &plan).await.is_ok() && settle_root(store, &policy(), false).await.is_ok()
 }
 
-/// The findings on the mirror, without those that a crash may leave for the next publish.
+/// The findings on the mirror, without those that a crash may leave until the next publish.
 async fn wrong(store: &dyn MirrorStore) -> Vec<Finding> {
     let report = verify(store, &Scope::All).await.expect("verified");
     let findings = report.findings.into_iter().filter(|finding| {
@@ -68,10 +68,10 @@ async fn wrong(store: &dyn MirrorStore) -> Vec<Finding> {
     findings.collect()
 }
 
-/// No name is ever missing that was there, and each leads to a release that has a build.
+/// Checks that no existing name is ever missing, and that each leads to a release with a build.
 pub async fn check(store: &dyn MirrorStore, context: &str) {
     let wrong = wrong(store).await;
-    // A bucket shows files of one build after another, and says so.
+    // A bucket changes the paths without a date one file at a time, and reports that.
     let is_partial = |finding: &Finding| finding.kind == FindingKind::UndatedDangling;
     assert!(wrong.iter().all(is_partial), "{context}: {wrong:?}");
     let catalog = store.catalog(&Scope::All).await.expect("a catalog");
@@ -94,7 +94,7 @@ pub async fn check(store: &dyn MirrorStore, context: &str) {
     assert!(is_offered(entry, &all, build("9.0", 1).date), "{context}");
 }
 
-/// A rerun makes all of it right.
+/// Checks that a rerun corrects everything.
 pub async fn converge(store: &dyn MirrorStore, context: &str) {
     assert!(put(store, "10.0", 2).await, "{context}: the rerun");
     let names = store.root_aliases().await.expect("a list");
@@ -121,14 +121,14 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
     assert_eq!(wrong(store).await, [], "{context}");
 }
 
-/// The mirror as it has to be after a publish of the second release that was stopped, and after the next run.
+/// Checks the mirror after an interrupted publish of the second release, and after the next run.
 async fn after(store: &dyn MirrorStore, done: bool, context: &str) -> bool {
     check(store, context).await;
     converge(store, context).await;
     done
 }
 
-/// Publishes a second release with a fault at every call in turn, on the mirror that `fresh` makes each time; the number of
+/// Publishes a second release with a fault at every call in turn, each time on a new mirror from `fresh`; returns the number of
 /// runs.
 pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
     let first = async || {

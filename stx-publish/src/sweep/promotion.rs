@@ -1,4 +1,4 @@
-//! A promotion, stopped at every store call.
+//! A promotion, interrupted at every store call.
 
 use stx_layout::{AliasEntry, AliasName, BuildId, Origin, Verdict};
 
@@ -20,7 +20,7 @@ pub fn sample_release() -> BuildId {
 /// A request to promote the first sample build, which is green.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// If the build cannot be read.
 pub async fn sample_promotion(
     store: &dyn MirrorStore,
 ) -> Result<PromoteRequest, crate::StoreError> {
@@ -46,12 +46,12 @@ async fn try_promote(store: &dyn MirrorStore) -> Option<Result<PublishReport, Pu
     Some(publish(store, &plan).await)
 }
 
-/// Promotes the first sample build; `false` where something failed.
+/// Promotes the first sample build; returns false if something failed.
 pub async fn put(store: &dyn MirrorStore) -> bool {
     matches!(try_promote(store).await, Some(Ok(_)))
 }
 
-/// The invariant: no partial release, and nothing wrong with the builds that were there.
+/// The invariant: no partial release, and no damage to the existing builds.
 pub async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let allowed = |kind: FindingKind| {
@@ -60,7 +60,7 @@ pub async fn check(store: &dyn MirrorStore, context: &str) {
             FindingKind::Leftover
                 | FindingKind::AliasNotNewest
                 | FindingKind::AliasMissing
-                // In a bucket what is offered without a date is copied file by file.
+                // A bucket copies the sections that are offered without a date file by file.
                 | FindingKind::UndatedDangling
                 | FindingKind::UndatedNotLatest
         )
@@ -72,7 +72,7 @@ pub async fn check(store: &dyn MirrorStore, context: &str) {
     );
 }
 
-/// A rerun makes all of it right, and again is nothing to do; what the release came from may go.
+/// Checks that a rerun corrects everything, that another one does nothing, and that the original build can then be retired.
 pub async fn converge(store: &dyn MirrorStore, context: &str) {
     let to = sample_release();
     assert!(put(store).await, "{context}");
@@ -98,14 +98,14 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
     super::check(store, context).await;
 }
 
-/// The mirror as it has to be after a promotion that was stopped, and after the next run.
+/// Checks the mirror after an interrupted promotion, and after the next run.
 async fn after(store: &dyn MirrorStore, done: bool, context: &str) -> bool {
     check(store, context).await;
     converge(store, context).await;
     done
 }
 
-/// Promotes with a fault at every call in turn, on the mirror that `fresh` makes each time. The number of runs.
+/// Promotes with a fault at every call in turn, each time on a new mirror from `fresh`; returns the number of runs.
 pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
     let prepared = async || {
         let store = fresh();
@@ -115,7 +115,7 @@ pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize 
     every::every_call(&Fault::ALL, prepared, put, after).await
 }
 
-/// Publishes the build that is promoted, and a newer one.
+/// Publishes the build to promote, and a newer one.
 async fn prepare(store: &dyn MirrorStore) {
     assert!(super::put(store, 1).await && super::put(store, 2).await);
 }
@@ -231,7 +231,7 @@ mod tests {
             let path = crate::plan::promoted_path(&line.path);
             assert_eq!(new.get(&path), Some(line.digest), "{path}");
         }
-        // Its own record, sums and signature, and those of the build that it was.
+        // The record, sums and signature of the original build are kept beside its own.
         for name in [
             "origin/build.json",
             "origin/SHA256SUMS",
@@ -239,7 +239,7 @@ mod tests {
         ] {
             assert!(new.get(&name.parse().expect("a path")).is_some(), "{name}");
         }
-        // Another build is not the same release.
+        // A promotion of another build to the same release is refused.
         let mut other = sample_promotion(&store).await.expect("a build");
         other.from = read_original(&store, &sample_id(2)).await.expect("a build");
         let refused = prepare_promotion(&store, other).await.expect_err("another");
@@ -249,7 +249,7 @@ mod tests {
                 .contains("it is not master/centos/20181102T060000Z, promoted"),
             "{refused}"
         );
-        // A release may be promoted on.
+        // A release may be promoted further.
         let mut on = sample_promotion(&store).await.expect("a build");
         on.from = read_original(&store, &sample_release())
             .await

@@ -1,5 +1,5 @@
-//! The steps of `prune`, stopped at every store call and at every step of the mirror in a directory: a pin, a section,
-//! a retired build, a purge, and the way back.
+//! The steps of `prune`, interrupted at every store call and at every step of the mirror in a directory: a pin, a section,
+//! a retired build, a purge, and restores.
 
 use stx_layout::{AliasEntry, AliasName, BuildOutcome, Pin, Sha256};
 
@@ -17,7 +17,7 @@ use crate::publish::{prepare, publish};
 use crate::store::{ChannelWriter, MirrorStore, OwedTag, OwedTags, Scope, StoreError, thinned};
 use crate::verify::{FindingKind, verify};
 
-/// A mirror of six successes; that of day 1 was retired on day 10, and that of day 2 lost its inputs then.
+/// A mirror of six successes; that of day 1 was retired on day 10, and the inputs of that of day 2 were removed on the same day.
 pub async fn prepared(store: &dyn MirrorStore) {
     for day in 1..=6 {
         let request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
@@ -37,7 +37,7 @@ pub async fn prepared(store: &dyn MirrorStore) {
     drop(thin.expect("thinned"));
 }
 
-/// `Ok` for a result that shows that the step was done already.
+/// `Ok` for a result that shows that the step was already done.
 fn done<T>(result: Result<T, StoreError>) -> Result<(), StoreError> {
     match result {
         Ok(_) | Err(StoreError::NotFound { .. } | StoreError::AlreadyExists { .. }) => Ok(()),
@@ -49,7 +49,7 @@ fn pin() -> Pin {
     sample_pin(&sample_id(5), "ann", None)
 }
 
-/// The tags of the build that is purged, which something needs.
+/// The tags of the purged build, which something still needs.
 fn owed() -> OwedTags {
     OwedTags {
         build: sample_id(1),
@@ -63,7 +63,7 @@ fn owed() -> OwedTags {
     }
 }
 
-/// The steps, as a run of `prune` takes them: sweep first, each step under the lock, purge last.
+/// The steps in the order of a `prune` run: sweep first, each step under the lock, purge last.
 async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
     let channel = sample_id(1).channel;
     let now = sample_id(20).date.time();
@@ -78,7 +78,7 @@ async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
     ];
     drop(lock().await?.thin(sample_id(4).date, &sections).await?);
     done(lock().await?.retire(sample_id(3).date, now).await)?;
-    // The way back, of a section and of a build.
+    // Restores a section and a build.
     for retired in store.retired().await? {
         let is_day_2 = retired.id == sample_id(2);
         let is_day_1 = retired.id == sample_id(1);
@@ -91,12 +91,12 @@ async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether all steps were taken.
+/// Executes all steps; returns true if all were done.
 pub async fn run(store: &dyn MirrorStore) -> bool {
     steps(store).await.is_ok()
 }
 
-/// The invariant: no damage, only leftovers of a dead run; the alias shows the newest success; nothing is half there.
+/// The invariant: no damage, only leftovers of a dead run; the alias points to the newest success; no build is incomplete.
 pub async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report
@@ -116,13 +116,13 @@ pub async fn check(store: &dyn MirrorStore, context: &str) {
         known.is_empty() || known == [owed()],
         "{context}: {known:?}"
     );
-    // The tags outlive the build.
+    // The record of the tags survives the build.
     let retired = store.retired().await.expect("the trash");
     let is_there = retired.iter().any(|retired| retired.id == sample_id(1));
     assert!(is_there || !known.is_empty(), "{context}");
 }
 
-/// The next run finishes.
+/// Checks that the next run completes the steps.
 pub async fn converge(store: &dyn MirrorStore, context: &str) {
     assert!(run(store).await, "{context}: the next run");
     let report = verify(store, &Scope::All).await.expect("verified");
@@ -146,7 +146,7 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
         format!("{fourth}/outputs/iso"),
     ];
     assert_eq!(names, expected, "{context}");
-    // Nothing was lost on the way: all of it comes back.
+    // Nothing was lost: everything in the trash can be restored.
     let writer = store.lock(&third.channel).await.expect("the lock");
     for retired in &retired {
         writer.restore(retired).await.expect("restored");
@@ -160,14 +160,14 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
     );
 }
 
-/// The mirror as it has to be after a run that was stopped, and after the next one.
+/// Checks the mirror after an interrupted run, and after the next one.
 async fn after(store: &dyn MirrorStore, done: bool, context: &str) -> bool {
     check(store, context).await;
     converge(store, context).await;
     done
 }
 
-/// Stops a run at every call in these ways, on a [`prepared`] mirror each time.
+/// Interrupts a run at every call in these ways, each time on a [`prepared`] mirror.
 pub async fn every_call<S: MirrorStore + Clone>(
     ways: &[Fault],
     fresh: impl AsyncFn() -> S,
@@ -186,7 +186,7 @@ async fn memory_survives_a_fault_at_every_call() {
     assert!(every_call(&Fault::ALL, fresh).await > 30);
 }
 
-/// A publisher that comes after a dead run finishes what that left, and is not harmed by it.
+/// A publisher that follows a dead run completes its work, and is not harmed by it.
 #[cfg(test)]
 #[tokio::test]
 async fn a_publisher_after_a_dead_run_is_not_harmed() {
@@ -208,7 +208,7 @@ mod local {
     use crate::faulty::Fault;
     use crate::local::LocalStore;
 
-    /// A prepared mirror, to be copied for each run.
+    /// A prepared mirror that is copied for each run.
     struct Template(Utf8TempDir);
 
     impl Template {
@@ -243,7 +243,7 @@ mod local {
     async fn a_directory_survives_a_fault_at_every_call() {
         let template = Template::new().await;
         let fresh = async |dir: &Utf8Path| template.copy(dir);
-        // The other ways are the same to every store, and memory is faster.
+        // The other kinds of faults look the same to every store, and are tested faster in memory.
         assert!(every_call(&[Fault::FromThenOn], fresh, run, after).await > 10);
     }
 

@@ -1,5 +1,5 @@
-//! Verdicts, stopped at every store call and at every step of the mirror in a directory: `latest_green_build` never points at
-//! a build that was never green, `latest_build` never moves, and the next run or a repair finishes.
+//! Verdicts, interrupted at every store call and at every step of the mirror in a directory: `latest_green_build` never points at
+//! a build that was never green, `latest_build` never moves, and the next run or a repair completes the work.
 
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildOutcome, Verdict, VerdictEntry};
 
@@ -23,7 +23,7 @@ fn verdict(day: u32, verdict: Verdict, at: u32) -> VerdictEntry {
     }
 }
 
-/// The second build is green, and so is the third, which then turns out to be red.
+/// The second build gets a green verdict, then the third gets a green one and later a red one.
 async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
     for entry in [
         verdict(2, Verdict::Green, 10),

@@ -1,4 +1,4 @@
-//! The builds that builds were made upon, down to the first layer.
+//! Verifies the chain of builds that a build was made upon, down to the first layer.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use crate::incoming::digest_of;
 use crate::seal::{LONGEST_TEXT, sums_path};
 use crate::store::{MirrorRead, Scope, StoreError, read_all};
 
-/// Checks that each build below a build of `scope` is still the one that was built upon, by the digest of its `SHA256SUMS`, and so
-/// on down to the first layer. A build below that is not on the mirror any more is a note.
+/// Checks that each build that a build of `scope` was made upon is unchanged, by the digest of its `SHA256SUMS`, and so on down to
+/// the first layer. If such a lower build is not on the mirror any more, the finding is a note.
 ///
-/// Reads only the `SHA256SUMS` and the record of a build below; its files are checked where that build is verified itself.
+/// Reads only the `SHA256SUMS` and the record of a lower build; its files are checked when that build is verified itself.
 pub async fn verify_after(
     store: &dyn MirrorRead,
     scope: &Scope,
@@ -32,7 +32,7 @@ pub async fn verify_after(
             Ok(sums) if digest_of(&sums) == after.sums => {
                 match store.record(below).await {
                     Ok(record) => links.extend(link(below, &record)),
-                    // Retired meanwhile, or found by its own check.
+                    // The build was retired in the meantime, or its own check reports the damage.
                     Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => {}
                     Err(error) => return Err(fail(error)),
                 }

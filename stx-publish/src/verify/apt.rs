@@ -1,8 +1,8 @@
-//! The metadata of apt repositories against the files that lie there: `Release` names the lists, a list names packages.
+//! Compares the metadata of apt repositories with the files of the build: `Release` names the lists, a list names packages.
 //!
-//! Flat repositories are those that the publisher makes, and complete. Those with `dists/` came with the build and are known by
-//! their `Release`; it may name lists that nobody copied, as those of other architectures, and several of them may list packages
-//! of one directory.
+//! Flat repositories are made by the publisher, and must be complete. Those with `dists/` came with the build and are recognised by
+//! their `Release`. It may name lists that were not copied, such as those of other architectures, and several of them may list
+//! packages of one directory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
@@ -20,25 +20,25 @@ use crate::metadata::apt::{PACKAGES, RELEASE, SIGNED_RELEASE, SOURCES};
 use crate::metadata::listing::LONGEST_LIST;
 use crate::store::{Depth, Found, MirrorRead, read_all};
 
-/// Bytes that a `Release` has at most. That of Debian has 200,000.
+/// The largest `Release`, in bytes. That of Debian has 200,000.
 const LONGEST_RELEASE: u64 = 16 << 20;
 
-/// Bytes that a list has at most as it lies there.
+/// The largest list in its compressed form, in bytes.
 const LONGEST_PACKED: u64 = 256 << 20;
 
 /// The forms of a list that are read, in the order in which they are tried.
 const FORMS: [&str; 3] = ["", ".gz", ".xz"];
 
-/// The forms in which there may be a list.
+/// All forms that a list may have.
 const ALL_FORMS: [&str; 7] = ["", ".gz", ".xz", ".bz2", ".lzma", ".lz4", ".zst"];
 
-/// Files that lists name, by the path and digest of a list: builds that follow each other often have the same.
+/// The files that lists name, by the path and digest of the list: consecutive builds often have the same list.
 pub(super) type Known = HashMap<(BuildPath, Sha256), Arc<Vec<Claim>>>;
 
 /// A file that a list names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
-    /// Where it is, below the repository.
+    /// Its path below the repository.
     path: String,
     size: Option<u64>,
     digest: Option<Sha256>,
@@ -50,12 +50,12 @@ struct Repository {
     root: Option<BuildPath>,
     /// The directories of its `Release` files, which name lists relative to themselves.
     releases: Vec<BuildPath>,
-    /// Whether the publisher made it, so that it has to be whole.
+    /// True if the publisher made it, so that it must be complete.
     is_own: bool,
 }
 
 impl Repository {
-    /// The path of a file of it.
+    /// The path in the build of one of its files.
     fn join(&self, name: &str) -> Option<BuildPath> {
         let name = name.trim_start_matches("./");
         match &self.root {
@@ -82,7 +82,7 @@ fn repositories(sums: &Sums) -> Vec<Repository> {
         let Some(at) = segments.iter().position(|segment| *segment == "dists") else {
             continue;
         };
-        // `dists/trixie/Release`. In `dists/trixie/main/binary-amd64` there may be one that names no lists.
+        // `dists/trixie/Release`. `dists/trixie/main/binary-amd64` may contain one that names no lists.
         let within = segments[segments.len() - 2];
         if within == "source" || within.starts_with("binary-") {
             continue;
@@ -132,12 +132,12 @@ pub(super) async fn check(
                         listed.extend(path);
                     }
                 }
-                // The section was taken, and the packages with it.
+                // The section was removed, and the packages with it.
                 Err(Unread::Gone) => return Ok(findings),
                 Err(Unread::Wrong(path, reason)) => {
                     let kind = FindingKind::RepodataUnreadable;
                     findings.push(Finding::build(id, Some(&path), kind, reason));
-                    // Nothing is known of what it lists.
+                    // The lists are unknown, so no package is reported as unlisted.
                     listed.extend(sums.lines().iter().map(|line| line.path.clone()));
                 }
                 Err(error @ Unread::Store(_)) => return Err(error),
@@ -166,7 +166,7 @@ async fn sizes(
     }
     let seen = store.inspect(id, Depth::Listing).await?;
     let wrong = claims.into_iter().filter_map(|(path, claimed)| {
-        // What a symlink leads to was compared by its digest; what is missing is found where the build is looked at.
+        // The target of a symlink was already compared by its digest; the check of the build reports missing files.
         let Some(Found::File { size, .. }) = seen.found.get(&path) else {
             return None;
         };
@@ -177,7 +177,7 @@ async fn sizes(
     Ok(wrong.collect())
 }
 
-/// One `Release` that is checked.
+/// The check of one `Release`.
 struct Checking<'a> {
     store: &'a dyn MirrorRead,
     id: &'a BuildId,
@@ -191,7 +191,7 @@ impl Checking<'_> {
         Finding::build(self.id, Some(path), FindingKind::RepodataDiffers, text)
     }
 
-    /// The files that the lists name which `Release` names.
+    /// The files named by the lists that `Release` names.
     async fn lists(
         &self,
         known: &mut Known,
@@ -267,7 +267,7 @@ impl Checking<'_> {
         }
     }
 
-    /// Checks the lists that are called by their digests.
+    /// Checks the lists that are named by their digests.
     fn by_hash(&self, findings: &mut Vec<Finding>) {
         let prefix = format!("{}/", self.dir);
         for line in self.sums.lines() {
@@ -286,7 +286,7 @@ impl Checking<'_> {
         }
     }
 
-    /// Checks that `InRelease`, where it is there, holds the text of `Release`. Who signed it is another question.
+    /// Checks that `InRelease`, if it exists, contains the text of `Release`. Its signature is checked elsewhere.
     async fn message(&self, release: &str, findings: &mut Vec<Finding>) -> Result<(), Unread> {
         let Ok(path) = self.dir.join(SIGNED_RELEASE) else {
             return Ok(());
@@ -336,14 +336,14 @@ impl Checking<'_> {
             };
             claims.extend(of.ok_or_else(|| wrong(format!("it does not say where {name} is")))?);
         }
-        // Of an earlier build the list is rarely asked for again.
+        // The list of an earlier build is rarely needed again.
         known.retain(|(other, _), _| *other != path);
         let claims = Arc::new(claims);
         known.insert((path, digest), Arc::clone(&claims));
         Ok(claims)
     }
 
-    /// Checks a file that a list names; its path.
+    /// Checks a file that a list names, and returns its path.
     fn claim(&self, claim: &Claim, findings: &mut Vec<Finding>) -> Option<BuildPath> {
         let path = self.repository.join(&claim.path);
         let found = path.as_ref().and_then(|path| self.sums.get(path));
@@ -366,7 +366,7 @@ impl Checking<'_> {
     }
 }
 
-/// A list of files: digest, size and name a line.
+/// A list of files: digest, size and name, one file per line.
 fn files(value: &str) -> Option<Vec<Claim>> {
     let lines = value.lines().filter(|line| !line.trim().is_empty());
     let claims = lines.map(|line| {
@@ -406,7 +406,7 @@ fn source(entry: &Paragraph) -> Option<Vec<Claim>> {
     Some(claims)
 }
 
-/// The name of a list without what says how it is packed.
+/// The name of a list without the suffix of its compression.
 fn stem(name: &str) -> &str {
     let mut forms = ALL_FORMS.iter().filter(|form| !form.is_empty());
     forms
@@ -418,7 +418,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The text of a list.
+/// The decompressed text of a list.
 fn unpacked(name: &str, packed: Vec<u8>) -> std::io::Result<String> {
     let mut text = String::new();
     let bytes = std::io::Cursor::new(packed);

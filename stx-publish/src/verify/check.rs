@@ -1,4 +1,4 @@
-//! The checks themselves: data in, findings out.
+//! The checks themselves: they take data and return findings.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::incoming::{Entry, Incoming, LinkEnd};
 use crate::store::{Found, Inspection, record_path};
 use crate::thinning::{Thinned, lies_in};
 
-/// Checks one build: its record and its sums, or why they cannot be read, against what lies there.
+/// Checks one build: compares its record and its sums, or the reasons why they cannot be read, with its real contents.
 pub(crate) fn check_build(
     id: &BuildId,
     record: Result<&BuildRecord, &str>,
@@ -54,7 +54,7 @@ pub(crate) fn check_build(
 /// The build team's oldest form of a pin, put into a build after its commit.
 const KEEP: &str = "KEEP";
 
-/// The sections that are recorded to have gone, and have: one of which something is there counts as a whole.
+/// The recorded sections that really are removed: a section of which any file exists must be complete.
 fn gone<'a>(thinned: &'a Thinned, entries: &Incoming) -> Vec<&'a BuildPath> {
     let there = |section: &BuildPath| entries.entries.keys().any(|path| lies_in(path, section));
     let sections = thinned.sections.iter().map(|section| &section.section);
@@ -77,7 +77,7 @@ impl BuildCheck<'_> {
         self.report.findings.push(finding);
     }
 
-    /// The entry at a path; `None` for a kind of file that has no place in a build.
+    /// The entry at a path; `None` for a kind of file that a build must not contain.
     fn entry(&mut self, path: &BuildPath, found: &Found) -> Option<Entry> {
         let at = path.as_str();
         match found {
@@ -125,7 +125,7 @@ impl BuildCheck<'_> {
         }
     }
 
-    /// Every line against its file, and every file against its line.
+    /// Compares every line with its file, and every file with its line.
     fn sums(
         &mut self,
         sums: &Sums,
@@ -137,7 +137,7 @@ impl BuildCheck<'_> {
         for line in sums.lines() {
             let end = match links.get(&line.path) {
                 Some(LinkEnd::File(end)) => end,
-                // Named as a bad link.
+                // Already reported as a bad link.
                 Some(LinkEnd::Wrong(_)) => continue,
                 Some(LinkEnd::Directory) | None => &line.path,
             };
@@ -170,7 +170,7 @@ impl BuildCheck<'_> {
         }
     }
 
-    /// The record against the directory's name, the marker and the counts.
+    /// Compares the record with the directory's name, the marker and the counts.
     fn record(
         &mut self,
         record: &BuildRecord,
@@ -188,7 +188,7 @@ impl BuildCheck<'_> {
         for outcome in [BuildOutcome::Success, BuildOutcome::Fail] {
             let marker = BuildRecord::marker(outcome);
             let there = entries.entries.contains_key(&marker);
-            // An older publisher left other marks; `origin` says which.
+            // An older publisher left other marks, which `origin` records.
             if !there && record.origin.as_ref().is_some_and(Origin::is_adopted) {
                 continue;
             }
@@ -204,7 +204,7 @@ impl BuildCheck<'_> {
         if let (Some(sums), Some((_, bytes))) = (sums, others.sums()) {
             let lines = sums.lines().iter();
             let files = lines.filter(|line| line.path != record_path()).count() as u64;
-            // The bytes of what has gone on purpose are not known any more.
+            // The number of bytes in removed sections is unknown.
             let whole = gone(thinned, entries).is_empty();
             if files != record.files || (whole && bytes != record.bytes) {
                 let message = format!(
@@ -218,7 +218,7 @@ impl BuildCheck<'_> {
     }
 }
 
-/// The next step for a wrong alias without a rule.
+/// The next step for a wrong alias that has no rule.
 pub(super) const BY_HAND: &str = "point it at a build that is there, or remove it";
 
 /// Checks the aliases of a channel against its builds.
@@ -259,7 +259,7 @@ pub(crate) fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mu
                     FindingKind::AliasDangling,
                     format!("points at {date}, which is not there"),
                 ),
-                // Named with its build; unknown means keep.
+                // Reported with its build; if unknown, the alias stays.
                 Some(build) if build.record().is_none() => {}
                 Some(build) if !build.is_success() => {
                     find(
@@ -269,7 +269,7 @@ pub(crate) fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mu
                         format!("points at {date}, a failure"),
                     );
                 }
-                // `latest_docker_image_build` and its like show the newest build of another kind than a success.
+                // `latest_docker_image_build` and similar aliases point to the newest build of another kind, not to the newest success.
                 Some(_) if entry.held.contains(alias) || *alias != AliasName::latest_build() => {}
                 Some(_) if newest.is_some_and(|newest| newest != *date) => {
                     let newest = newest.map(|newest| newest.to_string()).unwrap_or_default();
@@ -306,7 +306,7 @@ pub(crate) fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mu
     }
 }
 
-/// True if this program moves the alias, and so knows where it belongs. Others, such as `latest_docker_image_build`, belong to the
+/// True if this program moves the alias, and so knows its target. Others, such as `latest_docker_image_build`, belong to the
 /// programs that made them.
 pub(super) fn has_rule(alias: &AliasName) -> bool {
     [AliasName::latest_build(), AliasName::latest_green_build()].contains(alias)

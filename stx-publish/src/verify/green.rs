@@ -7,8 +7,8 @@ use crate::error::chain;
 use crate::store::{MirrorStore, Scope, StoreError};
 use crate::verdicts::newest_green;
 
-/// Adds to `report` whether `latest_green_build` of a channel is not where the verdicts have it. One that points at no build is
-/// named by [`check_aliases`](super::check_aliases).
+/// Adds a finding to `report` if `latest_green_build` of a channel does not agree with the verdicts. An alias that does not point at a
+/// build is reported by [`check_aliases`](super::check_aliases).
 pub(super) async fn check_green(
     store: &dyn MirrorStore,
     channel: &Channel,
@@ -29,7 +29,7 @@ pub(super) async fn check_green(
     };
     let mut wrong = fault(channel, seen, &history);
     if wrong.is_some() {
-        // A verdict may be on its way to the alias: looked at once more while nobody writes.
+        // A verdict may have been recorded and its alias not moved yet: check again under the lock.
         match store.lock(channel).await {
             Ok(_writer) => {
                 let catalog = store.catalog(&scope).await?;
@@ -38,7 +38,7 @@ pub(super) async fn check_green(
                 wrong = entry.and_then(|entry| fault(channel, entry, &history));
             }
             Err(StoreError::Busy { .. }) => return Ok(()),
-            // Nobody works on a mirror that cannot be locked, on a disk that is mounted to be read only.
+            // A mirror that cannot be locked, such as one on a read-only mount, has no publisher.
             Err(_) => {}
         }
     }
@@ -63,7 +63,7 @@ type Fault = (Option<AliasEntry>, FindingKind, String);
 
 fn fault(channel: &Channel, entry: &ChannelEntry, history: &[VerdictEntry]) -> Option<Fault> {
     if history.is_empty() {
-        // Somebody else's alias: nothing was ever marked here.
+        // Without any verdict here, the alias belongs to another program.
         return None;
     }
     let shown = entry.aliases.get(&AliasName::latest_green_build());

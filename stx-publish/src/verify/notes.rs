@@ -1,11 +1,11 @@
-//! Checks what a mirror notes beside its builds: pins, and tags that are owed.
+//! Checks the notes that a mirror keeps beside its builds: pins, and tags that still have to be removed.
 
 use super::{Finding, FindingKind, VerifyReport};
 use crate::error::chain;
 use crate::store::rules::PinFile;
 use crate::store::{MirrorStore, Scope, StoreError};
 
-/// Adds to `report` the tags that are owed, and which notes cannot be understood.
+/// Adds the tags that still have to be removed to `report`, and findings for notes that cannot be parsed.
 pub(super) async fn check_notes(
     store: &dyn MirrorStore,
     scope: &Scope,

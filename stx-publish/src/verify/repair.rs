@@ -1,4 +1,4 @@
-//! Puts right what is derived: aliases, and what dead publishers left behind.
+//! Repairs derived data: aliases, and leftovers of dead publishers.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,43 +13,43 @@ use crate::aliases::RootStep;
 use crate::store::{Leftover, MirrorStore, Scope, StoreError, offer_latest};
 use crate::verdicts::{newest_green, readable_verdicts};
 
-/// One alias that was put right.
+/// One alias that was repaired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepairedAlias {
     /// The channel.
     pub channel: Channel,
     /// The alias.
     pub alias: AliasName,
-    /// The build to which it points now, the newest success or green build; `None`: there is none, and the alias was removed.
+    /// Its new target, the newest success or green build; `None` if no such build exists, and the alias was removed.
     pub to: Option<BuildDate>,
 }
 
-/// A name that is wrong and was left as it is, because nothing says where it has to point, or its target has no build.
+/// A name that is wrong and was not changed, because its target is unknown or has no build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftName {
     /// Its path on the mirror.
     pub name: String,
-    /// Why it was left, and what to do next.
+    /// The reason, and the next step.
     pub why: String,
 }
 
 /// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RepairReport {
-    /// Aliases.
+    /// The aliases of channels that were repaired.
     pub aliases: Vec<RepairedAlias>,
-    /// The names that are wrong and were left as they are.
+    /// The names that are wrong and were not changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<LeftName>,
-    /// The aliases of releases and channels that were set right.
+    /// The aliases of releases and channels that were repaired.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<RootStep>,
-    /// Channels whose paths without a date lead to the newest build again.
+    /// Channels whose paths without a date now lead to the newest build again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub offered: Vec<Channel>,
     /// The leftovers that were removed.
     pub swept: Vec<Leftover>,
-    /// Channels in which another publisher is at work, left alone.
+    /// Channels that were not changed, because another publisher is working there.
     pub busy: Vec<Channel>,
     /// Catalog pages that were made again, or removed, by their paths.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -88,7 +88,7 @@ impl fmt::Display for RepairReport {
     }
 }
 
-/// Points the aliases of a channel where they belong: what a publisher that died between a build and its alias did not do.
+/// Points the aliases of a channel at their right targets, for a publisher that died between a build and its alias.
 pub async fn repair_aliases(
     store: &dyn MirrorStore,
     channel: &Channel,
@@ -105,9 +105,9 @@ pub async fn repair_aliases(
     repair(store, &seen).await
 }
 
-/// Repairs what `report` found and what can be derived: `latest_build` shows the newest success, `latest_green_build` the newest
-/// green build where anything was marked. Of other aliases of a channel nothing says where they belong, so they are left as they
-/// are. An alias that is no longer as the report saw it is left alone.
+/// Repairs the findings of `report` about derived data: `latest_build` points to the newest success and, in channels with verdicts,
+/// `latest_green_build` to the newest green build. The right target of other aliases of a channel is unknown, so they are not
+/// changed; neither is an alias that has changed since the report.
 pub async fn repair(
     store: &dyn MirrorStore,
     report: &VerifyReport,
@@ -156,7 +156,7 @@ pub async fn repair(
         let history = if asked.any(|seen| seen.alias == latest_green) {
             let read = readable_verdicts(store, &scope, &catalog).await;
             let read = read.map_err(fail)?;
-            // Of all verdicts but some, another build could seem to be the newest green one.
+            // With some verdicts missing, another build could seem to be the newest green one.
             if read.unreadable.is_empty() {
                 read.history
             } else {
@@ -175,8 +175,7 @@ pub async fn repair(
             } else if seen.alias == latest_green && !history.is_empty() {
                 entry.and_then(|entry| newest_green(channel, entry, &history))
             } else {
-                // Only the program that made the alias knows where it belongs. The newest success would be a guess that looks
-                // right.
+                // Only the program that made the alias knows its target. The newest success would be a guess that looks right.
                 let shown = entry.and_then(|entry| entry.aliases.get(&seen.alias));
                 if shown == seen.shown.as_ref() {
                     done.left.push(LeftName {
@@ -193,7 +192,7 @@ pub async fn repair(
                     to,
                 }),
                 Err(StoreError::Conflict { .. }) => {}
-                // Something of somebody else lies in its place.
+                // An entry of another kind is in its place.
                 Err(error @ StoreError::Refused { .. }) => done.left.push(LeftName {
                     name: format!("{channel}/{}", seen.alias),
                     why: error.to_string(),

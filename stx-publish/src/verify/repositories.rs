@@ -1,4 +1,4 @@
-//! The metadata of RPM and apt repositories against the packages that lie there.
+//! Compares the metadata of RPM and apt repositories with the packages of the build.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use super::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 use crate::metadata::listing::{self, Listed};
 use crate::store::{MirrorRead, Scope, StoreError, read_all};
 
-/// Bytes that a `repomd.xml` has at most.
+/// The largest `repomd.xml`, in bytes.
 const LONGEST_INDEX: u64 = 4 << 20;
 
-/// Bytes that a packed list has at most.
+/// The largest compressed list, in bytes.
 const LONGEST_LIST: u64 = 256 << 20;
 
-/// Compares the metadata of the RPM and apt repositories of all builds of `scope` with their sums, and adds what is wrong to
-/// `report`: packages that no client finds, and packages that a client is told of and does not get.
+/// Compares the metadata of the RPM and apt repositories of all builds of `scope` with their sums, and adds findings to `report`:
+/// packages that clients do not find, and listed packages that clients cannot get.
 ///
-/// No package is read. What retention took with its section, and what is retired meanwhile, is left out.
+/// No package is read. Sections that retention removed, and builds that are retired in the meantime, are left out.
 pub async fn verify_repositories(
     store: &dyn MirrorRead,
     scope: &Scope,
@@ -29,11 +29,11 @@ pub async fn verify_repositories(
 ) -> Result<(), VerifyError> {
     let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
-    // Of each repository the newest list: builds that follow each other often have the same.
+    // The newest list of each repository: consecutive builds often have the same list.
     let mut known = HashMap::new();
     let mut known_apt = apt::Known::new();
     for (id, _) in catalog.builds() {
-        // Sums that cannot be read are found where the build is looked at.
+        // The check of the build reports sums that cannot be read.
         let Ok(sums) = store.sums(&id).await else {
             continue;
         };
@@ -51,7 +51,7 @@ pub async fn verify_repositories(
         }
         match apt::check(store, &id, &sums, &mut known_apt).await {
             Ok(found) => findings.extend(found),
-            // The build was retired meanwhile.
+            // The build was retired in the meantime.
             Err(Unread::Gone | Unread::Wrong(..)) => {}
             Err(Unread::Store(error)) => return Err(fail(error)),
         }
@@ -66,9 +66,9 @@ pub async fn verify_repositories(
     Ok(())
 }
 
-/// Why there is no list.
+/// The reason why a list could not be read.
 pub(super) enum Unread {
-    /// It is not there any more.
+    /// The list does not exist any more.
     Gone,
     /// The mirror cannot be read.
     Store(StoreError),
@@ -85,7 +85,7 @@ impl From<StoreError> for Unread {
     }
 }
 
-/// The packages of a repository that `primary` names.
+/// The packages in the list that `primary` names.
 async fn list(
     store: &dyn MirrorRead,
     id: &BuildId,
@@ -122,7 +122,7 @@ async fn list(
     Ok(listed)
 }
 
-/// Where the list of packages is, by a `repomd.xml`.
+/// The path of the list of packages, from the text of a `repomd.xml`.
 fn primary(dir: &BuildPath, text: &[u8]) -> Result<BuildPath, String> {
     let text = str::from_utf8(text).map_err(|error| error.to_string())?;
     let document = Document::parse(text).map_err(|error| error.to_string())?;
@@ -155,7 +155,7 @@ fn check(id: &BuildId, sums: &Sums, dir: &BuildPath, listed: &[Listed]) -> Vec<F
                 FindingKind::RepodataDiffers,
                 "has other bytes than the repository metadata says",
             ),
-            // One that is listed twice is there.
+            // The package exists, but is listed twice.
             None if listed_before(sums, dir, plain) => {}
             None => find(
                 href,
@@ -174,7 +174,7 @@ fn check(id: &BuildId, sums: &Sums, dir: &BuildPath, listed: &[Listed]) -> Vec<F
     findings
 }
 
-/// Whether there is a file of that name in a repository.
+/// True if a repository contains a file with that name.
 fn listed_before(sums: &Sums, dir: &BuildPath, href: &str) -> bool {
     let path = dir.join(href);
     path.is_ok_and(|path| sums.get(&path).is_some())
@@ -192,7 +192,7 @@ mod tests {
         text.parse().expect("a path")
     }
 
-    /// The sums of a repository with packages of these names; the bytes of each are its name.
+    /// The sums of a repository with files of these names; the bytes of each file are its name.
     fn sums(names: &[&str]) -> Sums {
         let lines = names.iter().map(|name| SumLine {
             path: path(&format!("outputs/RPMS/std/{name}")),
@@ -224,7 +224,7 @@ mod tests {
         for (list, expected) in [
             (vec![&a, &c], &[][..]),
             (vec![&a, &c, &a], &[]),
-            // The bytes are compared with the sums in any case.
+            // The digest is not SHA-256 and cannot be compared; the check of the build compares the bytes with the sums.
             (vec![&old, &c], &[]),
             (vec![&c], &[(NotInRepodata, "a.rpm")]),
             (vec![&other, &c], &[(RepodataDiffers, "a.rpm")]),

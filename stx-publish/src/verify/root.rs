@@ -8,7 +8,7 @@ use super::{Finding, FindingKind};
 use crate::aliases::AliasPolicy;
 use crate::store::rules::{newest_release, root_targets};
 
-/// Checks the aliases of releases and channels against what the mirror holds, and against the `policy` where that is known.
+/// Checks the aliases of releases and channels against the contents of the mirror, and against the `policy` if it is known.
 pub fn check_root_aliases(
     catalog: &Catalog,
     aliases: &BTreeMap<RootAlias, RootEntry>,
@@ -79,7 +79,7 @@ pub fn check_root_aliases(
     findings
 }
 
-/// Whether a release comes after what `release/latest_release` shows.
+/// True if a release is newer than the one that `release/latest_release` points to.
 fn is_newer(newest: &RootTarget, shown: &RootTarget) -> bool {
     let place = |target: &RootTarget| match target {
         RootTarget::Release(release) => ReleaseOrder::of(release),

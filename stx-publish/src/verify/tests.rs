@@ -109,8 +109,8 @@ async fn wrong_aliases_are_found_and_repaired() {
     }
 }
 
-/// An alias of which nobody knows the rule shows what it shows until its owner moves it; `latest_green_build` is one where
-/// nothing was ever marked.
+/// An alias without a known rule keeps its target until its owner moves it; `latest_green_build` is such an alias in a channel
+/// without verdicts.
 #[tokio::test]
 async fn an_alias_without_a_rule_is_reported_and_left() {
     let channel = sample_id(1).channel;
@@ -145,7 +145,7 @@ async fn an_alias_without_a_rule_is_reported_and_left() {
             assert!(said.starts_with(&left), "{said}");
             let next = "point it at a build that is there, or remove it";
             assert!(said.contains(next), "{said}");
-            // A build of sources that did not change repairs its channel, too.
+            // A build request with unchanged sources also repairs its channel.
             let repaired = repair_aliases(&store, &channel).await.expect("repaired");
             assert_eq!(repaired.aliases, []);
         }

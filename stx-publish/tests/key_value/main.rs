@@ -1,4 +1,4 @@
-//! A store outside of the crate: a mirror in a plain map from keys to bytes. It moves bytes, and asks `store::rules` for the rest.
+//! A store outside the crate: a mirror in a plain map from keys to bytes. It moves bytes, and leaves decisions to `store::rules`.
 
 use stx_publish::conformance;
 use stx_publish::faulty::Fault;

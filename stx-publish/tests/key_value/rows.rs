@@ -1,4 +1,4 @@
-//! The rows of the map, and the facts about a build that they hold.
+//! The rows of the map, and the facts about a build that they contain.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -15,12 +15,12 @@ use stx_publish::{Retired, StoreError, Thinned};
 
 use crate::Result;
 
-/// The owner of a row: a build that is there, staged or retired, or something else that is kept.
+/// The owner of a row: a published, staged or retired build, or another kind of data.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Group {
     Build(BuildId),
     Staged(BuildId),
-    /// The channel, and the name of what is retired.
+    /// The channel, and the name of the retired build or section.
     Retired(Channel, String),
     Aliases(Channel),
     HeldAliases(Channel),
@@ -32,7 +32,7 @@ pub(crate) enum Group {
     Undated(Channel),
 }
 
-/// Rows by group and name. Those of files begin with a byte that tells their kind: `f`, `x` if executable, `l` for a symlink.
+/// Rows by group and name. Those of files begin with a byte for their kind: `f`, `x` if executable, `l` for a symlink.
 #[derive(Debug, Default)]
 pub(crate) struct Rows(pub(crate) BTreeMap<(Group, String), Bytes>);
 
@@ -88,7 +88,7 @@ impl Rows {
         self.0.keys().map(|(group, _)| group).collect()
     }
 
-    /// Moves the rows of a group whose names are wanted to another one; whether there were any.
+    /// Moves the rows of a group that `wanted` selects to another group; returns true if there were any.
     pub(crate) fn move_to(
         &mut self,
         from: &Group,
@@ -115,7 +115,7 @@ impl Rows {
             .is_some()
     }
 
-    /// A file of a build, symlinks followed.
+    /// A file of a build, with symlinks followed.
     pub(crate) fn file(&self, id: &BuildId, path: &BuildPath) -> Result<Bytes> {
         match self.contents(id).read(path) {
             Some(bytes) => Ok(bytes),
@@ -123,7 +123,7 @@ impl Rows {
         }
     }
 
-    /// The bytes of a file of a build, without their kind.
+    /// The bytes of a file of a build, without the byte for its kind.
     pub(crate) fn text(&self, id: &BuildId, name: &str) -> Result<Bytes> {
         rules::check_there(id, self.is_there(id))?;
         let row = self.get(Group::Build(id.clone()), name);
@@ -178,7 +178,7 @@ impl Rows {
             .collect()
     }
 
-    /// Whether a release or a channel has a build.
+    /// True if a release or a channel has a build.
     pub(crate) fn has(&self, target: &RootTarget) -> bool {
         self.groups().into_iter().any(|group| match group {
             Group::Build(id) => target.holds(&id.channel),
@@ -200,7 +200,7 @@ impl Rows {
         })
     }
 
-    /// Refuses to take away what is not there, or what something keeps.
+    /// Refuses to remove a build that does not exist, or that something keeps.
     pub(crate) fn check_free(&self, id: &BuildId, now: DateTime<Utc>) -> Result<()> {
         rules::check_there(id, self.is_there(id))?;
         rules::check_free(id, &self.aliases(&id.channel), &self.pins(id)?, now)

@@ -1,4 +1,4 @@
-//! A build that is staged.
+//! A staged build.
 
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -48,7 +48,7 @@ impl StagedBuild for Staged {
     fn parallel(&self) -> usize {
         8
     }
-    /// It knows no files of a workspace.
+    /// Refuses files of a workspace, which this store cannot read.
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added> {
         self.files().add_entry(&self.id, path, entry, None)
     }

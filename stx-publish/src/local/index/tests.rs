@@ -30,7 +30,7 @@ fn sums(day: u32) -> Sums {
         .collect()
 }
 
-/// The index in an order that does not depend on how it came to be.
+/// The index in an order that does not depend on the order of updates.
 fn sorted(mut index: Index) -> Index {
     for file in &mut index.files {
         file.builds.sort_unstable();

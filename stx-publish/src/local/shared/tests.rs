@@ -1,4 +1,4 @@
-//! Equal files are stored once, and the file to share with is found.
+//! Equal files are stored once, and the copy to share is found.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ use crate::verify::verify;
 /// The bytes of [`tree`].
 const BYTES: u64 = 9 + 8 + 10;
 
-/// The same mirror, and how many of its steps of a kind were taken.
+/// The same mirror, and a counter of its steps of a kind.
 fn counted(store: &LocalStore, kind: &'static str) -> (LocalStore, Arc<Mutex<usize>>) {
     let count = Arc::new(Mutex::new(0));
     let steps = Arc::clone(&count);
@@ -37,7 +37,7 @@ async fn is_right(store: &LocalStore) {
     assert_eq!(report.findings, []);
 }
 
-/// Publishes the `day`th build; how many files were read for it, and the bytes that were shared.
+/// Publishes the `day`th build; returns the number of files that were read for it, and of bytes that were shared.
 async fn reads(store: &LocalStore, day: u32, tree: &Utf8Path) -> (usize, u64) {
     let (store, count) = counted(store, "read");
     let report = put(&store, day, tree).await;
@@ -45,7 +45,7 @@ async fn reads(store: &LocalStore, day: u32, tree: &Utf8Path) -> (usize, u64) {
     (count, report.shared)
 }
 
-/// Writes other bytes of the same number and puts the time of modification back.
+/// Writes other bytes of the same length and restores the time of modification.
 fn rewrite(path: &Utf8Path, text: &str) {
     let before = fs::metadata(path).expect("a file");
     assert_eq!(before.size(), text.len() as u64);
@@ -130,7 +130,7 @@ async fn what_cannot_be_linked_is_copied() {
             fs::metadata(image).expect("a file").ino()
         };
         assert_ne!(inode(1), inode(2), "{error}");
-        // The copy of the newest build is the one that is linked from then on.
+        // From then on, the copy of the newest build is linked.
         assert_eq!(put(&store, 3, &tree).await.shared, BYTES);
         assert_eq!(inode(2), inode(3), "{error}");
     }
@@ -144,7 +144,7 @@ async fn the_copy_of_a_build_that_was_retired_meanwhile_is_taken_from_another() 
         put(&store, day, &tree).await;
     }
     let plan = prepare(&store, request(4, &tree)).await.expect("a plan");
-    // Between the listing of the builds and the first link, all but the oldest go.
+    // All builds but the oldest are removed between the listing of the builds and the first link.
     let inner = Arc::clone(&store.inner);
     let retiring = store.clone().with_crash_point(Arc::new(move |step| {
         if step == "add" {
@@ -178,7 +178,7 @@ async fn bytes_are_shared_across_channels_and_names() {
     is_right(&store).await;
 }
 
-/// Adds to a tree files with the same 5,000 bytes, every third of them executable.
+/// Adds files with the same 5,000 bytes to a tree, every third of them executable.
 fn add_equal(tree: &Utf8Path, count: u32) {
     for number in 0..count {
         let path = tree.join(format!("outputs/logs/{number}.bin"));
@@ -208,19 +208,19 @@ async fn equal_files_of_one_build_are_stored_once() {
     assert_eq!(put(&store, 1, &tree).await.shared, 58 * 5_000);
     assert_eq!(inodes(&store, 1).len(), 2, "one for each mode");
     is_right(&store).await;
-    // The next build shares them all, and so does one in which they have other names.
+    // The next build shares all of them, and so does one in which they have other names.
     let all = BYTES + 60 * 5_000;
     assert_eq!(put(&store, 2, &tree).await.shared, all);
     fs::rename(tree.join("outputs/logs"), tree.join("outputs/moved")).expect("moved");
     fs::rename(tree.join("outputs/moved"), tree.join("outputs/logs")).expect("moved");
     assert_eq!(put(&store, 3, &tree).await.shared, all);
     assert_eq!(inodes(&store, 1), inodes(&store, 3));
-    // Nothing is shared with the workspace, and builds do not change with it.
+    // Nothing is shared with the workspace, so a write there does not change a build.
     fs::write(tree.join("outputs/logs/0.bin"), [8; 5_000]).expect("written");
     is_right(&store).await;
 }
 
-/// A file system lets a file have so many links: when the twin has them all, another one begins.
+/// File systems limit the number of links of a file: when a twin has them all, the next file becomes the twin.
 #[tokio::test]
 async fn a_file_that_takes_no_more_links_is_stored_again() {
     let (dir, store) = mirror();
@@ -340,7 +340,7 @@ async fn what_is_wrong_with_an_inode_is_wrong_in_each_build_and_each_run() {
         let build = store.inner.build_dir(&sample_id(day));
         build.join("outputs/iso/bootimage.iso")
     };
-    // One inode: what is wrong with it is wrong in each build, in each run.
+    // One inode: its damage is found in each build, in each run.
     fs::write(image(1), "an IMAGE").expect("written");
     for _ in 0..2 {
         let report = verify(&store, &Scope::All).await.expect("verified");
@@ -375,7 +375,7 @@ async fn what_a_run_has_read_is_not_read_again() {
     // If the second build were read, its own digest would be found.
     run.note(stored, Sha256([7; 32]));
     assert_eq!(digest(2).await, Sha256([7; 32]));
-    // Another run knows nothing of it.
+    // Another run has not read it.
     is_right(&store).await;
 }
 

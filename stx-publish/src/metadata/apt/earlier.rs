@@ -14,7 +14,7 @@ pub struct EarlierPackages {
 }
 
 impl EarlierPackages {
-    /// Takes a list, if `release` says that it is of the form that is made now, and has its digest.
+    /// Accepts a list if `release` states the current format and has the digest of the list.
     pub fn new(release: &[u8], packages: Vec<u8>) -> Option<Self> {
         let release = str::from_utf8(release).ok()?;
         let is_same_form = release.lines().any(|line| line == release::GENERATOR_LINE);
@@ -28,7 +28,7 @@ impl EarlierPackages {
     pub(super) fn entries(&self) -> HashMap<(Sha256, &str), &str> {
         let entries = self.text.split_inclusive("\n\n");
         let entries = entries.filter_map(|entry| {
-            // These come last, in this order.
+            // These fields are the last ones, in this order.
             let (fields, digest) = entry.trim_end().rsplit_once("\nSHA256: ")?;
             let (fields, _) = fields.rsplit_once("\nSize: ")?;
             let (_, path) = fields.rsplit_once("\nFilename: ")?;

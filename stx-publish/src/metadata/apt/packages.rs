@@ -1,4 +1,4 @@
-//! `Packages`: the fields of each package's file `control`, in their order, and where the package lies.
+//! `Packages`: the fields of each package's control file, in their order, and the path of the package.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,27 +14,27 @@ use super::{
 };
 use crate::error::{StoreError, chain};
 
-/// Fields of the list that are not the package's to say.
+/// Fields that the publisher sets, whatever the package states.
 const OURS: [&str; 6] = ["Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
 
-/// Why a package is not listed.
+/// The reason why a package is not listed.
 #[derive(Debug, thiserror::Error)]
 enum Unlisted {
-    /// It is none, or a broken one.
+    /// It is not a package, or a broken one.
     #[error(transparent)]
     Package(#[from] DebError),
-    /// Its data member is not there, or not all of it.
+    /// Its data member is incomplete.
     #[error("the file has {size} bytes, and its data member ends at byte {end}")]
     CutOff {
-        /// The bytes that it has.
+        /// The size of the file.
         size: u64,
-        /// The bytes that it should have.
+        /// The size that the file should have.
         end: u64,
     },
-    /// It ends before its data member.
+    /// The file ends before its data member.
     #[error("the file ends at byte {size}, before its data member")]
     NoData {
-        /// The bytes that it has.
+        /// The size of the file.
         size: u64,
     },
     /// The field cannot be written into a list.
@@ -43,13 +43,13 @@ enum Unlisted {
         /// The name of the field.
         field: String,
     },
-    /// No list can hold the path.
+    /// The path cannot be written into a list.
     #[error("a list cannot hold a path that begins or ends with a blank")]
     Path,
 }
 
-/// Lists binary packages, and after them those for the installer, each by path; as `dpkg-scanpackages -t deb` and
-/// `-t udeb --multiversion` after each other.
+/// Lists binary packages, and then those for the installer, each by path; like `dpkg-scanpackages -t deb` and
+/// `-t udeb --multiversion`, one after the other.
 pub(super) fn list(
     repository: &AptRepository,
     earlier: Option<&EarlierPackages>,
@@ -82,7 +82,7 @@ pub(super) fn list(
     Ok(Listed { text, entries })
 }
 
-/// The entry of a package; inside, why there is none.
+/// The entry of a package; the inner error is the reason why it has none.
 fn describe<'a>(
     path: &str,
     file: &File,
@@ -110,7 +110,7 @@ fn describe<'a>(
     Ok(entry(path, file, &control.paragraph).map(Cow::Owned))
 }
 
-/// Refuses a package of which the end is missing: no list says so, and dpkg only finds it while it unpacks.
+/// Refuses a package whose end is missing: lists do not show it, and dpkg only finds it while unpacking.
 fn check_data(mut package: Counted<impl Read>, size: u64) -> io::Result<Result<(), Unlisted>> {
     const HEADER: usize = 60;
     loop {
@@ -139,12 +139,12 @@ fn check_data(mut package: Counted<impl Read>, size: u64) -> io::Result<Result<(
     }
 }
 
-/// Reads on, and stops where the file ends.
+/// Skips bytes, at most up to the end of the file.
 fn skip(reader: &mut impl Read, count: u64) -> io::Result<()> {
     io::copy(&mut reader.take(count), &mut io::sink()).map(drop)
 }
 
-/// A reader that knows where it is.
+/// A reader that tracks its position.
 struct Counted<R> {
     reader: R,
     at: u64,
@@ -158,7 +158,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// The paragraph of a package, and the empty line after it.
+/// The paragraph of a package with the empty line after it.
 fn entry(path: &str, file: &File, control: &Paragraph) -> Result<String, Unlisted> {
     let mut text = String::with_capacity(2 << 10);
     for (name, value) in control.fields() {

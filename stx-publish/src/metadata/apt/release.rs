@@ -1,4 +1,4 @@
-//! `Release`: which repository this is, and the digests of its lists.
+//! `Release`: the identity of the repository, and the digests of its lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,11 +9,11 @@ use stx_layout::{BuildId, BuildPath, Sha256};
 use super::push_field;
 use crate::incoming::digest_of;
 
-/// Says who made the lists. Its number grows when packages are written otherwise; what another form says is not taken over.
+/// Names the program that made the lists. The number grows when entries change their format; entries of another format are not reused.
 pub(super) const GENERATOR_LINE: &str = "Generator: stx-builds, form 1";
 
-/// The text. `apt` refuses a repository whose origin, label, suite or codename changes under the same address, so that
-/// these follow from the channel alone: `latest_build` shows one build after the other.
+/// The text of the file. `apt` refuses a repository whose origin, label, suite or codename changes at the same address, and
+/// `latest_build` shows one build after the other, so these follow from the channel alone.
 pub(super) fn text(
     id: &BuildId,
     dir: &BuildPath,
@@ -49,12 +49,12 @@ pub(super) fn text(
     text
 }
 
-/// Where a list lies by its digest.
+/// The path of a list that is named by its digest.
 pub(super) fn by_hash(digest: &Sha256) -> String {
     format!("by-hash/SHA256/{digest}")
 }
 
-/// The digest of a list by the text of a `Release` that was made here.
+/// The digest of a list in the text of a `Release` that was made by this module.
 pub(super) fn digest(release: &str, name: &str) -> Option<Sha256> {
     release.lines().find_map(|line| {
         let mut parts = line.strip_prefix(' ')?.split(' ');

@@ -1,4 +1,4 @@
-//! `Sources`: the fields of each `.dsc`, in their order, completed by where it lies and by itself.
+//! `Sources`: the fields of each `.dsc`, in their order, with its path and its own digests added.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
@@ -12,26 +12,26 @@ use stx_deb::{ControlError, Paragraph, paragraphs};
 use super::{AptRepository, File, Listed, Named, Open, is_word, is_writable, push_field};
 use crate::error::{StoreError, chain};
 
-/// Bytes that a `.dsc` has at most. Real ones have a few thousand.
+/// The largest `.dsc`, in bytes. Real ones have a few thousand.
 const LONGEST: u64 = 4 << 20;
 
-/// The list of files with their SHA256. It is made of what lies there.
+/// The list of files with their SHA256. It is made from the files themselves.
 const SHA256: &str = "Checksums-Sha256";
 
-/// Why a source package is not listed.
+/// The reason why a source package is not listed.
 #[derive(Debug, thiserror::Error)]
 enum Unlisted {
-    /// It is too long.
+    /// The file is too long.
     #[error("it has more than {LONGEST} bytes")]
     TooLong,
-    /// It is no control file.
+    /// The file is not a control file.
     #[error("it cannot be read")]
     Unreadable {
-        /// Why not.
+        /// The error that caused it.
         #[source]
         source: ControlError,
     },
-    /// It is about no package.
+    /// A required field is missing.
     #[error("it has no field `{field}`")]
     Missing {
         /// The name of the field.
@@ -43,7 +43,7 @@ enum Unlisted {
         /// The name of the field.
         field: String,
     },
-    /// It names no file, or one in another directory.
+    /// A line does not name a file beside the `.dsc`.
     #[error(
         "its field `{field}` has a line without the digest, size and name of a file beside it: `{line}`"
     )]
@@ -53,19 +53,19 @@ enum Unlisted {
         /// The line.
         line: String,
     },
-    /// A file that it names is not there.
+    /// A file that it names does not exist.
     #[error("{name}, which it names, is not there")]
     NoFile {
         /// The name of the file.
         name: String,
     },
-    /// A file that it names is another one.
+    /// A file that it names has other contents.
     #[error("{name} has other bytes than it says")]
     OtherFile {
         /// The name of the file.
         name: String,
     },
-    /// No list can hold the path.
+    /// The path cannot be written into a list.
     #[error("a list cannot hold a path that begins or ends with a blank")]
     Path,
 }
@@ -104,7 +104,7 @@ fn read(file: &File, open: &Open<'_>) -> io::Result<Result<Vec<u8>, Unlisted>> {
     Ok(Ok(bytes))
 }
 
-/// The paragraph of a source package with the empty line after it, and what it is called.
+/// The paragraph of a source package with the empty line after it, and the name of the package.
 fn entry(
     repository: &AptRepository,
     path: &str,
@@ -114,7 +114,7 @@ fn entry(
     if [dir, name].iter().any(|part| part.trim() != *part) {
         return Err(Unlisted::Path);
     }
-    // As UTF-8, else as Latin-1, in which each byte is a character.
+    // Read as UTF-8, otherwise as Latin-1, in which each byte is a character.
     let text = str::from_utf8(bytes).map_or_else(
         |_| bytes.iter().copied().map(char::from).collect(),
         str::to_owned,
@@ -149,7 +149,7 @@ fn entry(
             has_sha256 = true;
             push_field(&mut text, field, &sha256(&own, bytes, &files));
         } else if !is("Package") && !is("Directory") && !is("Checksums-Sha512") {
-            // A list of digests that lacks the `.dsc` would be taken for the whole.
+            // `Checksums-Sha512` is left out: without the `.dsc` in it, it would be taken for complete.
             push_field(&mut text, field, value);
         }
     }
@@ -179,7 +179,7 @@ fn sha256(own: &impl Fn(String) -> String, dsc: &[u8], files: &Files<'_>) -> Str
     text
 }
 
-/// The files that a `.dsc` names, which have to lie beside it.
+/// The files that a `.dsc` names, which must be in the same directory.
 fn files<'a>(
     repository: &'a AptRepository,
     dir: &str,

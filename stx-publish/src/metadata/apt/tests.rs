@@ -328,7 +328,7 @@ fn broken_sources_are_left_out_with_their_reason() {
 }
 
 proptest! {
-    /// The order in which files were added, and an earlier build, change nothing.
+    /// The order in which files were added, and an earlier build, do not change the metadata.
     #[test]
     fn the_same_packages_give_the_same_bytes(
         old in prop::collection::btree_map("[a-e]/?[a-c]\\.u?deb", "[0-9]{1,2}", 0..6),

@@ -1,4 +1,4 @@
-//! Reads the records that are carried over, and adds them to the metadata that was made.
+//! Reads the records that are carried over, and adds them to the new metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,10 +15,10 @@ use crate::incoming::{Entry, Incoming};
 use crate::ingest::hash_file;
 use crate::metadata::whole::elements;
 
-/// Bytes that a `repomd.xml` has at most. Real ones have a few thousand.
+/// The largest `repomd.xml`, in bytes. Real ones have a few thousand.
 const LONGEST: u64 = 4 << 20;
 
-/// The lists of packages. They are made anew, also in the other forms that `createrepo_c` gives them.
+/// The lists of packages. They are made anew, including the other forms in which `createrepo_c` writes them.
 const OWN: [&str; 4] = ["primary", "filelists", "filelists-ext", "other"];
 const FORMS: [&str; 3] = ["_db", "_zck", "_gz"];
 
@@ -33,18 +33,18 @@ const FACTS: [&str; 7] = [
     "database_version",
 ];
 
-/// Whether the publisher makes the list `kind` itself.
+/// True if the publisher itself makes the list `kind`.
 fn is_own(kind: &str) -> bool {
     let mut forms = FORMS.iter();
     let plain = forms.find_map(|form| kind.strip_suffix(form));
     OWN.contains(&plain.unwrap_or(kind))
 }
 
-/// Finds the records of the build's own metadata that are carried over, by repository. Of the files, those that records
-/// name are hashed, and published only with these digests.
+/// Finds the records of the build's own metadata that are carried over, by repository. The files that these records name are
+/// hashed, and published only with these digests.
 ///
 /// # Errors
-/// A file that lies there and cannot be read.
+/// An existing file of that metadata cannot be read.
 pub fn carry(incoming: &mut Incoming) -> io::Result<BTreeMap<BuildPath, Carried>> {
     let mut all = BTreeMap::new();
     for dir in repositories(incoming.entries.keys()) {
@@ -93,7 +93,7 @@ fn carry_one(incoming: &Incoming, dir: &BuildPath) -> io::Result<Carried> {
                     match record(incoming, dir, kind, data)? {
                         Ok(record) => carried.records.push(record),
                         Err(reason) => {
-                            // Its file is named with it.
+                            // Its file is reported with the record, so it is not reported again.
                             own.extend(location(dir, data).ok());
                             carried.left_out.insert(kind.to_owned(), reason);
                         }
@@ -115,7 +115,7 @@ fn carry_one(incoming: &Incoming, dir: &BuildPath) -> io::Result<Carried> {
     Ok(carried)
 }
 
-/// Whether a file that no record names is called as a list of packages is: one of an earlier run.
+/// True if a file that no record names has the name of a list of packages: it is from an earlier run.
 fn is_list(name: &str) -> bool {
     let file = name.strip_prefix("repodata/").unwrap_or(name);
     let plain = file.rsplit_once('-').map_or(file, |(_, plain)| plain);
@@ -123,7 +123,7 @@ fn is_list(name: &str) -> bool {
     is_own(stem)
 }
 
-/// The text of a repository's own `repomd.xml`, or why there is none.
+/// The text of a repository's own `repomd.xml`, or the reason why it cannot be used.
 fn repomd(incoming: &Incoming, dir: &BuildPath) -> io::Result<Result<String, String>> {
     let path = dir.join("repodata/repomd.xml");
     let bytes = match path.ok().and_then(|path| incoming.entries.get(&path)) {
@@ -138,7 +138,7 @@ fn repomd(incoming: &Incoming, dir: &BuildPath) -> io::Result<Result<String, Str
     Ok(String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()))
 }
 
-/// A record that can be carried over, or why it cannot.
+/// A record that can be carried over, or the reason why it cannot.
 fn record(
     incoming: &Incoming,
     dir: &BuildPath,
@@ -209,7 +209,7 @@ fn location(dir: &BuildPath, data: Node<'_, '_>) -> Result<BuildPath, String> {
     let Some(location) = elements(data, "location").next() else {
         return Err("it names no file".to_owned());
     };
-    // `xml:base`, whatever the prefix.
+    // The attribute `xml:base`, with any prefix.
     if location.attributes().any(|it| it.name() == "base") {
         return Err("its file lies elsewhere".to_owned());
     }
@@ -217,10 +217,10 @@ fn location(dir: &BuildPath, data: Node<'_, '_>) -> Result<BuildPath, String> {
     dir.join(href).map_err(|error| format!("{href:?}: {error}"))
 }
 
-/// Adds records to the `repomd.xml` of a repository that lies in `dir` and is called `name`.
+/// Adds records to the `repomd.xml` of the repository in the directory `dir`, whose path in the build is `name`.
 ///
 /// # Errors
-/// A `repomd.xml` that cannot be read, written or added to, or has one of these records already.
+/// A `repomd.xml` that cannot be read, written or extended, or already has one of these records.
 pub fn insert(dir: &Utf8Path, name: &BuildPath, records: &[CarriedRecord]) -> io::Result<()> {
     if records.is_empty() {
         return Ok(());
@@ -265,7 +265,7 @@ pub fn insert(dir: &Utf8Path, name: &BuildPath, records: &[CarriedRecord]) -> io
     fs::write(&file, text + "</repomd>" + after)
 }
 
-/// A text as an attribute of XML has it.
+/// A text escaped for an attribute in XML.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

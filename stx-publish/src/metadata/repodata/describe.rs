@@ -1,10 +1,10 @@
-//! Describes a package in repository metadata, out of its headers, as `createrepo_c` does.
+//! Describes a package in repository metadata from its headers, as `createrepo_c` does.
 //!
 //! The rules are those of `createrepo_c` (`parsehdr.c`, `xml_dump.c`), with its support for the weak dependencies of old
-//! SUSE packages, which distributions build it with. A tag that is absent is an empty text, a zero or an empty list. There
-//! is one difference: a package with control characters in what describes it (summary, description, changelog, ...) is
-//! listed with U+FFFD in their place, while `createrepo_c` lists no package with a control character anywhere. Where they
-//! are in what identifies it or what it depends on, nothing can stand in for them, and it is not listed here either.
+//! SUSE packages, which distributions enable. An absent tag counts as an empty text, a zero or an empty list. One rule differs:
+//! control characters in the descriptive texts of a package (summary, description, changelog, ...) are replaced by U+FFFD, while
+//! `createrepo_c` lists no package with a control character anywhere. In names and dependencies they cannot be replaced, so such
+//! a package is not listed here either.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,27 +16,27 @@ use stx_layout::rpm::{FrameError, Header, Headers, text};
 
 use super::Candidate;
 
-/// Why a file that is called a package is not listed.
+/// The reason why a file with the name of a package is not listed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unlisted {
     /// Its headers cannot be read.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// It says something that XML cannot.
+    /// It contains text that XML cannot express.
     #[error("{0}")]
     Unsayable(#[from] MetadataError),
-    /// Its list of files is of rpm 3.
+    /// Its list of files has the format of rpm 3.
     #[error("its list of files has the form of rpm 3")]
     OldFiles,
-    /// A number of it is out of the range that metadata has.
+    /// Its epoch is out of the range of the metadata.
     #[error("its epoch is not a number below 2^32")]
     Epoch,
 }
 
-/// Entries of a changelog that are listed, the newest ones.
+/// The number of changelog entries that are listed, the newest ones.
 const CHANGELOGS: usize = 10;
 
-/// Numbers of tags, as rpm's `rpmtag.h` has them.
+/// The numbers of tags, from rpm's `rpmtag.h`.
 mod tag {
     pub(super) const NAME: u32 = 1000;
     pub(super) const VERSION: u32 = 1001;
@@ -66,9 +66,9 @@ mod tag {
     pub(super) const DIRNAMES: u32 = 1118;
     pub(super) const LONGSIZE: u32 = 5009;
     pub(super) const PAYLOADSIZEALT: u32 = 5113;
-    /// Of the signature header.
+    /// In the signature header.
     pub(super) const SIG_LONGARCHIVESIZE: u32 = 271;
-    /// Of the signature header.
+    /// In the signature header.
     pub(super) const SIG_PAYLOADSIZE: u32 = 1007;
 }
 
@@ -86,7 +86,7 @@ const ENHANCES: Kind = Kind(5055, 5057, 5056);
 const OLD_SUGGESTS: Kind = Kind(1156, 1158, 1157);
 const OLD_ENHANCES: Kind = Kind(1159, 1161, 1160);
 
-/// Bits of the flags of a dependency, as rpm's `rpmds.h` has them.
+/// Bits of the flags of a dependency, from rpm's `rpmds.h`.
 const PREREQ: u64 = 1 << 6;
 const PRETRANS: u64 = 1 << 7;
 const SCRIPT_PRE: u64 = 1 << 9;
@@ -95,14 +95,14 @@ const MISSINGOK: u64 = 1 << 19;
 const STRONG: u64 = 1 << 27;
 const POSTTRANS: u64 = 1 << 5;
 
-/// The bits of a file's mode that say what it is, and those of a directory.
+/// The bits of a file's mode that give its type, and the type of a directory.
 const TYPE: u64 = 0o170_000;
 const DIRECTORY: u64 = 0o040_000;
-/// The flag of a file that the package does not bring.
+/// The flag of a file that the package does not contain.
 const GHOST: u64 = 1 << 6;
 
-/// The dependencies of a package that metadata cannot say, as `rpm` shows them: the epoch of their version is no number, so
-/// that no client could compare it.
+/// The dependencies of a package that metadata cannot express, in the form of `rpm`: the epoch of their version is not a number,
+/// so clients could not compare it.
 pub(super) fn unsaid(main: Header<'_>) -> Vec<String> {
     let kinds = [
         PROVIDES,
@@ -123,7 +123,7 @@ pub(super) fn unsaid(main: Header<'_>) -> Vec<String> {
         .collect()
 }
 
-/// The description of a package out of its headers, or why it cannot be listed.
+/// The description of a package from its headers, or the reason why it cannot be listed.
 pub(super) fn package(headers: &Headers<'_>, from: &Candidate) -> Result<Package, Unlisted> {
     let main = headers.main;
     let string = |tag| text(main.string(tag).unwrap_or_default()).into_owned();
@@ -153,7 +153,7 @@ pub(super) fn package(headers: &Headers<'_>, from: &Candidate) -> Result<Package
         .set_rpm_buildhost(string(tag::BUILDHOST))
         .set_rpm_sourcerpm(match main.string(tag::SOURCERPM) {
             Some(name) => text(name).into_owned(),
-            // As rpm calls it, so that a package that was built from nothing is told from a source package.
+            // The text that rpm uses; it distinguishes a binary package without a source package from a source package.
             None if !is_source => "(none)".to_owned(),
             None => String::new(),
         })
@@ -177,7 +177,7 @@ pub(super) fn package(headers: &Headers<'_>, from: &Candidate) -> Result<Package
     Ok(package)
 }
 
-/// The first number that is there.
+/// The value of the first tag that is present, as a number; 0 if none is.
 fn first(tags: &[(Header<'_>, u32)]) -> u64 {
     let mut numbers = tags.iter().filter_map(|(header, tag)| header.number(*tag));
     numbers.next().unwrap_or_default()
@@ -213,14 +213,14 @@ fn files(main: Header<'_>, package: &mut Package) -> Result<HashSet<Vec<u8>>, Un
     Ok(paths)
 }
 
-/// One dependency, as the header has it.
+/// One dependency, as in the header.
 struct Raw<'a> {
     name: &'a [u8],
     flags: u64,
     version: &'a [u8],
 }
 
-/// The dependencies of one kind; none where one of the three tags is absent.
+/// The dependencies of one kind; none if one of the three tags is absent.
 fn raw<'a>(main: Header<'a>, kind: &Kind) -> impl Iterator<Item = Raw<'a>> + use<'a> {
     let names = main.strings(kind.0).into_iter();
     let rest = main.numbers(kind.1).into_iter().zip(main.strings(kind.2));
@@ -232,7 +232,7 @@ fn raw<'a>(main: Header<'a>, kind: &Kind) -> impl Iterator<Item = Raw<'a>> + use
 }
 
 impl Raw<'_> {
-    /// How a version is compared; `None` where it does not matter.
+    /// The comparison of versions; `None` if any version fits.
     fn comparison(&self) -> Option<RequirementType> {
         match self.flags & 0xf {
             2 => Some(RequirementType::LT),
@@ -244,18 +244,18 @@ impl Raw<'_> {
         }
     }
 
-    /// The key by which `createrepo_c` takes two dependencies for the same: name, comparison and version.
+    /// The key under which `createrepo_c` treats two dependencies as equal: name, comparison and version.
     fn key(&self) -> Vec<u8> {
         let comparison = self.comparison().map_or("", RequirementType::as_str);
         [self.name, comparison.as_bytes(), self.version].concat()
     }
 
-    /// Whether it has to be there before the package is installed.
+    /// True if the dependency must be present before the package is installed.
     fn is_pre(&self) -> bool {
         self.flags & (PREREQ | SCRIPT_PRE | SCRIPT_POST | PRETRANS | POSTTRANS) != 0
     }
 
-    /// As metadata says it; `None` for one without a name, or with an epoch that is no number: no client could compare it.
+    /// The dependency in metadata; `None` if it has no name, or an epoch that is not a number, which clients could not compare.
     fn said(&self) -> Option<Requirement> {
         let version = text(self.version);
         let (epoch, rest) = match version.split_once(':') {
@@ -268,7 +268,7 @@ impl Raw<'_> {
             return None;
         }
         let requirement = Requirement::new(text(self.name));
-        // Without a comparison, a version says nothing.
+        // A version without a comparison has no meaning.
         let (Some(comparison), false) = (self.comparison(), version.is_empty()) else {
             return Some(requirement.set_flags(self.comparison()));
         };
@@ -285,7 +285,7 @@ impl Raw<'_> {
     }
 }
 
-/// A whole number as C's `strtol` takes it.
+/// True for a whole number as C's `strtol` accepts it.
 fn is_number(text: &str) -> bool {
     let digits = text.trim_start();
     let digits = digits.strip_prefix(['-', '+']).unwrap_or(digits);
@@ -306,7 +306,7 @@ fn dependencies(main: Header<'_>, files: &HashSet<Vec<u8>>, package: &mut Packag
     let [mut suggests, mut enhances, mut supplements] =
         [SUGGESTS, ENHANCES, SUPPLEMENTS].map(|kind| all(main, &kind));
     recommends.extend(all(main, &RECOMMENDS));
-    // Old SUSE packages have two kinds of weak dependencies, each in two strengths.
+    // Old SUSE packages have two kinds of weak dependencies, each with two strengths.
     for (kind, strong, weak) in [
         (OLD_SUGGESTS, &mut recommends, &mut suggests),
         (OLD_ENHANCES, &mut supplements, &mut enhances),
@@ -324,17 +324,17 @@ fn dependencies(main: Header<'_>, files: &HashSet<Vec<u8>>, package: &mut Packag
         .set_supplements(supplements);
 }
 
-/// The requirements that a client has to look at: not those of rpm itself, not those that the package meets, none twice,
-/// and of those of the C library's versions the highest. What need not be there is added to `recommends`.
+/// The requirements that a client must check: without those of rpm itself, those that the package itself provides and
+/// duplicates, and only the highest of the C library's versions. Optional ones are added to `recommends`.
 fn requires(
     main: Header<'_>,
     files: &HashSet<Vec<u8>>,
     recommends: &mut Vec<Requirement>,
 ) -> Vec<Requirement> {
-    // What is not said is not provided.
+    // A dependency that metadata cannot express is not provided.
     let provided = raw(main, &PROVIDES).filter(|raw| raw.said().is_some());
     let provided: HashSet<_> = provided.map(|raw| raw.key()).collect();
-    // By name, the last one that was listed: only one that repeats it is left out.
+    // By name, the last listed requirement: only a repetition of that one is left out.
     let mut last: HashMap<Vec<u8>, (Vec<u8>, bool)> = HashMap::new();
     let mut libc: Option<Requirement> = None;
     let mut listed = Vec::new();
@@ -375,9 +375,9 @@ fn requires(
     listed
 }
 
-/// Whether `other` needs a newer C library than `highest`, by the version between the first parentheses.
+/// True if `other` needs a newer C library than `highest`, by the version between the first parentheses.
 fn is_libc_higher(highest: &str, other: &str) -> bool {
-    /// From the first digit on; how little is said where there is none.
+    /// The version from its first digit on; without one, a number that grows with the parts that are present.
     fn version(name: &str) -> Result<&str, u8> {
         let (_, rest) = name.split_once('(').ok_or(0)?;
         let (version, _) = rest.split_once(')').ok_or(1)?;
@@ -395,8 +395,8 @@ fn is_libc_higher(highest: &str, other: &str) -> bool {
     }
 }
 
-/// The newest entries of the changelog, the oldest of them first. Of entries of the same second, each is a second later
-/// than the one before, so that their order is kept.
+/// The newest entries of the changelog, the oldest of them first. Entries with the same time are moved apart by one second each,
+/// so that clients keep their order.
 fn changelogs(main: Header<'_>) -> Vec<Changelog> {
     let times = main.numbers(tag::CHANGELOGTIME).into_iter();
     let names = main.strings(tag::CHANGELOGNAME);

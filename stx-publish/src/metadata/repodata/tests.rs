@@ -11,7 +11,7 @@ use super::*;
 use crate::conformance::sample_id;
 use crate::metadata::CreaterepoC;
 
-/// A package with something in every field that the lists tell of.
+/// A package with a value in every field that the lists contain.
 fn package(dir: &Utf8Path, name: &str, release: &str) -> Utf8PathBuf {
     let date = Timestamp(1_541_000_000);
     let config = BuildConfig::v4()
@@ -61,7 +61,7 @@ fn package(dir: &Utf8Path, name: &str, release: &str) -> Utf8PathBuf {
     path
 }
 
-/// A repository with packages in it and below it, and something that is none.
+/// A repository with packages in it and in a subdirectory, and a file that is not a package.
 fn repository() -> (Utf8TempDir, Utf8PathBuf) {
     let dir = tempdir().expect("a directory");
     let root = dir.path().join("repository");
@@ -94,7 +94,7 @@ fn read_all(repodata: &Utf8Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// The facts that a publisher knows of a repository whose metadata is moved aside to `aside`.
+/// The facts that a publisher knows about a repository whose metadata is moved aside to `aside`.
 fn known(dir: &Utf8Path, aside: &Utf8Path) -> PackageCache {
     fs::rename(dir.join("repodata"), aside).expect("moved");
     let digests = candidates(dir, &PackageCache::default()).expect("listed");
@@ -110,7 +110,7 @@ fn known(dir: &Utf8Path, aside: &Utf8Path) -> PackageCache {
     }
 }
 
-/// The entry of each package in a list: one text for each element, with its attributes, in no order.
+/// The entry of each package in a list: one text per element, with its attributes, in any order.
 fn facts(repodata: &Utf8Path, list: &str) -> BTreeMap<String, Vec<String>> {
     let files = read_all(repodata);
     let suffix = format!("-{list}.xml.gz");
@@ -216,7 +216,7 @@ fn earlier_metadata_changes_nothing() {
         made(&repository, &PackageCache::default())
     );
 
-    // Other bytes under the same name, size and time; one package more, one less, one elsewhere.
+    // Other bytes with the same name, size and time; one package added, one removed, one moved.
     let changed = repository.join("one-1.0-1.x86_64.rpm");
     let before = fs::metadata(&changed).expect("there");
     package(dir.path(), "uno", "1");
@@ -302,7 +302,7 @@ fn whatever_the_headers_say_a_package_is_described_or_refused() {
     let (begin, payload) = (headers.begin, headers.payload);
     let entries = headers.main.tags().count();
     let (mut described, mut refused) = (0, 0);
-    // Every field of every index entry.
+    // Each field of each index entry in turn.
     for field in 0..entries * 4 {
         let at = begin + 16 + 4 * field;
         for value in [

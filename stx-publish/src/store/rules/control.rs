@@ -1,4 +1,4 @@
-//! The zsync control files that are made of large files while they are added.
+//! The zsync control files that are made for large files while they are added.
 
 use stx_layout::derived::control_of;
 use stx_layout::{BuildPath, Sha256, encode_path};
@@ -18,15 +18,15 @@ pub fn control_path(path: &BuildPath) -> Result<BuildPath, StoreError> {
     })
 }
 
-/// Begins the control file of a file of `size` bytes. It names the file, and nothing of the build: that of the same bytes under
-/// the same name is the same in every build.
+/// Begins the control file of a file of `size` bytes. It contains the file's name, but nothing about the build: the same bytes under
+/// the same name have the same control file in every build.
 pub fn control_maker(path: &BuildPath, size: u64) -> Maker {
     let name = path.file_name();
     Maker::new(name, &encode_path(name), size)
 }
 
-/// The control file of a file whose bytes the mirror has already, out of one that lies beside those, whose digest is `digest`.
-/// `None` where it is damaged, or has another form than [`control_maker`] gives it.
+/// The control file of a file whose bytes the mirror already has, made from the one beside those bytes, whose digest is `digest`.
+/// `None` if that one is damaged, or differs in form from those of [`control_maker`].
 pub fn retaken_control(
     path: &BuildPath,
     size: u64,

@@ -1,4 +1,4 @@
-//! The rules of pins and verdicts, and the files that hold those of one build.
+//! The rules of pins and verdicts, and the files that contain those of one build.
 
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, Pin, VerdictEntry};
@@ -6,10 +6,10 @@ use stx_layout::{BuildId, Pin, VerdictEntry};
 use super::StoreError;
 use crate::error::chain;
 
-/// The beginning of the reason of a pin that stands for others.
+/// The beginning of the reason of a pin that replaces unreadable ones.
 const UNKNOWN: &str = "unknown means keep";
 
-/// The text of the file that holds the pins of one build.
+/// The file that contains the pins of one build.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PinFile {
     /// The pins.
@@ -17,7 +17,7 @@ pub struct PinFile {
 }
 
 impl PinFile {
-    /// The pins that a file called `name` holds, all of them of its build.
+    /// The pins in a file called `name`; all of them must be of its build.
     pub fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Vec<Pin>, StoreError> {
         let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
             what: name.to_owned(),
@@ -30,7 +30,7 @@ impl PinFile {
         }
     }
 
-    /// The pin that stands for pins of a build that cannot be understood.
+    /// The pin that replaces the pins of a build if they cannot be parsed.
     pub fn unknown(build: BuildId, error: &StoreError) -> Pin {
         Pin {
             build,
@@ -40,7 +40,7 @@ impl PinFile {
         }
     }
 
-    /// True for a pin that [stands](Self::unknown) for pins that cannot be understood.
+    /// True for a pin that [replaces](Self::unknown) pins that cannot be parsed.
     pub fn is_unknown(pin: &Pin) -> bool {
         pin.author == "unknown" && pin.reason.starts_with(UNKNOWN)
     }
@@ -51,7 +51,7 @@ impl PinFile {
     }
 }
 
-/// The text of the file that holds the verdicts on one build.
+/// The file that contains the verdicts on one build.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct VerdictFile {
     /// The verdicts, oldest first.
@@ -59,7 +59,7 @@ pub struct VerdictFile {
 }
 
 impl VerdictFile {
-    /// The verdicts that a file called `name` holds, all of them on its build.
+    /// The verdicts in a file called `name`; all of them must be on its build.
     pub fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Vec<VerdictEntry>, StoreError> {
         let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
             what: name.to_owned(),
@@ -80,8 +80,8 @@ impl VerdictFile {
     }
 }
 
-/// Adds a verdict to those on its build, in the order of time; not if it is there, or if the one before it is the same but for
-/// its time. Tells whether it was added.
+/// Adds a verdict to those on its build, in the order of time, unless it is already recorded or repeats the one before it in all but
+/// the time. Returns true if it was added.
 pub fn put_verdict(entries: &mut Vec<VerdictEntry>, new: &VerdictEntry) -> bool {
     let is_same = |last: &VerdictEntry| {
         let at = last.at;
@@ -95,14 +95,14 @@ pub fn put_verdict(entries: &mut Vec<VerdictEntry>, new: &VerdictEntry) -> bool 
     true
 }
 
-/// Adds a pin in place of an earlier one of the same author.
+/// Adds a pin, and replaces an earlier one of the same author.
 pub fn put_pin(pins: &mut Vec<Pin>, pin: &Pin) {
     pins.retain(|known| known.author != pin.author);
     pins.push(pin.clone());
     pins.sort_by(|a, b| a.author.cmp(&b.author));
 }
 
-/// Takes an author's pin away.
+/// Removes an author's pin.
 pub fn take_pin(id: &BuildId, pins: &mut Vec<Pin>, author: &str) -> Result<Pin, StoreError> {
     match pins.iter().position(|pin| pin.author == author) {
         Some(place) => Ok(pins.remove(place)),

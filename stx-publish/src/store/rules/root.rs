@@ -9,7 +9,7 @@ use stx_layout::{
 
 use super::StoreError;
 
-/// Refuses an alias that is not what it was expected to be.
+/// Refuses an alias whose current target is not the expected one.
 pub fn check_root_alias(
     alias: &RootAlias,
     expected: Option<&RootEntry>,
@@ -34,7 +34,7 @@ pub(crate) fn show_root(shown: Option<&RootEntry>) -> String {
     }
 }
 
-/// Refuses to point an alias at what it does not fit, or at what is not there.
+/// Refuses to point an alias at a target that it does not fit, or that does not exist.
 pub fn check_root_target(
     alias: &RootAlias,
     target: &RootTarget,
@@ -54,7 +54,7 @@ pub fn check_root_target(
     })
 }
 
-/// The refusal to put an alias in the place of something else.
+/// The refusal to replace something that is not an alias.
 pub fn taken(alias: &RootAlias) -> StoreError {
     StoreError::Refused {
         what: alias.to_string(),
@@ -76,7 +76,7 @@ pub fn root_targets(catalog: &Catalog) -> BTreeSet<RootTarget> {
         .collect()
 }
 
-/// Whether readers get something of a channel: its `latest_build` points at a success that is there.
+/// True if readers find a build in a channel: its `latest_build` points at an existing success.
 fn shows_success(catalog: &Catalog, channel: &Channel) -> bool {
     let Some(entry) = catalog.channels.get(channel) else {
         return false;
@@ -92,7 +92,7 @@ fn shows_success(catalog: &Catalog, channel: &Channel) -> bool {
     }
 }
 
-/// The newest finished release of which readers get something, by [`ReleaseOrder`]: candidates and milestones are none.
+/// The newest finished release in which readers find a build, by [`ReleaseOrder`]; candidates and milestones do not count.
 pub fn newest_release(catalog: &Catalog) -> Option<ReleaseId> {
     let channels = catalog.channels.keys();
     let shown = channels.filter(|channel| shows_success(catalog, channel));
@@ -105,8 +105,8 @@ pub fn newest_release(catalog: &Catalog) -> Option<ReleaseId> {
         .map(|(_, release)| release)
 }
 
-/// Where `release/latest_release` has to point, if it has to be moved: to the newest release, and never back to an older one
-/// unless that is `forced`. One that points at something without a place in the order is moved.
+/// The new target of `release/latest_release`, if it has to be moved: the newest release, and never an older one than the current
+/// target unless that is `forced`. An alias whose target has no place in the order is moved.
 pub fn next_release(
     catalog: &Catalog,
     shown: Option<&RootEntry>,
@@ -118,7 +118,7 @@ pub fn next_release(
     (!is_there && (forced || !goes_back(shown, &to))).then_some(newest)
 }
 
-/// Whether an alias that shows one release would go back to an older one.
+/// True if an alias that points to a release would move to an older one.
 pub fn goes_back(shown: Option<&RootEntry>, to: &RootTarget) -> bool {
     match (shown.and_then(RootEntry::target), to) {
         (Some(RootTarget::Release(shown)), RootTarget::Release(to)) => {
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use stx_layout::{BuildEntry, BuildOutcome, BuildRecord, BuildState};
 
-    /// A mirror with these channels, each with one success that `latest_build` shows.
+    /// A mirror with these channels, each with one success that `latest_build` points to.
     fn with(channels: &[&str]) -> Catalog {
         let mut catalog = Catalog::default();
         for channel in channels {

@@ -1,4 +1,4 @@
-//! The rules of paths without a date: `release/8.0.0/centos/outputs/…` as those of a build.
+//! The rules of paths without a date: `release/8.0.0/centos/outputs/…` shows the sections of a build.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use stx_layout::{
 
 use super::StoreError;
 
-/// The build of which sections are offered without a date: that of `latest_build`.
+/// The build whose sections are offered without a date: that of `latest_build`.
 pub fn check_offer(
     channel: &Channel,
     latest: Option<&AliasEntry>,
@@ -22,7 +22,7 @@ pub fn check_offer(
     }
 }
 
-/// The sections that some files of a build lie in.
+/// The sections that contain these files of a build.
 pub fn sections_of<'a>(paths: impl IntoIterator<Item = &'a BuildPath>) -> BTreeSet<Section> {
     let words = paths
         .into_iter()
@@ -38,7 +38,7 @@ pub fn following(sections: &BTreeSet<Section>) -> BTreeMap<Section, UndatedEntry
     sections.iter().map(|section| (*section, entry())).collect()
 }
 
-/// Whether exactly these sections can be read without a date, as those of the build `date`.
+/// True if exactly these sections can be read without a date, as those of the build `date`.
 pub fn is_offered(entry: &ChannelEntry, sections: &BTreeSet<Section>, date: BuildDate) -> bool {
     entry.undated.keys().eq(sections)
         && sections
@@ -46,7 +46,7 @@ pub fn is_offered(entry: &ChannelEntry, sections: &BTreeSet<Section>, date: Buil
             .all(|section| entry.undated_build(*section) == Some(date))
 }
 
-/// Refuses to take away a build that a link names which is read without a date. A store that has copies there needs not.
+/// Refuses to remove a build that a path without a date links to. A store that keeps copies at these paths need not call this.
 pub fn check_undated(
     id: &BuildId,
     undated: &BTreeMap<Section, UndatedEntry>,

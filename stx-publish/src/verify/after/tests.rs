@@ -7,7 +7,7 @@ use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
 use crate::store::MirrorStore as _;
 
-/// Three layers: the build of each day is made upon that of the day before.
+/// Three layers: the build of each day is made upon that of the previous day.
 async fn layers() -> MemoryStore {
     let store = MemoryStore::new();
     for day in 1..=3 {
@@ -24,7 +24,7 @@ async fn layers() -> MemoryStore {
     store
 }
 
-/// The findings: the kind, and the day of the build that it is about.
+/// The findings: the kind, and the day of the build that each is about.
 async fn found(store: &MemoryStore, scope: &Scope) -> Vec<(FindingKind, u32)> {
     let mut report = VerifyReport::default();
     let verified = verify_after(store, scope, &mut report).await;
@@ -54,7 +54,7 @@ async fn another_build_below_is_found_from_the_top() {
         assert_eq!(found(&store, scope).await, expected, "{scope}");
     }
     assert_eq!(found(&store, &Scope::Build(sample_id(1))).await, []);
-    // The record of another build is not believed, so that the way down ends there.
+    // A changed record is not trusted, so the check of lower layers ends there.
     tamper(2);
     let expected = [(FindingKind::AfterDiffers, 3)];
     assert_eq!(found(&store, &scopes[1]).await, expected);

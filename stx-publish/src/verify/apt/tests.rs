@@ -77,7 +77,7 @@ async fn what_the_publisher_makes_is_right_and_broken_packages_are_found() {
     assert_eq!(verified(&store).await, expected);
 }
 
-/// The same build with some files changed, and the sums of these.
+/// The same build with some files changed, and with sums that match the changes.
 async fn tampered(store: &MemoryStore, changes: &[(String, Option<String>)]) -> MemoryStore {
     let id = sample_id(1);
     let record = store.record(&id).await.expect("a record");
@@ -107,10 +107,10 @@ async fn tampered(store: &MemoryStore, changes: &[(String, Option<String>)]) -> 
 
 const STD: &str = "outputs/std/packages";
 
-/// A change of a file, by its name in the repository; `true`: `Release` names what it is then.
+/// A change of a file, by its name in the repository; if `true`, `Release` is changed to name the new file.
 type Change = (&'static str, Option<String>, bool);
 
-/// The findings after a change, those aside that follow from another `Release`.
+/// The findings after a change, without those that only follow from the changed `Release`.
 async fn found_after((name, text, is_named): &Change) -> Vec<(FindingKind, String)> {
     let names = ["a.deb", "b.deb"].map(|name| (format!("{STD}/{name}"), deb(&name[..1])));
     let files: Vec<_> = names

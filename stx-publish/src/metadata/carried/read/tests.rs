@@ -58,7 +58,7 @@ fn every_record_that_is_not_made_anew_is_carried_over() {
         "repodata/updateinfo.xml.zst",
         "repodata/comps.xml",
         "repodata/repomd.xml.asc",
-        // Of an earlier run.
+        // From an earlier run.
         "repodata/9-other.xml.gz",
         "productid",
     ];
