@@ -5,9 +5,9 @@
 //! <channel>/<alias>/build.json                    the record of that build, for readers over plain HTTP
 //! ```
 //!
-//! A generation is created where there is none, which only one writer can; so an alias is compared and swapped on servers
-//! that know no other condition. The public object follows; after a crash in between, it shows the build before, which is
-//! there as long as nothing was swept.
+//! A generation is created only where none exists, so only one writer can create it. Aliases are therefore compared and swapped
+//! even on servers that support no other condition. The public object is written afterwards. After a crash in between, it still
+//! shows the previous build, which exists until something sweeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,10 +47,10 @@ fn state(newest: Option<(u64, Text)>) -> State {
 /// Aliases by channel and name, each with the number of its newest generation.
 pub(super) type Listed = BTreeMap<(Channel, AliasName), u64>;
 
-/// Aliases whose public object says something else, with what it should say.
+/// The aliases whose public object differs from the alias, each with the build that it should show.
 pub(super) type Outdated = Vec<(AliasName, Option<BuildDate>)>;
 
-/// The aliases of a channel, and which of them are held.
+/// The aliases of a channel, and those of them that are held.
 pub(super) type Shown = (BTreeMap<AliasName, AliasEntry>, BTreeSet<AliasName>);
 
 impl Inner {
@@ -80,7 +80,7 @@ impl Inner {
         Ok(state.build.map(AliasEntry::Build))
     }
 
-    /// The aliases of one channel, or of all, and which of them are held.
+    /// The aliases of one channel, or of all, and those of them that are held.
     pub(super) async fn aliases(
         &self,
         only: Option<&Channel>,
@@ -89,7 +89,7 @@ impl Inner {
         self.shown(listed).await
     }
 
-    /// Reads aliases that were listed, and which of them are held.
+    /// Reads the aliases that were listed, and those of them that are held.
     pub(super) async fn shown(
         &self,
         listed: Listed,
@@ -123,7 +123,7 @@ impl Inner {
         Ok(found)
     }
 
-    /// The names of all aliases that there ever were, with their newest generations.
+    /// The names of all aliases that ever existed, with their newest generations.
     pub(super) async fn alias_names(&self, only: Option<&Channel>) -> Result<Listed, StoreError> {
         let prefix = match only {
             None => keys::ALIASES.to_owned(),
@@ -133,7 +133,7 @@ impl Inner {
         let names = listed.iter().filter_map(|it| {
             let (name, generation) = it.name.rsplit_once('/')?;
             let generation = keys::number(generation)?;
-            // Of one channel, deeper ones belong to a deeper channel.
+            // Below a channel, deeper names belong to deeper channels.
             if let Some(channel) = only {
                 return Some(((channel.clone(), name.parse().ok()?), generation));
             }
@@ -141,11 +141,11 @@ impl Inner {
             let name = (channel.parse().ok()?, alias.parse().ok()?);
             Some((name, generation))
         });
-        // They are listed in order, so that the newest of each comes last and stays.
+        // Names are listed in order, so the newest generation of each alias comes last and replaces the others.
         Ok(names.collect())
     }
 
-    /// Points an alias at a build, by the lock that `known` was read under.
+    /// Points an alias at a build, under the lock for which `known` was read.
     pub(super) async fn point(
         &self,
         (lease, known): (&Lease, &Known),
@@ -154,7 +154,7 @@ impl Inner {
         expected: Option<&AliasEntry>,
         to: Option<BuildDate>,
     ) -> Result<(), StoreError> {
-        // All of this only asks; the order in which it is refused stays.
+        // These are only questions, so they are asked at the same time. The order in which errors are reported does not change.
         let record = async {
             let Some(date) = to else {
                 return Ok(None);
@@ -179,7 +179,7 @@ impl Inner {
             check_target(channel, alias, &record?)?;
             shown = text;
         }
-        // After the answers, which may have taken long.
+        // The answers above may have taken long.
         lease.check_lately(&self.objects).await?;
         let prefix = keys::alias(channel, alias);
         let generation = state.generation + 1;
@@ -191,13 +191,13 @@ impl Inner {
         let text = serde_json::to_string(&text).expect("texts and a date") + "\n";
         let name = keys::generation(&prefix, generation);
         let created = self.objects.create(&name, text).await?;
-        // Whoever looked long ago may have created a number that others are past already.
-        // The public object is written beside the question whether the new generation counts. Mostly it does; if not, the object is
-        // corrected. An object that is to be removed waits for the answer.
+        // A writer whose state is outdated may have created a number that others have already passed.
+        // The public object is written while the server is asked if the new generation counts. Usually it does; otherwise the
+        // object is corrected. An object that is to be removed waits for the answer.
         let early = async {
             match shown {
                 _ if !created || to.is_none() => Ok(()),
-                // A record that was just written need not be copied by the server, which may take longer.
+                // The server need not copy a record that was just written; a copy may take longer.
                 Some(text) => {
                     let public = keys::shown_alias(channel, alias);
                     self.objects.put(&public, text, Keep::Not).await
@@ -220,7 +220,7 @@ impl Inner {
                 found: "one that was moved and moved back just then".to_owned(),
             });
         }
-        // The older generations count for nothing any more, whatever the public object says.
+        // The older generations no longer count, whatever the public object shows.
         let older = known.into_iter().filter(|number| *number < generation);
         lease.delete_at_end(older.map(|number| keys::generation(&prefix, number)));
         match to {
@@ -229,7 +229,7 @@ impl Inner {
         }
     }
 
-    /// Has the public object of an alias say what the alias does.
+    /// Makes the public object of an alias show what the alias points at.
     async fn show_alias(
         &self,
         channel: &Channel,
@@ -250,14 +250,14 @@ impl Inner {
         })
     }
 
-    /// The aliases of a channel whose public object says something else, with what it should say.
+    /// The aliases of a channel whose public object differs from the alias, each with the build that it should show.
     pub(super) async fn outdated_aliases(&self, channel: &Channel) -> Result<Outdated, StoreError> {
         let listed = self.alias_names(Some(channel)).await?;
         let (outdated, _) = self.alias_states(channel, listed).await?;
         Ok(outdated)
     }
 
-    /// The aliases of a channel, and those whose public object says something else.
+    /// The aliases of a channel, and those whose public object differs from the alias.
     pub(super) async fn alias_states(
         &self,
         channel: &Channel,
@@ -287,13 +287,13 @@ impl Inner {
         Ok((behind, states))
     }
 
-    /// Has the public objects of a channel's aliases say what the aliases do; names those that did not.
+    /// Makes the public objects of a channel's aliases show what the aliases point at; returns the names of those that did not.
     pub(super) async fn show_aliases(&self, channel: &Channel) -> Result<Vec<String>, StoreError> {
         let outdated = self.outdated_aliases(channel).await?;
         self.mend_aliases(channel, outdated).await
     }
 
-    /// As [`show_aliases`](Self::show_aliases), for those that are known.
+    /// Like [`show_aliases`](Self::show_aliases), for outdated aliases that are already known.
     pub(super) async fn mend_aliases(
         &self,
         channel: &Channel,
@@ -303,7 +303,7 @@ impl Inner {
         for (alias, build) in outdated {
             match self.show_alias(channel, &alias, build).await {
                 Ok(()) => mended.push(keys::shown_alias(channel, &alias)),
-                // It dangles, which is another matter.
+                // The alias dangles; another check reports that.
                 Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! A request that failed: the words for it, and the next step where the server's answer tells it.
+//! A failed request: its error message, and a next step where the server's answer suggests one.
 
 use std::error::Error as StdError;
 
@@ -30,7 +30,7 @@ impl RequestFailure {
             deepest = source;
         }
         let text = deepest.to_string();
-        // An answer to `HEAD` has no body, and a proxy's answer is none of the store's.
+        // An answer to `HEAD` has no body, and the answer of a proxy does not come from the store.
         let status = text
             .strip_prefix(STATUS)
             .and_then(|it| it.split(": ").next());
@@ -60,7 +60,7 @@ impl RequestFailure {
         &self.cause
     }
 
-    /// True if the server does not know what it was asked for.
+    /// True if the server does not implement the request.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(
             self.code.as_deref(),
@@ -68,12 +68,12 @@ impl RequestFailure {
         )
     }
 
-    /// True if there is no such bucket.
+    /// True if the bucket does not exist.
     pub(super) fn is_missing_bucket(&self) -> bool {
         self.code.as_deref() == Some("NoSuchBucket")
     }
 
-    /// The next step, if the answer of the server tells it.
+    /// The next step, if the server's answer suggests one.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.code.as_deref()? {
             "AccessDenied" | "AllAccessDisabled" | "403 Forbidden" => {

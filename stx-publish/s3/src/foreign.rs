@@ -1,7 +1,7 @@
-//! Objects whose names no path can hold: other tools, and slips of the hand such as `aws s3 cp x s3://bucket/mirror//x`, make them.
+//! Objects whose names are not valid paths. Other tools create them, and mistakes such as `aws s3 cp x s3://bucket/mirror//x`.
 //!
-//! The client refuses a whole listing for one such name, and so would every command. They are left out of the answers of the server
-//! before the client reads them.
+//! The client refuses a whole listing because of one such name, so every command would fail. These names are therefore removed
+//! from the server's answers before the client reads them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use object_store::path::Path;
 
 use super::parts::element;
 
-/// The names that were left out, whole.
+/// The full names that were left out.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Foreign(Arc<Mutex<BTreeSet<String>>>);
 
@@ -25,7 +25,7 @@ impl Foreign {
         below.map(ToOwned::to_owned).collect()
     }
 
-    /// A listing without such names. Objects with a name that ends in `/` are left out as well: they stand for directories.
+    /// A listing without such names. Objects whose name ends in `/` are left out as well: they represent directories.
     pub(super) fn without(&self, listing: &str) -> String {
         let kept = self.kept(listing, "Contents", "Key");
         self.kept(&kept, "CommonPrefixes", "Prefix")
@@ -38,7 +38,7 @@ impl Foreign {
         for part in parts {
             let written = element(part, key).unwrap_or_default();
             let unescaped = quick_xml::escape::unescape(written);
-            // The client would refuse the whole listing for a name that is no XML.
+            // The client would refuse the whole listing because of a name that is not valid XML.
             let is_xml = unescaped.is_ok();
             let name = unescaped.unwrap_or_else(|_| written.into());
             let plain = name.strip_suffix('/').unwrap_or(&name);

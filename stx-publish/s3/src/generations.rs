@@ -1,4 +1,4 @@
-//! Sequences of objects of which the newest counts: what is compared and swapped where objects can only be created.
+//! Sequences of objects of which the newest counts: a compare-and-swap for servers that can only create objects.
 
 use serde::de::DeserializeOwned;
 
@@ -14,19 +14,19 @@ fn parse<T: DeserializeOwned>(name: String, bytes: &[u8]) -> Result<T, StoreErro
 }
 
 impl Objects {
-    /// The generations below a prefix that are there, oldest first.
+    /// The existing generations below a prefix, oldest first.
     pub(super) async fn generations(&self, prefix: &str) -> Result<Vec<u64>, StoreError> {
         let listed = self.list(prefix).await?;
         let numbers = listed.iter().filter_map(|it| keys::number(&it.name));
         Ok(numbers.collect())
     }
 
-    /// The newest generation below a prefix, and its number; `None` where there never was one.
+    /// The newest generation below a prefix, and its number; `None` if none ever existed.
     pub(super) async fn newest<T: DeserializeOwned>(
         &self,
         prefix: &str,
     ) -> Result<Option<(u64, T)>, StoreError> {
-        // One that goes between listing and reading gave way to a newer one.
+        // A generation that is deleted between listing and reading was replaced by a newer one.
         for _ in 0..8 {
             let Some(&number) = self.generations(prefix).await?.last() else {
                 return Ok(None);
@@ -44,7 +44,7 @@ impl Objects {
         })
     }
 
-    /// The generation that a listing named as the newest, or one that took its place since.
+    /// The generation that a listing named as the newest, or one that has replaced it since.
     pub(super) async fn listed<T: DeserializeOwned>(
         &self,
         prefix: &str,

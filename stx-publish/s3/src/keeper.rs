@@ -1,8 +1,8 @@
 //! The thread that keeps the locks of a mirror.
 //!
-//! A lock has to be renewed while the threads of its holder are busy, and given back even if its holder is dropped outside of a
-//! runtime. So one thread with a runtime and connections of its own does both for all locks of a mirror. The connections stay open from
-//! one request to the next. The thread starts with the first lock, and ends with the mirror and its last lock.
+//! A lock must be renewed while its holder's threads are busy, and released even if its holder is dropped outside of a runtime.
+//! One thread, with its own runtime and connections, therefore does both for all locks of a mirror. The connections stay open
+//! from one request to the next. The thread starts with the first lock, and ends with the mirror and its last lock.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -14,10 +14,10 @@ use tokio::task::JoinHandle as Task;
 use super::objects::Objects;
 use stx_publish::store::StoreError;
 
-/// The means to keep locks.
+/// Starts the thread that keeps locks, and shares it between them.
 #[derive(Clone)]
 pub(super) struct Keepers {
-    /// The objects of the mirror, by connections that only the thread uses.
+    /// The objects of the mirror, through connections that only this thread uses.
     pub(super) objects: Objects,
     thread: Arc<Mutex<Weak<Keeper>>>,
 }
@@ -37,7 +37,7 @@ impl Keepers {
         }
     }
 
-    /// The thread; starts it if it does not run.
+    /// Returns the thread; starts it if it is not running.
     pub(super) fn keeper(&self) -> Result<Arc<Keeper>, StoreError> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(keeper) = thread.upgrade() {
@@ -60,7 +60,7 @@ impl Keeper {
         let (stop, stopped) = oneshot::channel::<()>();
         let named = std::thread::Builder::new().name("locks".to_owned());
         let thread = named.spawn(move || {
-            // Nothing is sent: the other end is dropped.
+            // Nothing is ever sent; the wait ends when the sender is dropped.
             runtime.block_on(stopped).ok();
         })?;
         Ok(Self {
@@ -70,7 +70,7 @@ impl Keeper {
         })
     }
 
-    /// Runs something on the thread.
+    /// Spawns a task on the thread.
     pub(super) fn run(&self, work: impl Future<Output = ()> + Send + 'static) -> Task<()> {
         self.runtime.spawn(work)
     }

@@ -9,11 +9,11 @@ use stx_publish::store::rules::{parse_retired_name, retired_name};
 pub(super) const PRIVATE: &str = ".stx";
 /// Every generation of every alias.
 pub(super) const ALIASES: &str = ".stx/aliases";
-/// The build at which an alias is held on purpose.
+/// The build at which an alias is deliberately held.
 pub(super) const HELD: &str = ".stx/held";
-/// The marks of operations that are under way in a channel.
+/// The marks of operations in progress in a channel.
 pub(super) const MARKS: &str = ".stx/marks";
-/// The tags of builds that are gone, which something still needs.
+/// The tags of deleted builds that are still needed.
 pub(super) const OWED: &str = ".stx/owed";
 /// The manifest of each build.
 pub(super) const MANIFESTS: &str = ".stx/manifests";
@@ -28,10 +28,10 @@ pub(super) const UNDATED: &str = ".stx/undated";
 /// An entry for each retired build and section.
 pub(super) const RETIRED: &str = ".stx/retired";
 
-/// Stands for `/` in the name of an upload or an alias; no name of the grammar holds it.
+/// Replaces `/` in the name of an upload or an alias; no name of the grammar contains it.
 const SLASH: &str = "%2F";
 
-/// Ends the name of the mark that a retired build's files were moved aside.
+/// Ends the name of the mark that says that a retired build's files were moved aside.
 const ASIDE: &str = "@@aside";
 
 pub(super) fn build(id: &BuildId) -> String {
@@ -42,7 +42,7 @@ pub(super) fn record(id: &BuildId) -> String {
     format!("{id}/{}", BuildRecord::FILE_NAME)
 }
 
-/// The digests of the files that were published last, for who publishes from the same place again.
+/// The digests of the files that were published last, for the next publish from the same directory.
 pub(super) fn inputs(channel: &Channel) -> String {
     format!("{PRIVATE}/cache/{channel}/%2Einputs")
 }
@@ -103,7 +103,7 @@ pub(super) fn lock(channel: Option<&Channel>) -> String {
     }
 }
 
-/// Where it is noted how far the upload of a large file is.
+/// The key of the journal of a large file's upload.
 pub(super) fn uploads(id: &BuildId) -> String {
     format!("{PRIVATE}/uploads/{id}")
 }
@@ -117,17 +117,17 @@ pub(super) fn retired(retired: &Retired) -> String {
     format!("{RETIRED}/{}/{}", retired.id.channel, retired_name(retired))
 }
 
-/// Says that a retired build's files were moved aside.
+/// The mark that says that a retired build's files were moved aside.
 pub(super) fn aside_mark(retired: &Retired) -> String {
     format!("{}{ASIDE}", self::retired(retired))
 }
 
-/// Where a retired build's files lie that another build took the place of.
+/// The prefix of a retired build's files if another build took its place.
 pub(super) fn aside(retired: &Retired) -> String {
     format!("{PRIVATE}/aside/{}@{}", retired.id, retired.at)
 }
 
-/// The `generation`th of a sequence of objects; they sort as their numbers do.
+/// The key of the `generation`th object of a sequence; keys sort in the order of their numbers.
 pub(super) fn generation(prefix: &str, generation: u64) -> String {
     format!("{prefix}/{generation:020}")
 }
@@ -162,16 +162,16 @@ pub(super) fn parse_retired(key: &str) -> Option<RetiredName> {
     })
 }
 
-/// The operation that is under way on a build, for whoever finds its mark after a crash.
+/// The operation in progress on a build, for the publisher that finds its mark after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Going {
     /// A purged build or section is being deleted.
     Purge,
-    /// It is being put together.
+    /// A build is being staged.
     Publish,
-    /// A retired build is being brought back.
+    /// A retired build is being restored.
     Restore,
-    /// Sections are being taken away or brought back.
+    /// Sections are being retired or restored.
     Sections,
 }
 

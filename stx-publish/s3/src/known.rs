@@ -1,4 +1,5 @@
-//! The findings about a channel while its lock is held. Nobody else changes the channel, so the server need not be asked again.
+//! The findings about a channel while its lock is held. No other publisher changes the channel, so the server need not be asked
+//! again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,22 +7,22 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use stx_layout::{AliasName, BuildDate, BuildId, BuildRecord};
 
-/// An alias as it is now.
+/// The current state of an alias.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     pub(super) generation: u64,
     pub(super) build: Option<BuildDate>,
 }
 
-/// The findings of the holder of a lock. If the lock was lost and they are wrong, the next step fails by its own condition.
+/// The findings of a lock's holder. If the lock was lost and they are outdated, the condition of the next step makes it fail.
 #[derive(Debug, Default)]
 pub(super) struct Known(Mutex<Facts>);
 
 #[derive(Debug, Default)]
 struct Facts {
-    /// The aliases of the channel, once they were read; one that was moved since is `None`.
+    /// The aliases of the channel, once they were read; `None` for an alias that was moved since.
     aliases: Option<BTreeMap<AliasName, Option<State>>>,
-    /// The build that was committed last: its record, and the text of that.
+    /// The build that was committed last: its record, and the record's text.
     committed: Option<(BuildRecord, Bytes)>,
 }
 
@@ -37,12 +38,12 @@ impl Known {
         self.with(|facts| facts.aliases = Some(states.collect()));
     }
 
-    /// Takes the state of an alias before a change; `None` if it is not known.
+    /// Removes and returns the state of an alias before a change; `None` if it is unknown.
     pub(super) fn take_alias(&self, alias: &AliasName) -> Option<State> {
         self.with(
             |facts| match facts.aliases.as_mut()?.insert(alias.clone(), None) {
                 Some(state) => state,
-                // There never was one.
+                // The alias never existed.
                 None => Some(State::default()),
             },
         )
@@ -59,7 +60,7 @@ impl Known {
         self.with(|facts| facts.committed.as_ref().filter(is_it).cloned())
     }
 
-    /// Forgets everything: a build may be gone, or an alias another.
+    /// Forgets everything: a build may be deleted, or an alias moved.
     pub(super) fn forget(&self) {
         self.with(|facts| *facts = Facts::default());
     }

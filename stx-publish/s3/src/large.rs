@@ -1,8 +1,8 @@
 //! Copies objects that are larger than a server copies in one request, part by part.
 //!
-//! `CopyObject` is limited to 5 GiB. A larger object is an upload whose parts the server takes from the old object
-//! (`UploadPartCopy`); none of its bytes pass through this machine. The entity tag of such a copy is
-//! not the MD5 of its bytes, and nothing reads it as one.
+//! `CopyObject` is limited to 5 GiB. A larger object is uploaded in parts that the server takes from the old object
+//! (`UploadPartCopy`); none of its bytes pass through this machine. The entity tag of such a copy is not the MD5 of its bytes,
+//! and no code reads it as one.
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::multipart::PartId;
@@ -13,22 +13,22 @@ use super::objects::{Keep, Objects, attributes};
 use super::parts::PartCopy;
 use stx_publish::store::StoreError;
 
-/// Bytes of a part: large enough for few requests, small enough that no request takes minutes.
+/// The size of a part in bytes: large enough for few requests, small enough that no request takes minutes.
 const PART: u64 = 512 << 20;
-/// Parts that an upload has at most; the protocol's own limit is 10,000.
+/// The largest number of parts of an upload; the protocol's own limit is 10,000.
 const MOST_PARTS: u64 = 9_000;
-/// Parts that the server copies at the same time.
+/// The number of parts that the server copies at the same time.
 const PARALLEL: usize = 8;
 
 impl Objects {
-    /// Bytes of the parts in which an object of that size is copied.
+    /// The size of the parts in which an object of `size` bytes is copied.
     pub(super) fn copied_part(&self, size: u64) -> u64 {
         let part = PART.min(self.largest_copy).max(1);
         part.max(size.div_ceil(MOST_PARTS))
     }
 
-    /// Has the server copy an object part by part; `false`: there is no such object. `begun` receives the upload before the first
-    /// part is copied, so that the upload can be aborted after a crash. After a failure it is aborted here.
+    /// Makes the server copy an object part by part; `false` if the object does not exist. `begun` receives the upload before the
+    /// first part is copied, so that the upload can be aborted after a crash. After a failure, this function aborts it.
     pub(super) async fn copy_in_parts(
         &self,
         from: &str,

@@ -4,9 +4,9 @@
 //! .stx/locks/<channel>/%2Elock/<generation>     who has it, and until when
 //! ```
 //!
-//! Whoever takes the lock creates the next generation, which only one can; the newest one counts. Its holder writes it again
-//! long before it ends, from a [thread of its own](super::keeper), which also gives the lock back. A holder that dies gives nothing back: its
-//! lease ends [`MARGIN`] after it was to end, which is how far the clocks of two publishers may be apart.
+//! To take the lock, a publisher creates the next generation, which only one can do; the newest one counts. Its holder renews it
+//! long before it ends, from a [thread of its own](super::keeper), which also releases it. A holder that dies releases nothing:
+//! its lease ends [`MARGIN`] after its stated end, which allows for a difference between the clocks of two publishers.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,24 +27,24 @@ use stx_publish::store::StoreError;
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// How far the clocks of two publishers may be apart.
+/// The largest difference allowed between the clocks of two publishers.
 pub(super) const MARGIN: TimeDelta = TimeDelta::seconds(15);
 
-/// How long the server's answer that the lock is ours is believed. At least half of the lease is left then, so nobody else takes the
-/// lock in that time.
+/// The time for which the server's confirmation of the lock is trusted. At least half of the lease is left then, so no other
+/// publisher takes the lock in that time.
 const BELIEVED: TimeDelta = TimeDelta::seconds(5);
 
-/// How long the end of a lease is waited for. A server that hangs is given up before, in most cases; otherwise the lease ends by
-/// itself.
+/// The longest wait for a lease to be released. In most cases, requests to a server that hangs are given up earlier; otherwise
+/// the lease expires.
 const GIVEN_BACK: Duration = Duration::from_mins(1);
 
 /// The text of a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Text {
     schema: u32,
-    /// Whose it is.
+    /// Identifies the holder.
     nonce: String,
-    /// When it ends if it is not renewed; absent once it was given back.
+    /// The time at which it ends unless it is renewed; absent once it was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<DateTime<Utc>>,
 }
@@ -61,26 +61,26 @@ impl Text {
     }
 }
 
-/// How leases are kept.
+/// The settings for keeping leases.
 #[derive(Clone)]
 pub(super) struct Terms {
-    /// The time.
+    /// The clock.
     pub(super) clock: Clock,
-    /// How long a lease lasts unless it is renewed.
+    /// The duration of a lease that is not renewed.
     pub(super) lasts: Duration,
-    /// The same objects by connections that only the keepers use, and the thread of those.
+    /// The same objects through connections that only the keepers use, and their thread.
     pub(super) keepers: Keepers,
 }
 
-/// A lease that is held. Dropping it gives it back, and waits for that, but not for longer than [`GIVEN_BACK`].
+/// A lease that is held. Dropping it releases it, and waits for that for at most [`GIVEN_BACK`].
 pub(super) struct Lease {
     held: Arc<Held>,
     last: Mutex<Last>,
-    /// When the server last said that it is ours.
+    /// The time at which the server last confirmed that this lease is the newest.
     seen: Mutex<DateTime<Utc>>,
     /// Ends the keeper.
     stop: Option<oneshot::Sender<Last>>,
-    /// Ends when the keeper has.
+    /// Receives a value, or an error, when the keeper has ended.
     kept: Mutex<Receiver<()>>,
     /// The thread of the keeper, which ends after its last lease.
     keeper: Arc<Keeper>,
@@ -95,9 +95,9 @@ impl std::fmt::Debug for Lease {
 /// The work that is left for the end of a lease.
 #[derive(Default)]
 struct Last {
-    /// The tasks on the thread of the keeper; the lease is given back after them.
+    /// The tasks on the keeper's thread; the lease is released after them.
     work: Vec<JoinHandle<()>>,
-    /// The names of obsolete objects, which are deleted while the lease is given back.
+    /// The names of obsolete objects, which are deleted while the lease is released.
     litter: Vec<String>,
 }
 
@@ -109,7 +109,7 @@ struct Held {
     until: Mutex<DateTime<Utc>>,
 }
 
-/// Whether somebody holds the lease.
+/// True if a publisher holds the lease.
 pub(super) async fn is_held(
     objects: &Objects,
     prefix: &str,
@@ -119,7 +119,7 @@ pub(super) async fn is_held(
     Ok(newest.is_some_and(|(_, text)| text.is_held(clock())))
 }
 
-/// The newest generation of a lease, as it was before the lease is taken.
+/// The newest generation of a lease, as read before the lease is taken.
 pub(super) type Look = Option<(u64, Text)>;
 
 /// Asks for the newest generation of a lease.
@@ -127,13 +127,13 @@ pub(super) async fn look(objects: &Objects, prefix: &str) -> Result<Look, StoreE
     objects.newest::<Text>(prefix).await
 }
 
-/// True if the look found the lease given back, or never taken.
+/// True if the lease was found released, or never taken.
 pub(super) fn is_free(found: &Look) -> bool {
     found.as_ref().is_none_or(|(_, text)| text.until.is_none())
 }
 
-/// Takes the lease that was looked at; `None`: another publisher has it. Returns the answer to `question`, too, which is asked when the
-/// lease is ours.
+/// Takes the lease that was found; `None` if another publisher has it. Also returns the answer to `question`, which is asked once
+/// the lease is taken.
 pub(super) async fn take<T>(
     objects: &Objects,
     (prefix, found, now): (String, Look, DateTime<Utc>),
@@ -156,7 +156,7 @@ pub(super) async fn take<T>(
     if !objects.create(&name, held.text(true).json()).await? {
         return Ok(None);
     }
-    // Whoever looked long ago may have created a number that others are past already.
+    // A publisher whose findings are outdated may have created a number that others have already passed.
     let (known, answer) = join(objects.generations(&held.prefix), question).await;
     let known = known?;
     if known.last() != Some(&generation) {
@@ -164,7 +164,7 @@ pub(super) async fn take<T>(
         return Ok(None);
     }
     let lease = Lease::keep(held, known, now)?;
-    // A question that failed is asked again later, when an error can give the lock back.
+    // A question that failed is asked again later, when an error can release the lock.
     Ok(Some((lease, answer.ok())))
 }
 
@@ -189,8 +189,8 @@ impl Held {
         }
     }
 
-    /// True if it is the newest. Both questions are asked at the same time: a generation is created once, and if a newer one exists, the
-    /// text of this one does not matter.
+    /// True if it is the newest. Both questions are asked at the same time: a generation is created only once, and if a newer one
+    /// exists, the text of this one does not matter.
     async fn is_newest(&self, objects: &Objects) -> Result<bool, StoreError> {
         let name = self.name();
         let listed = objects.generations(&self.prefix);
@@ -200,7 +200,7 @@ impl Held {
             && text.is_some_and(|text| text.nonce == self.nonce))
     }
 
-    /// Makes it last from now on, if it is still the newest; says whether it is.
+    /// Extends the lease from now on if it is still the newest; returns true if it is.
     async fn renew(&self, objects: &Objects) -> Result<bool, StoreError> {
         if !self.is_newest(objects).await? {
             return Ok(false);
@@ -215,7 +215,8 @@ impl Held {
         Ok(true)
     }
 
-    /// Renews until it is told to stop, and gives back what it then still has. `known` are the generations that there were.
+    /// Renews the lease until it is told to stop, then releases it if it still holds it. `known` are the generations that
+    /// existed.
     async fn keep(&self, mut stopped: oneshot::Receiver<Last>, known: Vec<u64>) {
         let objects = &self.terms.keepers.objects;
         let mut wait = self.terms.lasts / 4;
@@ -225,7 +226,7 @@ impl Held {
             }
             wait = match self.renew(objects).await {
                 Ok(true) => self.terms.lasts / 4,
-                // Whoever holds it now gives it back.
+                // The publisher that holds the lease now releases it.
                 Ok(false) => return,
                 Err(_) => self.terms.lasts / 20,
             };
@@ -237,10 +238,10 @@ impl Held {
         }
         let (text, name) = (self.text(false).json(), self.name());
         let given_back = objects.put(&name, text, Keep::Not);
-        // Older generations count for nothing, so that they may go at any time: here nobody waits for it.
+        // Older generations no longer count, so they may be deleted at any time; here, no caller waits for it.
         let older = known.iter().filter(|number| **number < self.generation);
         litter.extend(older.map(|number| keys::generation(&self.prefix, *number)));
-        // Not given back, it ends by itself; what was not deleted, the next holder deletes.
+        // A lease that is not released expires; the next holder deletes the objects that are left.
         drop(join(given_back, objects.delete(litter)).await);
     }
 }
@@ -255,7 +256,7 @@ impl Lease {
             let held = Arc::clone(&held);
             drop(keeper.run(async move {
                 held.keep(stopped, known).await;
-                // The receiver may have gone with a runtime that was torn down.
+                // The receiver may have been dropped with a runtime that was shut down.
                 done.send(()).ok();
             }));
         }
@@ -269,13 +270,13 @@ impl Lease {
         })
     }
 
-    /// Does something on the thread of the keeper, by its connections. The lease is given back when it has ended.
+    /// Spawns a task on the keeper's thread, with its connections. The lease is released after the task has ended.
     pub(super) fn meanwhile(&self, work: impl Future<Output = ()> + Send + 'static) {
         let work = self.keeper.run(work);
         self.last().work.push(work);
     }
 
-    /// Deletes objects when the lease is given back. They have to be obsolete whoever has the lease then.
+    /// Deletes objects when the lease is released. They must be obsolete for any later holder of the lease.
     pub(super) fn delete_at_end(&self, names: impl IntoIterator<Item = String>) {
         self.last().litter.extend(names);
     }
@@ -284,8 +285,8 @@ impl Lease {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Refuses to go on if another publisher has the lock by now. Asked before each step that readers see; the lock lasts for some
-    /// time more after that, so that nobody comes between the question and the step.
+    /// Fails if another publisher has taken the lock. Called before each step that readers can see. The lock lasts for some time
+    /// after that, so no publisher can take it between the check and the step.
     pub(super) async fn check(&self, objects: &Objects) -> Result<(), StoreError> {
         let Held { terms, .. } = &*self.held;
         loop {
@@ -301,7 +302,7 @@ impl Lease {
                     reason: "the lock ended, and another publisher took it".to_owned(),
                 });
             }
-            // An answer that took long tells nothing of now, if the lock has ended meanwhile or is about to.
+            // A slow answer proves nothing about the present if the lock has ended meanwhile or is about to end.
             if self.held.until() >= (terms.clock)() + span(terms.lasts / 4) {
                 *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
                 return Ok(());
@@ -309,7 +310,8 @@ impl Lease {
         }
     }
 
-    /// As [`check`](Self::check), but asks only if the lock has ended by this machine's clock: its holder was suspended.
+    /// Like [`check`](Self::check), but asks only if the lock has ended by this machine's clock, as after a suspension of its
+    /// holder.
     pub(super) async fn check_if_ended(&self, objects: &Objects) -> Result<(), StoreError> {
         if (self.held.terms.clock)() < self.held.until() {
             return Ok(());
@@ -317,9 +319,9 @@ impl Lease {
         self.check(objects).await
     }
 
-    /// As [`check`](Self::check), but does not ask if the server has said within the last seconds that the lock is ours. Another
-    /// publisher waits until the lock has ended by its own clock, and the lock lasts for much longer than that answer is believed. If the
-    /// clock was set back meanwhile, the server is asked.
+    /// Like [`check`](Self::check), but does not ask if the server has confirmed the lock within the last seconds. Another
+    /// publisher waits until the lock has ended by its own clock, and the lock lasts much longer than a confirmation is trusted.
+    /// If the clock was set back meanwhile, the server is asked.
     pub(super) async fn check_lately(&self, objects: &Objects) -> Result<(), StoreError> {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Held { terms, .. } = &*self.held;
@@ -336,10 +338,10 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let last = std::mem::take(&mut *self.last());
         if let Some(stop) = self.stop.take() {
-            // The keeper may have ended before, when another publisher took the lock.
+            // The keeper may already have ended because another publisher took the lock.
             stop.send(last).ok();
         }
-        // An error says that the keeper has ended, too.
+        // An error also means that the keeper has ended.
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
         kept.recv_timeout(GIVEN_BACK).ok();
     }

@@ -26,25 +26,25 @@
 //!     probe/…                                  whether the server keeps writers apart
 //! ```
 //!
-//! Of the server, three things are asked: an object is read as it was written last, also in listings; it is written as a
-//! whole; and of two that are created under one name, one is refused (`If-None-Match: *`). The last is tried before the
-//! first change. Nothing is renamed, and nothing is overwritten on condition.
+//! The server must meet three requirements. A read returns an object as it was written last, also in listings. An object is
+//! written as a whole. Of two objects that are created under one name, one is refused (`If-None-Match: *`). The last one is
+//! tested before the first change. Nothing is renamed, and nothing is overwritten on condition.
 //!
-//! Differences from a directory: files of a retired build or section lie where they were until they are purged, so that a
-//! reader over plain HTTP who knows their names can finish; [`hold`](MirrorRead::hold) holds nothing; the lock of a dead
-//! publisher ends when its lease does, not with its process.
+//! Differences from a directory: the files of a retired build or section keep their place until they are purged, so that a reader
+//! over plain HTTP that knows their names can finish; [`hold`](MirrorRead::hold) holds nothing; the lock of a dead publisher ends
+//! with its lease, not with its process.
 //!
 //! | module | is |
 //! |---|---|
 //! | `s3` | opens a mirror by its URL: [`BucketOptions`], [`BucketError`], [`Secret`] |
-//! | `limits` | how long the server may take: [`Limits`] |
-//! | `objects`, `failure`, `foreign`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, why they fail, the names of objects, and what keeps writers apart |
+//! | `limits` | time limits for requests: [`Limits`] |
+//! | `objects`, `failure`, `foreign`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, their errors, the names of objects, and the checks that keep writers apart |
 //! | `lease`, `keeper` | locks that end by the clock, and the thread that keeps them |
-//! | `list`, `read`, `alias`, `root`, `undated`, `manifest` | what readers see: catalog, records, files, aliases, paths without a date, symlinks and modes |
-//! | `writer`, `known`, `retired`, `sections`, `pins`, `verdicts`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
-//! | `staged`, `upload`, `shared`, `twins`, `shadow` | a build that is being put together, and repository metadata for it |
+//! | `list`, `read`, `alias`, `root`, `undated`, `manifest` | the reading half: catalog, records, files, aliases, paths without a date, symlinks and modes |
+//! | `writer`, `known`, `retired`, `sections`, `pins`, `verdicts`, `owed`, `pages`, `marks` | the operations under the lock of a channel, and their leftovers after a crash |
+//! | `staged`, `upload`, `shared`, `twins`, `shadow` | a build that is being staged, and repository metadata for it |
 //!
-//! The crate is a backend: all of it does I/O. The rules that it keeps are those of [`stx_publish::store::rules`].
+//! The crate is a backend: all of it does I/O. It follows the rules of [`stx_publish::store::rules`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -117,11 +117,11 @@ use lease::{Lease, Terms};
 use objects::Objects;
 use shared::Shared;
 
-/// How long the lock of a publisher that died lasts at most, less [`MARGIN`](lease::MARGIN).
+/// The longest time that the lock of a dead publisher lasts, less [`MARGIN`](lease::MARGIN).
 const LEASE: Duration = Duration::from_mins(1);
 
-/// Connections that are opened before a publish, beside those of its first questions. The next round has two questions for each build of
-/// the channel, and a connection that is opened only then costs the round trips of a handshake.
+/// Connections that are opened before a publish, in addition to those of its first questions. The next round asks two questions
+/// for each build of the channel, and a connection that is opened only then costs the round trips of a handshake.
 const CONNECTIONS: usize = 16;
 
 /// A mirror in a bucket. Clones are the same mirror.
@@ -138,16 +138,16 @@ struct Inner {
     seal: Seal,
     /// The names that are left out of listings.
     foreign: Foreign,
-    /// Files of more bytes are sent in parts, of so many bytes at least.
+    /// Files larger than this are sent in parts, each of at least this many bytes.
     large: u64,
-    /// The object that the server refused to write over, and whether that was found to be true.
+    /// The object that the server refused to overwrite, and the result of the check that it did not.
     probed: Arc<tokio::sync::OnceCell<String>>,
     checked: Arc<tokio::sync::OnceCell<()>>,
-    /// The findings for the lock that is going to be taken.
+    /// The findings for the lock that will be taken.
     expected: Arc<Mutex<Option<Expected>>>,
     /// The lock of the pages as it was found early, if it was free.
     expected_pages: Arc<Mutex<Option<lease::Look>>>,
-    /// The thread that keeps locks, once one was taken: its connections serve for the next lock.
+    /// The thread that keeps locks, once one was taken; the next lock reuses its connections.
     keeper: Arc<OnceLock<Arc<Keeper>>>,
     /// Small objects that were read, by name and entity tag.
     texts: Arc<Mutex<HashMap<String, (String, Bytes)>>>,
@@ -158,10 +158,10 @@ struct Inner {
 /// Sums by build, and the entity tag of its record.
 type KnownSums = HashMap<(BuildId, String), Arc<Sums>>;
 
-/// The bytes that the bucket has, and the files that were published last.
+/// The bytes that the bucket already has, and the files that were published last.
 type Seen = (Shared, Hints);
 
-/// The findings for the lock of a channel that is going to be taken.
+/// The findings for the lock of a channel that will be taken.
 struct Expected {
     channel: Channel,
     /// The lock, which was free.
@@ -176,8 +176,8 @@ impl fmt::Debug for Inner {
 }
 
 impl BucketStore {
-    /// The mirror at `root` in a bucket. No request is made yet. `keepers` is the same bucket by connections of its own,
-    /// which the thread that keeps locks uses; `clock` is what leases go by.
+    /// The mirror at `root` in a bucket. No request is made yet. `keepers` is the same bucket through separate connections, which
+    /// the thread that keeps locks uses; `clock` decides when leases end.
     pub fn new(
         backend: Arc<dyn Backend>,
         keepers: Arc<dyn Backend>,
@@ -208,7 +208,7 @@ impl BucketStore {
         }
     }
 
-    /// The same mirror with other means to make repository metadata; the default is [`Repodata`].
+    /// The same mirror with another generator of repository metadata; the default is [`Repodata`].
     #[must_use]
     pub fn with_metadata(self, metadata: Arc<dyn RepoMetadata>) -> Self {
         Self {
@@ -219,7 +219,7 @@ impl BucketStore {
         }
     }
 
-    /// The same mirror, whose builds are sealed so; by default they are neither signed nor attested.
+    /// The same mirror, which seals builds this way; by default they are neither signed nor attested.
     #[must_use]
     pub fn with_seal(self, seal: Seal) -> Self {
         Self {
@@ -230,8 +230,8 @@ impl BucketStore {
         }
     }
 
-    /// The same mirror, whose bucket copies objects of more than `bytes` only part by part, with `parts`. By default that is more than
-    /// 5 GiB, and the parts go through this machine, unless the mirror was [opened](Self::open) by its URL.
+    /// The same mirror, whose bucket copies objects larger than `bytes` only part by part, with `parts`. The default is 5 GiB,
+    /// with parts that pass through this machine unless the mirror was [opened](Self::open) by its URL.
     #[must_use]
     fn with_copies_above(self, bytes: u64, parts: Arc<dyn parts::CopyParts>) -> Self {
         let mut inner = (*self.inner).clone();
@@ -242,7 +242,7 @@ impl BucketStore {
         }
     }
 
-    /// The same mirror, which errors call so, and of which such names are left out of listings.
+    /// The same mirror, with its name in errors, and with the names that are left out of its listings.
     #[must_use]
     fn at(self, place: objects::Place, foreign: Foreign) -> Self {
         let mut inner = (*self.inner).clone();
@@ -253,23 +253,23 @@ impl BucketStore {
         }
     }
 
-    /// Where it is, for people.
+    /// The name of a path of the mirror, for messages.
     pub fn place(&self, path: &str) -> String {
         format!("{:?}/{path}", self.inner.objects)
     }
 
-    /// The record of a build that was taken out of sight.
+    /// The record of a retired build.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if it was brought back or deleted since; [`StoreError::Damaged`].
+    /// [`StoreError::NotFound`] if the build was restored or deleted since; [`StoreError::Damaged`].
     pub async fn retired_record(&self, retired: &Retired) -> Result<BuildRecord, StoreError> {
         self.inner.retired_record(retired).await
     }
 }
 
 impl Inner {
-    /// Takes the lock of that name; `None`: another publisher has it. `found` is an early look at a free lock. With the lock comes
-    /// the answer to `question`, which is asked under the lock; absent where it has to be asked again.
+    /// Takes the lock of that name; `None` if another publisher has it. `found` is an early finding of a free lock. Also returns
+    /// the answer to `question`, which is asked under the lock; the answer is absent if the question must be asked again.
     async fn take<T>(
         &self,
         lock: String,
@@ -282,7 +282,7 @@ impl Inner {
                 None => lease::look(&self.objects, &lock).await,
             }
         };
-        // Looking changes nothing, so that it need not wait for the answer of the probe.
+        // Reading the lock changes nothing, so it need not wait for the answer of the probe.
         let (probe, found) = try_join(self.probed(), found).await?;
         let now = (self.terms.clock)();
         let taken = lease::take(
@@ -291,20 +291,20 @@ impl Inner {
             self.terms.clone(),
             question,
         );
-        // A server that only says that it refuses is found out before anything but the lock was written.
+        // A server that refuses a second write but performs it anyway is detected here, before anything but the lock is written.
         let (taken, checked) = join(taken, self.checked(&probe)).await;
         let taken = taken?;
         checked?;
         if taken.is_some() {
             let keeper = self.terms.keepers.keeper()?;
-            // Another lock may have said so before; it is the same thread.
+            // The thread may be set already by another lock; it is the same thread.
             self.keeper.set(keeper).ok();
         }
         Ok(taken)
     }
 
-    /// Takes the lock of a channel, by the early findings where there are some; `None`: another publisher has it. With the lock come
-    /// the leftovers of others, and the bytes that the bucket has.
+    /// Takes the lock of a channel, with the early findings if they exist; `None` if another publisher has it. Also returns the
+    /// leftovers of other publishers, and the bytes that the bucket already has.
     async fn take_channel(
         &self,
         channel: &Channel,
@@ -319,13 +319,14 @@ impl Inner {
             if let Some((lease, left)) = taken.await? {
                 return Ok(Some((lease, (left, seen))));
             }
-            // Another publisher had the lock after the look, and may have given it back and changed anything.
+            // Another publisher took the lock after the early finding. It may have released the lock, and may have changed
+            // anything.
         }
         let taken = self.take(lock, None, self.left(channel)).await?;
         Ok(taken.map(|(lease, left)| (lease, (left, None))))
     }
 
-    /// Finds out, once, whether the server has kept an object that it refused to write over, and deletes the object.
+    /// Checks, once, that the server has kept an object that it refused to overwrite, and deletes the object.
     async fn checked(&self, probe: &str) -> Result<(), StoreError> {
         let checked = self
             .checked
@@ -343,13 +344,13 @@ impl Inner {
         expected.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for what the lock of a channel, a build of it and the lock of the pages will need, while the caller makes the plan. A free
-    /// lock can only be taken as its next generation, which is created once: so the early look cannot take a lock that another
-    /// publisher has. Errors are left to the later steps that need the answers.
+    /// Asks for all that the lock of a channel, a build of it and the lock of the pages will need, while the caller makes the
+    /// plan. A free lock can only be taken as its next generation, which is created once, so an early finding cannot take a lock
+    /// that another publisher has. Errors are left to the later steps that need the answers.
     async fn expect(&self, channel: &Channel) {
         let (lock, pages) = (keys::lock(Some(channel)), keys::lock(None));
         let ((), _, found, of_pages, seen) = join5(
-            // The connections come first, so that they are idle when the others have their first answers.
+            // The connections are opened first, so that they are idle when the other questions have their first answers.
             self.objects.connect(CONNECTIONS, &keys::inputs(channel)),
             self.probed(),
             lease::look(&self.objects, &lock),
@@ -366,18 +367,18 @@ impl Inner {
         });
     }
 
-    /// The same mirror by the connections of the keeper, for work on its thread.
+    /// The same mirror through the connections of the keeper, for tasks on its thread.
     fn by_keepers(&self) -> Self {
         let objects = self.terms.keepers.objects.clone();
         Self {
             objects: self.objects.by(objects.backend),
-            // The thread must not be what keeps itself alive.
+            // A reference here would keep the thread alive from within.
             keeper: Arc::default(),
             ..self.clone()
         }
     }
 
-    /// Finds out, once, whether the server refuses to write an object over. Returns the object.
+    /// Checks, once, that the server refuses to overwrite an object. Returns the object.
     async fn probed(&self) -> Result<String, StoreError> {
         let probed = self
             .probed
@@ -386,7 +387,7 @@ impl Inner {
         probed.cloned()
     }
 
-    /// Takes the lock of that name, and waits for it. An `early` look saves a question.
+    /// Takes the lock of that name, and waits for it. An `early` finding saves a question.
     async fn take_in_turn(
         &self,
         lock: &str,
@@ -401,7 +402,7 @@ impl Inner {
                 return Ok(lease);
             }
             if looked_early {
-                // Another publisher had the lock since, and may have given it back.
+                // Another publisher had the lock since, and may have released it.
                 continue;
             }
             tokio::time::sleep(wait).await;
@@ -477,7 +478,8 @@ impl MirrorRead for BucketStore {
         self.inner.inspect(id, depth).await
     }
 
-    /// Holds nothing: most readers come over plain HTTP, and could not. What is retired can be read on for the grace period.
+    /// Holds nothing: most readers use plain HTTP and cannot hold a build. A retired build can still be read during the grace
+    /// period.
     async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
         match self.inner.top(id).await? {
             Some(_) => Ok(Hold::nothing()),
@@ -532,8 +534,8 @@ impl MirrorStore for BucketStore {
         self.inner.leftovers(scope).await
     }
 
-    /// An object that can be seen is durable. Removes the traces of a lock that was expected and not taken: the early findings and the
-    /// object of the probe.
+    /// Nothing to sync: a visible object is durable. Removes the traces of a lock that was expected and not taken: the early
+    /// findings and the object of the probe.
     async fn settle(&self, _: &Channel) -> Result<(), StoreError> {
         drop(self.inner.expected().take());
         drop(self.inner.expected_pages().take());
@@ -559,7 +561,7 @@ impl MirrorStore for BucketStore {
         self.inner.owed(scope).await
     }
 
-    /// Nobody: readers over plain HTTP cannot say that they read, and others need not.
+    /// Always empty: readers over plain HTTP cannot announce that they read, and others need not.
     async fn in_use(&self, _: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
         Ok(BTreeSet::new())
     }

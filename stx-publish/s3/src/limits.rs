@@ -6,7 +6,7 @@
 //! work       copies by the server, completed uploads          the server may be silent for minutes
 //! ```
 //!
-//! With one limit for all, a server that hangs would hold up the holder of a lock for as long as the slowest copy may take.
+//! With one limit for all, a server that hangs would block the holder of a lock for as long as the slowest copy may take.
 
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -27,15 +27,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::foreign::Foreign;
 
-/// Bodies of at most so many bytes are small.
+/// The largest size of a small body, in bytes.
 const SMALL: usize = 64 << 10;
 
-/// Time limits for requests, and how often one is repeated.
+/// Time limits for requests, and the number of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The time for the answer to a small request; also for a new connection.
     pub small: Duration,
-    /// The time in which at least one byte of a body has to pass that is not small.
+    /// The longest time without a byte of a large body.
     pub stalled: Duration,
     /// The time for which the server may be silent while it copies, or completes an upload.
     pub work: Duration,
@@ -47,7 +47,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             small: Duration::from_secs(10),
-            // On a slow line, bytes that the system has accepted are under way for long.
+            // On a slow line, bytes that the system has accepted may still be in transit for a long time.
             stalled: Duration::from_mins(1),
             work: Duration::from_mins(5),
             retries: 6,
@@ -55,12 +55,12 @@ impl Default for Limits {
     }
 }
 
-/// Nothing was heard of a server for too long.
+/// The server has sent nothing for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the server did not answer within {0:?}")]
 struct Silent(Duration);
 
-/// No byte of a body passed for too long.
+/// No byte of a body was transferred for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the server accepted no data for {0:?}")]
 struct Stalled(Duration);
@@ -79,7 +79,7 @@ impl Kind {
         let length = request.body().content_length();
         match *request.method() {
             Method::PUT if copies => Self::Work,
-            // An upload is put together, or many objects are deleted.
+            // Completes an upload, or deletes many objects.
             Method::POST if length > 0 && length <= SMALL => match request.uri().query() {
                 Some(query) if query.contains("uploadId=") => Self::Work,
                 Some(query) if query.starts_with("delete") && length > 2 << 10 => Self::Work,
@@ -97,9 +97,9 @@ pub(super) struct Limited {
     limits: Limits,
     /// The names that are left out of listings.
     foreign: Foreign,
-    /// Has a limit for silence of the server.
+    /// The client with a limit for silence of the server.
     quick: Client,
-    /// Has no limit of its own: a limit for silence would also count while a body is sent.
+    /// The client without a limit: a limit for silence would also count the time in which a body is sent.
     patient: Client,
 }
 
@@ -154,8 +154,8 @@ impl Limited {
         Ok(HttpResponse::from_parts(head, bytes.into()))
     }
 
-    /// Makes a request that keeps the server at work. Some servers answer at once, send blanks while they work, and say at the end of
-    /// the body whether it succeeded.
+    /// Makes a request that keeps the server busy. Some servers answer at once, send blanks while they work, and report success
+    /// or failure at the end of the body.
     async fn wait_for(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let limit = self.limits.work;
         let silent = |_| HttpError::new(HttpErrorKind::Timeout, Silent(limit));
@@ -168,7 +168,7 @@ impl Limited {
         Ok(HttpResponse::from_parts(head, bytes.into()))
     }
 
-    /// Sends a body that is not small, as long as bytes of it pass.
+    /// Sends a large body, as long as its bytes make progress.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (head, body) = request.into_parts();
         let url: Url = head.uri.to_string().parse().map_err(unknown)?;
@@ -200,7 +200,7 @@ impl Limited {
     }
 }
 
-/// A body in pieces; counts the pieces that were taken.
+/// A body in pieces; counts the pieces that were sent.
 fn counted(
     mut body: HttpRequestBody,
     passed: Arc<AtomicU64>,
@@ -226,12 +226,12 @@ fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, error)
 }
 
-/// The error of a body that was not sent; its kind tells whether the request may be repeated.
+/// The error of a body that was not sent; its kind decides if the request may be repeated.
 fn failed(error: reqwest::Error) -> HttpError {
     let kind = match () {
         () if error.is_timeout() => HttpErrorKind::Timeout,
         () if error.is_connect() => HttpErrorKind::Connect,
-        // A connection that broke off.
+        // An interrupted connection.
         () if error.is_request() || error.is_body() => HttpErrorKind::Interrupted,
         () => HttpErrorKind::Unknown,
     };

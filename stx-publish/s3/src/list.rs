@@ -1,5 +1,5 @@
-//! Lists the contents of a bucket, one level at a time and never all of it. Levels that do not depend on each other are asked for
-//! at the same time.
+//! Lists the contents of a bucket, one level at a time and never all of it. Levels that do not depend on each other are listed at
+//! the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -26,9 +26,9 @@ const DEEPEST: usize = 6;
 /// The kinds of entries found at a prefix and below.
 #[derive(Debug, Default)]
 struct Visited {
-    /// There is a channel, or what was or will be a build.
+    /// True if it contains a channel, or a present, past or future build.
     leads_on: bool,
-    /// There is something other than pages.
+    /// True if it contains anything other than pages.
     holds_files: bool,
 }
 
@@ -38,27 +38,27 @@ struct Walk {
     visited: Visited,
     /// The channels, with the dates that may be builds.
     channels: Vec<Candidate>,
-    /// Entries above the channels that belong to none.
+    /// Entries above the channels that belong to no channel.
     strays: Vec<String>,
 }
 
-/// A channel, the dates that may be builds of it, and what else is known of it.
+/// A channel, the dates that may be its builds, and what else is known about it.
 type Candidate = (Channel, Vec<BuildDate>, ChannelEntry);
 
 /// The sections that can be read without a date, by channel.
 type Offered = BTreeMap<Channel, BTreeMap<Section, UndatedEntry>>;
 
-/// The findings before a walk begins.
+/// The findings that a walk starts from.
 #[derive(Debug, Default)]
 struct Around {
     /// Prefixes that the walk leaves out: those of aliases of releases.
     aliases: BTreeSet<String>,
-    /// Channels of which sections can be read without a date.
+    /// Channels with sections that can be read without a date.
     undated: BTreeSet<Channel>,
     /// The aliases of each channel.
     shown: BTreeMap<Channel, Shown>,
-    /// The levels that lie on the way to a channel that has an alias. A walk finds most of what it wants here, and asks for the
-    /// others one below the other.
+    /// The levels above the channels that have an alias. A walk finds most of what it needs here, and requests the others one
+    /// after the other.
     levels: BTreeMap<String, Level>,
 }
 
@@ -128,7 +128,7 @@ impl Inner {
         Ok(catalog)
     }
 
-    /// Reads the builds of these dates, as far as they are there.
+    /// Reads the builds of these dates that exist.
     async fn builds(
         &self,
         candidates: &[Candidate],
@@ -160,7 +160,7 @@ impl Inner {
         offered.try_collect().await
     }
 
-    /// Asks for everything that a walk needs before it begins.
+    /// Asks for everything that a walk needs before it starts.
     async fn around(&self) -> Result<Around, StoreError> {
         let below = async {
             let listed = try_join3(
@@ -196,14 +196,14 @@ impl Inner {
         levels.try_collect().await
     }
 
-    /// A build as the catalog has it; `None` where there is none.
+    /// The catalog entry of a build; `None` if it does not exist.
     async fn entry(&self, id: &BuildId) -> Result<Option<BuildEntry>, StoreError> {
         let Some((top, record)) = self.top_and_record(id).await? else {
             return Ok(None);
         };
         let state = match record {
             Ok(record) => BuildState::Known(Box::new(record)),
-            // Retired just now.
+            // It was retired just now.
             Err(StoreError::NotFound { .. }) => return Ok(None),
             Err(error @ StoreError::Damaged { .. }) => BuildState::Unreadable(chain(&error)),
             Err(error) => return Err(error),
@@ -214,7 +214,7 @@ impl Inner {
         }))
     }
 
-    /// Entries above the channels that belong to none, and builds that lost their record.
+    /// Entries above the channels that belong to no channel, and builds that lost their record.
     pub(super) async fn strays(&self) -> Result<Vec<String>, StoreError> {
         let around = self.around().await?;
         let mut walk = self.visit(String::new(), 0, &around).await?;
@@ -226,7 +226,7 @@ impl Inner {
         Ok(walk.strays)
     }
 
-    /// Builds without a record that are neither in the trash nor in anybody's hands: somebody removed the record.
+    /// Builds without a record that are neither in the trash nor in progress: their record was removed by hand.
     async fn lost(&self, candidates: &[Candidate]) -> Result<Vec<String>, StoreError> {
         let (entries, marks) = try_join(self.entries(None), self.marks(None)).await?;
         let ids = candidates.iter().flat_map(|(channel, dates, _)| {
@@ -235,7 +235,7 @@ impl Inner {
         });
         let others =
             ids.filter(|id| !entries.has(id) && !marks.iter().any(|(_, marked)| marked == id));
-        // Asked last: who committed meanwhile has removed his mark.
+        // Asked last: a publisher that committed meanwhile has already removed its mark.
         let lost = others.map(|id| async move {
             let record = self.objects.head(&keys::record(&id)).await?;
             Ok::<_, StoreError>(record.is_none().then(|| id.to_string()))
@@ -298,7 +298,7 @@ impl Inner {
                 found.visited.holds_files = true;
                 Ok((name, found))
             });
-            // In the order of their names, whichever answer comes first.
+            // In the order of the names, not of the answers.
             let deeper = stream::iter(deeper).buffered(PARALLEL);
             let deeper: Vec<_> = deeper.try_collect().await?;
             let mut below = Vec::new();
@@ -324,7 +324,7 @@ impl Inner {
                     };
                     walk.channels.push((channel, dates, entry));
                 }
-                // What leads on nowhere is named as a whole, by the level above.
+                // An entry that leads to no channel is named as a whole, by the level above.
                 Some(_) | None if walk.visited.leads_on || depth == 0 => {
                     let own = own.into_iter().filter(|name| !name.starts_with('.'));
                     walk.strays.extend(own.map(|name| match prefix.as_str() {
@@ -339,7 +339,7 @@ impl Inner {
     }
 }
 
-/// The paths of some channels, and of all that lies above them.
+/// The paths of some channels, and of all levels above them.
 fn on_the_way<'a>(channels: impl Iterator<Item = &'a Channel>) -> BTreeSet<String> {
     let mut prefixes = BTreeSet::new();
     for channel in channels {
@@ -351,7 +351,7 @@ fn on_the_way<'a>(channels: impl Iterator<Item = &'a Channel>) -> BTreeSet<Strin
     prefixes
 }
 
-/// The objects of a level that are no pages.
+/// The objects of a level that are not pages.
 fn strays(objects: &[super::objects::Listed]) -> Vec<String> {
     let strays = objects.iter().filter(|it| !PageName::is(&it.name));
     strays.map(|it| it.name.clone()).collect()

@@ -1,7 +1,7 @@
 //! The properties of a build's files that objects do not have: symlinks, modes, times.
 //!
 //! A symlink to a file is a copy of the file under the link's path, so that a reader over plain HTTP finds it; a symlink to a
-//! directory is in the manifest only. Whoever reads by way of this store has both as the symlinks that they are.
+//! directory is in the manifest only. Readers that use this store see both as symlinks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use stx_publish::store::StoreError;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) schema: u32,
-    /// Symlinks, with their texts.
+    /// Symlinks, with their targets.
     #[serde(default)]
     pub(super) links: BTreeMap<BuildPath, String>,
     /// Files of mode 0755; all others have 0644.
@@ -58,7 +58,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The symlinks, and `files`, as entries; the sizes are not known.
+    /// The symlinks and `files` as entries; the sizes are unknown.
     pub(super) fn entries<'a>(&self, files: impl IntoIterator<Item = &'a BuildPath>) -> Incoming {
         let mut incoming = Incoming::default();
         for file in files {
@@ -75,7 +75,7 @@ impl Manifest {
 }
 
 impl Inner {
-    /// The manifest of a build; `None` where there is none.
+    /// The manifest of a build; `None` if it has none.
     pub(super) async fn manifest(&self, id: &BuildId) -> Result<Option<Manifest>, StoreError> {
         let name = keys::manifest(id);
         let Some((bytes, _)) = self.objects.get(&name).await? else {

@@ -1,7 +1,7 @@
 //! The leftovers of dead publishers in a channel, and how each operation is finished.
 //!
-//! A mark is written before anything that takes more than one request, and goes last. Whoever finds one under the lock of
-//! its channel knows that its writer is dead.
+//! A mark is written before any operation that takes more than one request, and removed at its end. A publisher that finds a mark
+//! under the lock of its channel knows that the mark's writer is dead.
 
 use futures_util::future::try_join3;
 use stx_layout::{BuildId, Channel};
@@ -14,7 +14,7 @@ use super::objects::Keep;
 use super::retired::Entries;
 use stx_publish::store::{Leftover, Retired, Scope, StoreError};
 
-/// The objects of a channel that others may have left unfinished.
+/// The objects of a channel that other publishers may have left unfinished.
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) marks: Vec<(Going, BuildId)>,
@@ -25,7 +25,7 @@ pub(super) struct Left {
 }
 
 impl Inner {
-    /// Asks for the objects that others may have left unfinished in a channel. Every answer is one request.
+    /// Asks for the objects that other publishers may have left unfinished in a channel. Each answer is one request.
     pub(super) async fn left(&self, channel: &Channel) -> Result<Left, StoreError> {
         let asked = try_join3(
             self.marks(Some(channel)),
@@ -40,7 +40,7 @@ impl Inner {
         })
     }
 
-    /// Says that something is going to happen to a build; `what` is what has to be known to finish it.
+    /// Marks the start of an operation on a build; `what` holds the facts needed to finish it.
     pub(super) async fn mark(
         &self,
         id: &BuildId,
@@ -121,8 +121,8 @@ impl Inner {
         Ok(dead)
     }
 
-    /// Finishes or removes what was going on in a channel whose lock the caller holds. What is being put together is left
-    /// alone unless `staged` is removed as well, except for the build `but`.
+    /// Finishes or undoes the unfinished operations in a channel whose lock the caller holds. A staged build is
+    /// left alone unless `staged` is set; the build `but` is always left alone.
     pub(super) async fn sweep(
         &self,
         channel: &Channel,
@@ -140,7 +140,7 @@ impl Inner {
         Ok(swept)
     }
 
-    /// Finishes or removes what marks tell of, as [`sweep`](Self::sweep) does.
+    /// Finishes or undoes the operations of these marks, like [`sweep`](Self::sweep).
     pub(super) async fn finish_marked(
         &self,
         marks: Vec<(Going, BuildId)>,
@@ -182,7 +182,7 @@ impl Inner {
         Ok(Some(retired))
     }
 
-    /// Removes the files of a build that was never committed; of one that was, only the mark is left over.
+    /// Removes the files of a build that was never committed; for a committed build, only the mark remains to be removed.
     pub(super) async fn drop_staged(&self, id: &BuildId) -> Result<(), StoreError> {
         self.abort_uploads(id).await?;
         if self.objects.head(&keys::record(id)).await?.is_none() {

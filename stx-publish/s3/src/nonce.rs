@@ -1,4 +1,4 @@
-//! Names that nobody else has.
+//! Unique names.
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,7 +9,7 @@ use stx_publish::store::StoreError;
 pub(super) fn nonce() -> Result<String, StoreError> {
     let mut bytes = [0; 16];
     let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    // So few bytes are never cut short.
+    // A read of so few bytes is never short.
     read.map_err(|error| StoreError::Io {
         op: "read",
         path: "random bytes".to_owned(),

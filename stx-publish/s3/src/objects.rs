@@ -1,4 +1,4 @@
-//! The few calls of a bucket that the mirror needs; names are relative to the mirror's root.
+//! The few bucket requests that the mirror needs; names are relative to the mirror's root.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::failure::RequestFailure;
 use super::parts::{Backend, CopyParts, LARGEST, ThroughHere};
 use stx_publish::store::StoreError;
 
-/// Requests that run side by side where there are many to make.
+/// The number of requests in flight at the same time.
 pub(super) const PARALLEL: usize = 48;
 
-/// Bytes of a part of an object that is copied through this machine, and of one that is sent as a whole.
+/// The size of a part of an object that is copied through this machine, in bytes; a smaller object is sent in one request.
 const PART: u64 = 16 << 20;
-/// Parts that are under way at the same time.
+/// The number of parts in flight at the same time.
 const PARTS: usize = 4;
-/// Parts that an upload has at most; the protocol's own limit is 10,000.
+/// The largest number of parts of an upload; the protocol's own limit is 10,000.
 const MOST_PARTS: u64 = 9_000;
 
 /// The objects below one prefix of a bucket.
@@ -43,7 +43,7 @@ pub(super) struct Objects {
 pub(super) struct Place {
     /// The mirror's URL.
     pub(super) mirror: String,
-    /// The server's.
+    /// The server's URL.
     pub(super) endpoint: String,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Debug for Objects {
 /// An object that was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listed {
-    /// Its name; relative to what was listed.
+    /// Its name, relative to the listed prefix.
     pub(super) name: String,
     pub(super) size: u64,
     pub(super) tag: Option<String>,
@@ -70,12 +70,12 @@ pub(super) struct Level {
     pub(super) prefixes: Vec<String>,
 }
 
-/// How long readers and caches on the way may keep an object.
+/// The time for which readers and caches may keep an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// Never changes.
+    /// For ever: the object never changes.
     ForEver,
-    /// Must be requested anew each time.
+    /// Not at all: the object must be requested anew each time.
     Not,
 }
 
@@ -96,7 +96,7 @@ pub(super) fn attributes(name: &str, keep: Keep) -> Attributes {
     attributes
 }
 
-/// The media type that a name stands for.
+/// The media type that a name indicates.
 pub(super) fn media_type(name: &str) -> &'static str {
     let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
     match file.rsplit_once('.').map(|(_, extension)| extension) {
@@ -138,7 +138,7 @@ impl Objects {
         self.root.as_ref()
     }
 
-    /// The same objects by other connections.
+    /// The same objects through other connections.
     pub(super) fn by(&self, backend: Arc<dyn Backend>) -> Self {
         Self {
             backend,
@@ -146,7 +146,7 @@ impl Objects {
         }
     }
 
-    /// The whole name of an object.
+    /// The full name of an object.
     pub(super) fn path(&self, name: &str) -> Result<Path, StoreError> {
         let whole = if self.root.as_ref().is_empty() {
             name.to_owned()
@@ -159,7 +159,7 @@ impl Objects {
         })
     }
 
-    /// Why a request for an object failed.
+    /// The error of a failed request for an object.
     pub(super) fn failed(&self, name: &str, error: Error) -> StoreError {
         match error {
             Error::NotFound { .. } => StoreError::NotFound {
@@ -182,7 +182,7 @@ impl Objects {
         }
     }
 
-    /// A whole object, with its entity tag; `None` where there is none.
+    /// A whole object, with its entity tag; `None` if it does not exist.
     pub(super) async fn get(
         &self,
         name: &str,
@@ -199,7 +199,7 @@ impl Objects {
         )))
     }
 
-    /// An object to be read; `None` where there is none.
+    /// An object to be read; `None` if it does not exist.
     pub(super) async fn open(
         &self,
         name: &str,
@@ -216,7 +216,7 @@ impl Objects {
         }
     }
 
-    /// The size, time and entity tag of an object; `None` where there is no such object.
+    /// The size, time and entity tag of an object; `None` if it does not exist.
     pub(super) async fn head(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
         match self.backend.head(&self.path(name)?).await {
             Ok(found) => Ok(Some(found)),
@@ -225,8 +225,8 @@ impl Objects {
         }
     }
 
-    /// Opens connections, which stay open for later requests. A client opens one for each request that finds none idle, so that many are
-    /// made at one time. Answers and errors are ignored.
+    /// Opens connections, which stay open for later requests. A client opens one for each request that finds none idle, so many
+    /// requests are made at the same time. Answers and errors are ignored.
     pub(super) async fn connect(&self, count: usize, name: &str) {
         let asked = (0..count).map(|_| self.head(name));
         drop(join_all(asked).await);
@@ -253,7 +253,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Writes an object, in place of one that may be there.
+    /// Writes an object, and replaces an existing one.
     pub(super) async fn put(
         &self,
         name: &str,
@@ -264,7 +264,7 @@ impl Objects {
         put.await.map_err(|error| self.failed(name, error))
     }
 
-    /// Asks the server to write an object only where there is none, once.
+    /// Asks the server to write an object only if it does not exist, once.
     pub(super) async fn create_once(
         &self,
         name: &str,
@@ -274,10 +274,10 @@ impl Objects {
         put.await
     }
 
-    /// Writes an object only where there is none; `false`: there is another one.
+    /// Writes an object only if it does not exist; `false` if another one exists.
     ///
-    /// A request whose answer was lost is made again, and is told then that the object is there. So one with the very same
-    /// bytes counts as written.
+    /// A request whose answer was lost is repeated, and the server then answers that the object exists. An existing object with
+    /// the very same bytes therefore counts as written.
     pub(super) async fn create(
         &self,
         name: &str,
@@ -294,7 +294,7 @@ impl Objects {
         }
     }
 
-    /// Has the server copy an object of `size` bytes; `false`: there is none.
+    /// Makes the server copy an object of `size` bytes; `false` if it does not exist.
     pub(super) async fn copy(&self, from: &str, to: &str, size: u64) -> Result<bool, StoreError> {
         if size > self.largest_copy {
             return self.copy_in_parts(from, to, size, async |_| Ok(())).await;
@@ -302,7 +302,7 @@ impl Objects {
         self.copy_small(from, to).await
     }
 
-    /// Has the server copy an object that is small, as records are; `false`: there is none.
+    /// Makes the server copy a small object such as a record; `false` if it does not exist.
     pub(super) async fn copy_small(&self, from: &str, to: &str) -> Result<bool, StoreError> {
         match self.backend.copy(&self.path(from)?, &self.path(to)?).await {
             Ok(()) => Ok(true),
@@ -353,14 +353,14 @@ impl Objects {
                 finished.map(drop).map_err(|error| self.failed(to, error))
             }
             Err(error) => {
-                // The first error is the one to report; a lifecycle rule gives up what stays behind.
+                // The first error is the one to report; a lifecycle rule of the bucket aborts uploads that are left.
                 upload.abort().await.ok();
                 Err(self.failed(from, error))
             }
         }
     }
 
-    /// Has the server copy many objects, which have to be there: from a name to a name, each with its bytes.
+    /// Makes the server copy many objects, which must exist: from a name to a name, each with its size.
     pub(super) async fn copy_all(
         &self,
         pairs: impl IntoIterator<Item = (String, String, u64)>,
@@ -382,7 +382,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Deletes objects; those that are not there are no error.
+    /// Deletes objects; a missing object is not an error.
     pub(super) async fn delete(
         &self,
         names: impl IntoIterator<Item = String>,
@@ -399,7 +399,7 @@ impl Objects {
         while let Some(deleted) = deleted.next().await {
             match deleted {
                 Ok(_) | Err(Error::NotFound { .. }) => {}
-                // The answer is about many objects.
+                // The answer is about several objects.
                 Err(error) => return Err(self.failed("", error)),
             }
         }

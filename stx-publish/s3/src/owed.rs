@@ -1,4 +1,4 @@
-//! The tags that a mirror in a bucket still has to have removed: one small object a build.
+//! The tags that a mirror in a bucket still has to have removed: one small object per build.
 
 use stx_layout::{BuildDate, BuildId};
 

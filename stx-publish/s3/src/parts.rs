@@ -19,7 +19,7 @@ use stx_publish::net::{HttpOptions, is_transient, retry_after};
 
 /// The largest object that a server copies in one request: 5 GiB.
 pub(super) const LARGEST: u64 = 5 << 30;
-/// How long the signature of a request holds; it is sent at once.
+/// The time for which the signature of a request is valid; the request is sent at once.
 const SIGNED: Duration = Duration::from_mins(15);
 
 /// The operations that a bucket must support.
@@ -34,7 +34,7 @@ pub(super) struct PartCopy<'a> {
     pub(super) from: &'a Path,
     /// Its entity tag: an object that has changed since is not copied.
     pub(super) tag: Option<&'a str>,
-    /// The bytes of it.
+    /// The range of its bytes.
     pub(super) range: Range<u64>,
     /// The name of the new object.
     pub(super) to: &'a Path,
@@ -51,7 +51,7 @@ pub(super) trait CopyParts: fmt::Debug + Send + Sync {
     async fn copy_part(&self, part: PartCopy<'_>) -> object_store::Result<PartId>;
 }
 
-/// Copies the parts through this machine, for buckets that have no request for it.
+/// Copies the parts through this machine, for buckets without a request for it.
 pub(super) struct ThroughHere(pub(super) Arc<dyn Backend>);
 
 impl fmt::Debug for ThroughHere {
@@ -76,7 +76,7 @@ impl CopyParts for ThroughHere {
     }
 }
 
-/// Has a server that speaks S3 copy parts. `object_store` has no request for that with a range.
+/// Makes an S3 server copy parts. `object_store` has no request for that with a range.
 #[derive(Debug)]
 pub(super) struct ServerSide {
     pub(super) store: AmazonS3,
@@ -86,7 +86,7 @@ pub(super) struct ServerSide {
 }
 
 impl ServerSide {
-    /// One attempt; `Err` with a wait where another may be made.
+    /// One attempt; returns `Err` with a wait if another may follow.
     async fn attempt(
         &self,
         part: &PartCopy<'_>,
@@ -125,7 +125,7 @@ impl ServerSide {
             Err(error) => return Ok(Err(error)),
         };
         let request = self.client.put(url).headers(options.signed_headers.clone());
-        // Some servers refuse an empty body whose length is not given.
+        // Some servers refuse an empty body without a stated length.
         let request = request.header(CONTENT_LENGTH, 0);
         let transient = |error: reqwest::Error| (None, generic(error.without_url()));
         let response = request.send().await.map_err(transient)?;

@@ -1,4 +1,4 @@
-//! The pins of a mirror in a bucket: one small object a build.
+//! The pins of a mirror in a bucket: one small object per build.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ impl Inner {
         Ok(pins.concat())
     }
 
-    /// The builds that have an object in an area of the mirror's own.
+    /// The builds that have an object in one of the mirror's private areas.
     pub(super) async fn builds_with(&self, area: &str) -> Result<BTreeSet<BuildId>, StoreError> {
         let listed = self.objects.list(area).await?;
         let builds = listed.iter().filter_map(|it| {

@@ -1,4 +1,4 @@
-//! Whether a server keeps writers apart: asked before the first change.
+//! Checks, before the first change, that a server keeps writers apart.
 
 use object_store::Error;
 
@@ -8,10 +8,10 @@ use super::nonce::nonce;
 use super::objects::Objects;
 use stx_publish::store::StoreError;
 
-/// Creates an object twice; the second time has to be refused. Locks and aliases are nothing without that, and some servers
-/// ignore the condition (`If-None-Match: *`, RFC 9110, 13.1.2) without a word.
+/// Creates an object twice; the server must refuse the second time. Locks and aliases depend on that, and some servers silently
+/// ignore the condition (`If-None-Match: *`, RFC 9110, 13.1.2).
 ///
-/// Returns the object, which [`check`] has to look at; after an error it is deleted already.
+/// Returns the object, which [`check`] must examine; after an error it is already deleted.
 pub(super) async fn probe(objects: &Objects) -> Result<String, StoreError> {
     let name = format!("{PRIVATE}/probe/{}", nonce()?);
     match ask(objects, &name).await {
@@ -24,7 +24,7 @@ pub(super) async fn probe(objects: &Objects) -> Result<String, StoreError> {
     }
 }
 
-/// Looks whether the object that was created first is still there, and deletes it.
+/// Checks that the object that was created first still exists, and deletes it.
 pub(super) async fn check(objects: &Objects, name: &str) -> Result<(), StoreError> {
     let is_right = match objects.get(name).await? {
         Some((bytes, _)) if bytes == "the first" => Ok(()),
@@ -62,7 +62,7 @@ async fn ask(objects: &Objects, name: &str) -> Result<(), StoreError> {
         error => error,
     };
     match objects.create_once(name, "the first").await {
-        // Nobody else knows the name: it is there by an attempt whose answer was lost.
+        // No other writer knows the name, so an attempt whose answer was lost has created the object.
         Ok(()) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
         Err(Error::NotSupported { .. } | Error::NotImplemented { .. }) => {
             return Err(refuse(unknown));

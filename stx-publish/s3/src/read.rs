@@ -1,4 +1,4 @@
-//! Reads builds: their records, sums and files, and what really lies in them.
+//! Reads builds: their records, sums and files, and the objects that actually exist in them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -20,19 +20,19 @@ use stx_publish::store::{Depth, FileBody, Found, Inspection, StoreError};
 use stx_publish::thinning::Thinned;
 use stx_publish::verify::chain;
 
-/// How many sums are remembered.
+/// The number of sums that are remembered.
 const MOST_SUMS: usize = 64;
 
 /// The files at the top of a visible build.
 #[derive(Debug, Clone)]
 pub(super) struct Top {
-    /// The entity tag of its record, where the server gives one.
+    /// The entity tag of its record, if the server gives one.
     record: Option<String>,
-    /// Whether it has a `THINNED.json`.
+    /// True if it has a `THINNED.json`.
     is_thinned: bool,
-    /// The entity tag of that.
+    /// The entity tag of its `THINNED.json`.
     thinned: Option<String>,
-    /// Whether it has a `KEEP` file.
+    /// True if it has a `KEEP` file.
     pub(super) keep_file: bool,
 }
 
@@ -43,7 +43,7 @@ fn not_found(id: &BuildId) -> StoreError {
 }
 
 impl Inner {
-    /// The files at the top of a build; `None` where there is no such build.
+    /// The files at the top of a build; `None` if the build does not exist.
     pub(super) async fn top(&self, id: &BuildId) -> Result<Option<Top>, StoreError> {
         let level = self.objects.level(&keys::build(id)).await?;
         let find = |name: &str| level.objects.iter().find(|it| it.name == name);
@@ -58,7 +58,7 @@ impl Inner {
         }))
     }
 
-    /// A small object that is known again by its entity tag.
+    /// A small object, from memory if its entity tag is unchanged.
     async fn text(&self, name: &str, tag: Option<&str>) -> Result<Option<Bytes>, StoreError> {
         if let Some(tag) = tag {
             let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,8 +82,8 @@ impl Inner {
         }
     }
 
-    /// The files at the top of a build, and its record; `None` where there is no such build. Both are asked for at one time
-    /// where the record is not known by its entity tag. It never is if the server leaves the tags out of its listings.
+    /// The files at the top of a build, and its record; `None` if the build does not exist. Both are requested at the same time
+    /// if the record is not known by its entity tag. It never is if the server leaves the tags out of its listings.
     pub(super) async fn top_and_record(
         &self,
         id: &BuildId,
@@ -136,7 +136,7 @@ impl Inner {
             let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
             sums.keys().any(|(known, _)| known == id)
         };
-        // Both at one time where they were never read: the sums of a build that is there do not change.
+        // Both at the same time if they were never read: the sums of an existing build do not change.
         let asked = async {
             if is_read {
                 return Ok(None);
@@ -164,7 +164,7 @@ impl Inner {
         let sums = Arc::new(sums.map_err(damaged)?);
         if let Some(known) = known {
             let mut all = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-            // Each may be of thousands of files, and a service lives for months.
+            // Each may list thousands of files, and a service runs for months.
             if all.len() >= MOST_SUMS {
                 all.clear();
             }
@@ -173,7 +173,7 @@ impl Inner {
         Ok(sums)
     }
 
-    /// The sections that were taken from a visible build.
+    /// The sections that were retired from a visible build.
     pub(super) async fn thinned_of(&self, id: &BuildId, top: &Top) -> Result<Thinned, StoreError> {
         if !top.is_thinned {
             return Ok(Thinned::default());
@@ -185,7 +185,7 @@ impl Inner {
         }
     }
 
-    /// The sections that were taken from a build whose files lie below `prefix`.
+    /// The sections that were retired from the build with its files below `prefix`.
     pub(super) async fn thinned_at(&self, prefix: &str) -> Result<Thinned, StoreError> {
         let name = thinned_name(prefix);
         match self.objects.get(&name).await? {
@@ -230,7 +230,7 @@ impl Inner {
         body.ok_or_else(gone)
     }
 
-    /// Part of an object; `None` where there is none.
+    /// Part of an object; `None` if it does not exist.
     async fn body(
         &self,
         name: &str,
@@ -239,7 +239,7 @@ impl Inner {
     ) -> Result<Option<FileBody>, StoreError> {
         let mut range = None;
         if from > 0 || length.is_some() {
-            // Servers do not agree on what a part beyond the end is.
+            // Servers disagree on requests for a range beyond the end.
             let Some(meta) = self.objects.head(name).await? else {
                 return Ok(None);
             };
@@ -274,7 +274,7 @@ impl Inner {
         id: &BuildId,
         depth: Depth,
     ) -> Result<Inspection, StoreError> {
-        // The record is asked for after the files: it is the first to go.
+        // The record is requested after the files: retirement removes it first.
         let files = async {
             let listed = self.objects.list(&keys::build(id)).await?;
             let record = self.objects.head(&keys::record(id)).await?;
@@ -347,7 +347,7 @@ impl Inner {
         Ok(inspection)
     }
 
-    /// The digest of every file, from its bytes; or why it could not be read, in a line.
+    /// The digest of every file, computed from its bytes; or the reason why it could not be read, in one line.
     async fn digests(
         &self,
         id: &BuildId,
@@ -380,7 +380,7 @@ pub(super) async fn digest(objects: &Objects, name: &str) -> Result<Sha256, Stor
     Ok(Sha256(hash.finalize().into()))
 }
 
-/// Names the copies that stand for symlinks and are not what the symlinks lead to.
+/// Names the copies for symlinks that differ from the symlinks' targets.
 fn check_copies(
     manifest: &Manifest,
     sizes: &BTreeMap<BuildPath, u64>,
@@ -388,7 +388,7 @@ fn check_copies(
     inspection: &mut Inspection,
 ) {
     for (path, end) in manifest.entries(sizes.keys()).links() {
-        // One that dangles is found by whoever looks at the symlinks.
+        // The check of the symlinks reports those that dangle.
         let LinkEnd::File(end) = end else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! Takes builds out of sight, brings them back, and deletes them for good.
+//! Retires builds, restores them, and purges them.
 //!
 //! ```text
 //! retire    entry in retired/ ─> build.json goes
@@ -6,8 +6,8 @@
 //! purge     mark ─> entry goes ─> files go
 //! ```
 //!
-//! A build is retired if there is an entry of it and its record is not in place, or its files were moved aside because
-//! another build was to take its place. An entry of a build that is in place is what a crash left; it counts for nothing.
+//! A build is retired if it has an entry and its record is not in place, or if its files were moved aside because another build
+//! was to take its place. An entry of a build that is in place is left from a crash; it does not count.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ fn not_found(retired: &Retired) -> StoreError {
     }
 }
 
-/// The entries below a prefix, and which of them lie aside.
+/// The entries below a prefix, and those whose files were moved aside.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     all: BTreeSet<Retired>,
@@ -53,7 +53,7 @@ impl Entries {
         self.all.iter().any(|retired| retired.is_whole(id))
     }
 
-    /// The retired build whose files lie in the place of a build.
+    /// The retired build whose files are in the place of a build.
     pub(super) fn in_place(&self, id: &BuildId) -> Option<&Retired> {
         let mut all = self.all.iter();
         all.find(|it| it.id == *id && it.section.is_none() && !self.aside.contains(it))
@@ -102,7 +102,7 @@ impl Inner {
         kept.try_collect().await
     }
 
-    /// Whether a build that is not in place can be restored.
+    /// True if a build that is not in place can be restored.
     pub(super) async fn is_retired(&self, id: &BuildId) -> Result<bool, StoreError> {
         Ok(self.entries(Some(&id.channel)).await?.has(id))
     }
@@ -125,7 +125,7 @@ impl Inner {
         parse_record(&retired.id, text.record.as_bytes())
     }
 
-    /// Refuses to take away what an alias or a pin keeps, or what is not there.
+    /// Fails if an alias or a pin keeps the build, or if it does not exist.
     pub(super) async fn check_free(
         &self,
         id: &BuildId,
@@ -136,7 +136,7 @@ impl Inner {
         let (aliases, _) = aliases.remove(&id.channel).unwrap_or_default();
         let pins = self.pins(&Scope::Build(id.clone())).await?;
         check_free(id, &aliases, &pins, now)?;
-        // No reader over plain HTTP is led to what goes.
+        // No reader over plain HTTP is led to a build that is about to be retired.
         self.show_aliases(&id.channel).await.map(drop)
     }
 
@@ -152,7 +152,7 @@ impl Inner {
         if aside.contains(&retired) {
             return Err(retired_before(&retired));
         }
-        // The build is in place: these are what crashes left.
+        // The build is in place, so these entries are left from crashes.
         let stale = all
             .into_iter()
             .filter(|it| it.id == *id && it.section.is_none() && !aside.contains(it));
@@ -161,7 +161,7 @@ impl Inner {
             .await?;
         let record = self.objects.get(&keys::record(id)).await?;
         let (record, _) = record.ok_or_else(|| not_found(&retired))?;
-        // The text is what a restored build gets back, so it has to be the very bytes.
+        // A restored build gets this text back, so it must be byte-identical.
         let record = String::from_utf8(record.to_vec()).map_err(|error| StoreError::Damaged {
             what: keys::record(id),
             source: error.into(),
@@ -174,14 +174,14 @@ impl Inner {
         let text = serde_json::to_string(&text).expect("its keys are texts") + "\n";
         let name = keys::retired(&retired);
         self.objects.put(&name, text, Keep::Not).await?;
-        // Its publisher may have died right after the commit; its files must not be taken for those of no build.
+        // Its publisher may have died right after the commit; the files must not be taken for those of an uncommitted build.
         self.unmark(id, Going::Publish).await?;
         lease.check(&self.objects).await?;
         self.objects.delete([keys::record(id)]).await?;
         Ok(retired)
     }
 
-    /// Moves the files of the retired build that lies in the place of `id`, if there is one, where they are in nobody's way.
+    /// Moves aside the files of the retired build in the place of `id`, if there is one.
     pub(super) async fn set_aside(&self, id: &BuildId) -> Result<(), StoreError> {
         let entries = self.entries(Some(&id.channel)).await?;
         let Some(retired) = entries.in_place(id) else {
@@ -208,7 +208,7 @@ impl Inner {
         let is_aside = aside.contains(retired);
         if self.is_visible(id).await? {
             if !is_aside {
-                // Restored before, by somebody who died.
+                // Already restored by a publisher that died.
                 self.objects.delete([keys::retired(retired)]).await?;
                 return Err(not_found(retired));
             }
@@ -234,7 +234,7 @@ impl Inner {
         self.unmark(id, Going::Restore).await
     }
 
-    /// Copies the files that lie aside back, and removes others from their place.
+    /// Copies the files that were moved aside back, and removes others from their place.
     async fn bring_back(&self, retired: &Retired) -> Result<(), StoreError> {
         let (from, to) = (keys::aside(retired), keys::build(&retired.id));
         let files = self.objects.list(&from).await?;
@@ -250,10 +250,10 @@ impl Inner {
         self.objects.delete(others.collect::<Vec<_>>()).await
     }
 
-    /// Removes the entry of a build, and what lies aside of it.
+    /// Removes the entry of a build, and its files that were moved aside.
     async fn forget(&self, retired: &Retired, is_aside: bool) -> Result<(), StoreError> {
         self.objects.delete([keys::retired(retired)]).await?;
-        // Also what was on its way there when a publisher died.
+        // Also files that were being moved there when a publisher died.
         self.objects.delete_below(&keys::aside(retired)).await?;
         if is_aside {
             self.objects.delete([keys::aside_mark(retired)]).await?;
@@ -261,7 +261,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Finishes what was to be brought back: it is there, then its entry goes; or it is not, then it goes on being retired.
+    /// Finishes a restore: if the build is in place, removes its entry; otherwise the build stays retired.
     pub(super) async fn finish_restore(&self, id: &BuildId) -> Result<(), StoreError> {
         let Some(retired) = self.marked(id, Going::Restore).await? else {
             return Ok(());
@@ -304,7 +304,7 @@ impl Inner {
         self.delete_files(&retired).await
     }
 
-    /// Deletes the files of a build or section that has no entry any more.
+    /// Deletes the files of a build or section that no longer has an entry.
     async fn delete_files(&self, retired: &Retired) -> Result<(), StoreError> {
         let id = &retired.id;
         let Entries { all, aside } = self.entries(Some(&id.channel)).await?;
@@ -319,11 +319,11 @@ impl Inner {
                     return self.objects.delete([name]).await;
                 }
             }
-            // It went with its build.
+            // The section was deleted with its build.
             return Ok(());
         }
         let mark = keys::aside_mark(retired);
-        // Also what was on its way there when a publisher died.
+        // Also files that were being moved there when a publisher died.
         self.objects.delete_below(&keys::aside(retired)).await?;
         if aside.contains(retired) {
             return self.objects.delete([mark]).await;

@@ -1,5 +1,5 @@
-//! The names above the channels: `r2018.10`, `release/latest_release`. The newest of a sequence of small objects counts, as
-//! for the aliases of a channel.
+//! The names above the channels: `r2018.10`, `release/latest_release`. As for the aliases of a channel, the newest of a sequence
+//! of small objects counts.
 //!
 //! ```text
 //! .stx/root/<alias, each / of it %2F>/<generation>   the target, or that there is none any more
@@ -34,7 +34,7 @@ struct Text {
     target: Option<RootEntry>,
 }
 
-/// An alias as it is now.
+/// The current state of an alias.
 #[derive(Debug, Clone, Default)]
 struct State {
     generation: u64,
@@ -46,7 +46,7 @@ struct State {
 pub(super) struct BucketRoot {
     inner: Arc<Inner>,
     lease: Lease,
-    /// Held while an alias is moved: its public objects follow in the same order.
+    /// Held while an alias is moved, so that its public objects change in the same order.
     linking: tokio::sync::Mutex<()>,
 }
 
@@ -92,7 +92,7 @@ impl Inner {
             let (name, generation) = it.name.rsplit_once('/')?;
             Some((keys::parse_root_alias(name)?, keys::number(generation)?))
         });
-        // They are listed in order, so that the newest of each comes last and stays.
+        // Names are listed in order, so the newest generation of each alias comes last and replaces the others.
         let names: BTreeMap<RootAlias, u64> = names.collect();
         let read = names.into_iter().map(|(alias, generation)| async move {
             let prefix = keys::root_alias(&alias);
@@ -126,7 +126,7 @@ impl Inner {
                 return Err(taken(alias));
             }
         }
-        // After the answers, which may have taken long.
+        // The answers above may have taken long.
         lease.check_lately(&self.objects).await?;
         let wanted = to.cloned().map(RootEntry::To);
         if wanted == state.target {
@@ -142,7 +142,7 @@ impl Inner {
         let text = serde_json::to_string(&text).expect("texts") + "\n";
         let name = keys::generation(&prefix, generation);
         let created = self.objects.create(&name, text).await?;
-        // Whoever looked long ago may have created a number that others are past already.
+        // A writer whose state is outdated may have created a number that others have already passed.
         let known = self.objects.generations(&prefix).await?;
         if !created || known.last() != Some(&generation) {
             let found = self.root_state(alias).await?.target;
@@ -157,8 +157,8 @@ impl Inner {
         self.objects.delete_older(&prefix, &known, generation).await
     }
 
-    /// Whether the name of an alias that is not there is that of something else: what an alias showed that was removed by
-    /// somebody who died may be replaced.
+    /// True if something other than an alias uses the name of an alias that does not exist. The public objects of an alias that a
+    /// publisher removed before it died do not count: they may be replaced.
     async fn is_taken(&self, alias: &RootAlias) -> Result<bool, StoreError> {
         let listed = self.objects.list(&alias.to_string()).await?;
         let shows_alias = |name: &str| {
@@ -169,7 +169,7 @@ impl Inner {
         Ok(listed.iter().any(|it| !shows_alias(&it.name)))
     }
 
-    /// Has the public objects of an alias say what those of the channels of its target do.
+    /// Makes the public objects of an alias show what those of the channels of its target show.
     async fn show_root(
         &self,
         alias: &RootAlias,

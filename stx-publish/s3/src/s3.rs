@@ -1,4 +1,4 @@
-//! Opens a mirror in a bucket by its URL, as the tools of AWS do: credentials come from the environment.
+//! Opens a mirror in a bucket by its URL, like the tools of AWS: credentials come from the environment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use super::parts::{LARGEST, ServerSide};
 use super::{BucketStore, Clock};
 use stx_publish::net::{self, HttpOptions};
 
-/// How a mirror in a bucket is reached, beyond its URL.
+/// The way to reach a mirror in a bucket, beyond its URL.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct BucketOptions {
-    /// The server, such as `https://s3.example.org`; AWS where it is absent and the environment names none.
+    /// The server, such as `https://s3.example.org`; AWS if it is absent and the environment names none.
     pub endpoint: Option<String>,
-    /// The region; `us-east-1` where it is absent and the environment names none.
+    /// The region; `us-east-1` if it is absent and the environment names none.
     pub region: Option<String>,
-    /// Whether the name of the bucket is part of the endpoint's host name, and of no path.
+    /// True if the name of the bucket is part of the endpoint's host name, not of the path.
     pub virtual_hosted: bool,
-    /// The largest object that the server copies in one request, in bytes, at least 5 MiB; without it 5 GiB, the protocol's own
+    /// The largest object that the server copies in one request, in bytes, at least 5 MiB; by default 5 GiB, the protocol's own
     /// limit. A larger object is copied in parts.
     pub largest_copy: Option<u64>,
     /// The time limits for requests.
     pub limits: Limits,
-    /// The variables of the environment that begin with `AWS_`. They override the other options. Credentials are
-    /// here and nowhere else.
+    /// The variables of the environment that begin with `AWS_`. They override the other options. Credentials are only read from
+    /// here.
     pub environment: BTreeMap<String, Secret>,
 }
 
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A bucket that no mirror can be opened in.
+/// A bucket in which no mirror can be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BucketError {
@@ -66,13 +66,13 @@ pub enum BucketError {
         /// The text.
         text: String,
     },
-    /// An endpoint that is no URL of a server.
+    /// An endpoint that is not the URL of a server.
     #[error("{endpoint:?}: the endpoint of an object store is a URL: https://HOST or http://HOST")]
     Endpoint {
         /// The text.
         endpoint: String,
     },
-    /// A limit for copies that is not one of the protocol.
+    /// A limit for copies that the protocol does not allow.
     #[error(
         "{bytes} bytes: the largest object that is copied in one request has at least 5 MiB and at most 5 GiB"
     )]
@@ -80,13 +80,13 @@ pub enum BucketError {
         /// The limit.
         bytes: u64,
     },
-    /// Nothing in the environment says who asks.
+    /// The environment holds no credentials.
     #[error("{url}: no credentials")]
     NoCredentials {
         /// The mirror.
         url: String,
     },
-    /// The settings do not fit together.
+    /// The settings contradict each other.
     #[error("{url}: cannot be opened")]
     Settings {
         /// The mirror.
@@ -96,7 +96,7 @@ pub enum BucketError {
     },
 }
 
-/// The connections of a bucket: those of the mirror's web reader, which trusts what the system trusts.
+/// The connections of a bucket: those of the mirror's web reader, which trusts the system's certificates.
 #[derive(Debug)]
 struct Connector {
     limits: Limits,
@@ -119,12 +119,12 @@ impl HttpConnector for Connector {
     }
 }
 
-/// Whether a mirror's name is the URL of a bucket.
+/// Splits the URL of a bucket into the bucket's name and the path; `None` if the text is not such a URL.
 pub(crate) fn split(text: &str) -> Option<(String, Path)> {
     let url = Url::parse(text).ok()?;
     let plain = url.query().is_none() && url.fragment().is_none();
     let nobody = url.username().is_empty() && url.password().is_none() && url.port().is_none();
-    // What a URL makes of `..` is not what was written.
+    // A URL parser resolves `..`, so the path is taken from the text as written.
     let written = text.strip_prefix("s3://")?.split_once('/');
     let path = written.map_or("", |(_, path)| path).trim_end_matches('/');
     let bucket = url.host_str().filter(|host| !host.is_empty())?;
@@ -133,7 +133,7 @@ pub(crate) fn split(text: &str) -> Option<(String, Path)> {
 }
 
 impl BucketStore {
-    /// The mirror that `url` names: `s3://BUCKET/PREFIX`. No request is made yet. `clock` is what locks go by.
+    /// The mirror that `url` names: `s3://BUCKET/PREFIX`. No request is made yet. `clock` decides when locks end.
     ///
     /// # Errors
     /// An error in the URL, the options or the environment.
@@ -169,10 +169,10 @@ impl BucketStore {
     }
 }
 
-/// The smallest part of an upload that servers accept, but for the last one: 5 MiB.
+/// The smallest part of an upload that servers accept, except the last one: 5 MiB.
 const SMALLEST_PART: u64 = 5 << 20;
 
-/// The server where nothing names another one; each region has its own, below this name.
+/// The server if no other one is named; each region has its own, below this name.
 const AWS: &str = "https://s3.amazonaws.com";
 
 /// The use of a client.
@@ -180,11 +180,11 @@ const AWS: &str = "https://s3.amazonaws.com";
 enum Purpose {
     /// Everything else.
     Mirror,
-    /// The thread that keeps locks. Connections belong to the runtime that opened them, so that the thread has its own.
+    /// The thread that keeps locks. Connections belong to the runtime that opened them, so the thread has its own.
     Locks,
 }
 
-/// A limit that nothing reaches.
+/// A limit that is never reached.
 const NEVER: Duration = Duration::from_hours(24 * 365);
 
 /// The settings of a client that gives up when nothing arrives for `idle`.
@@ -196,14 +196,14 @@ fn http(limits: &Limits, idle: Duration) -> HttpOptions {
     http
 }
 
-/// Settings of the environment that hold credentials.
+/// Settings of the environment that supply credentials.
 const WHO: [&str; 6] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
-    // Whoever says so means the credentials of the machine that this runs on.
+    // This setting selects the credentials of the machine itself.
     "AWS_METADATA_ENDPOINT",
 ];
 
@@ -213,7 +213,7 @@ fn client(
     options: &BucketOptions,
     (purpose, foreign): (Purpose, &Foreign),
 ) -> Result<(AmazonS3, String), BucketError> {
-    // A variable without a value is as good as none: so a job has it whose secret is not set.
+    // A variable without a value counts as unset: a job whose secret is not set has such a variable.
     let environment = options.environment.iter();
     let environment: BTreeMap<_, _> = environment.filter(|(_, it)| !it.0.is_empty()).collect();
     let is_set = |name: &&str| environment.keys().any(|known| known == name);
@@ -236,7 +236,7 @@ fn client(
             builder = builder.with_config(key, value);
         }
     }
-    // The mirror's URL names the bucket, whatever the environment does.
+    // The mirror's URL names the bucket, whatever the environment contains.
     builder = builder.with_bucket_name(bucket);
     let endpoint = builder
         .get_config_value(&AmazonS3ConfigKey::S3Endpoint)
@@ -255,20 +255,20 @@ fn client(
     };
     let retry = RetryConfig {
         max_retries: options.limits.retries,
-        // A server that is overloaded or restarted takes seconds. By default six attempts are over within one.
+        // A server that is overloaded or restarted takes seconds. By default, six attempts are over within one second.
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(500),
             ..BackoffConfig::default()
         },
         retry_timeout: match purpose {
             Purpose::Mirror => Duration::from_mins(2),
-            // A command waits until its lock is given back.
+            // A command waits until its lock is released.
             Purpose::Locks => Duration::from_secs(10),
         },
     };
     let built = builder
         .with_allow_http(open)
-        // A safe connection keeps what is sent whole; without one the server is told the digest of every body.
+        // A secure connection protects the bytes; without one, the server receives the digest of every body.
         .with_unsigned_payload(!open)
         .with_retry(retry)
         .with_http_connector(Connector {

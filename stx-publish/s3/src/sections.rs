@@ -1,5 +1,5 @@
-//! Takes sections of a build out of sight, and brings them back: by what `THINNED.json` says, which every reader asks. Their
-//! files lie where they were until they are purged.
+//! Retires and restores sections of a build through `THINNED.json`, which every reader consults. Their files keep their place
+//! until they are purged.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +47,7 @@ impl Inner {
         Ok(taken)
     }
 
-    /// Has the entries of a build's sections say what its `THINNED.json` does; names those that had none.
+    /// Makes the entries of a build's sections match its `THINNED.json`; returns those that had no entry.
     pub(super) async fn finish_sections(&self, id: &BuildId) -> Result<Vec<Retired>, StoreError> {
         if self.objects.head(&keys::record(id)).await?.is_none() {
             return Ok(Vec::new());

@@ -1,5 +1,4 @@
-//! Repository metadata of a build in a bucket: made in a directory in which each file of the build is a symlink to where it
-//! came from.
+//! Repository metadata of a build in a bucket: made in a directory in which each file of the build is a symlink to its source.
 
 use std::io::Read;
 
@@ -19,7 +18,7 @@ use stx_publish::store::rules::{index_apt, known_packages, open_generated, sign_
 use stx_publish::store::{StagedBuild as _, StoreError};
 
 impl BucketStaged {
-    /// Makes the metadata of a repository where its files can be read, and sends it.
+    /// Makes the metadata of a repository in a directory in which its files can be read, and sends it.
     pub(super) async fn make_metadata(
         &self,
         dir: &BuildPath,
@@ -52,7 +51,7 @@ impl BucketStaged {
         self.sign_metadata(dir, &below.join("repodata")).await?;
         let made = files(shadow.path(), &below.join("repodata"))?;
         for (path, size) in made {
-            // What is carried over was added as any other file.
+            // A file that is carried over was added like any other file.
             if self.added().taken.contains(&path) {
                 continue;
             }
@@ -74,7 +73,7 @@ impl BucketStaged {
         Ok(indexed)
     }
 
-    /// Makes the metadata of an apt repository of where its files come from, and sends it.
+    /// Makes the metadata of an apt repository from the sources of its files, and sends it.
     pub(super) async fn make_apt_metadata(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
         let incoming = self.added().incoming.clone();
         let (seal, id, dir) = (self.inner.seal.clone(), self.id.clone(), dir.clone());
@@ -100,7 +99,7 @@ impl BucketStaged {
         Ok(indexed)
     }
 
-    /// Signs the metadata of a repository, where the mirror signs.
+    /// Signs the metadata of a repository if the mirror signs.
     async fn sign_metadata(&self, dir: &BuildPath, repodata: &Utf8Path) -> Result<(), StoreError> {
         let (seal, id) = (self.inner.seal.clone(), self.id.clone());
         let repomd = repodata.join("repomd.xml");
@@ -120,7 +119,7 @@ impl BucketStaged {
         .await
     }
 
-    /// Puts what was added, as symlinks to where it comes from, where a program can read it.
+    /// Creates a symlink for each added file to its source, so that a program can read it.
     async fn shadow(&self) -> Result<camino_tempfile::Utf8TempDir, StoreError> {
         let incoming = self.added().incoming.clone();
         blocking(move || {

@@ -1,4 +1,4 @@
-//! Which bytes the bucket has already, so that the server can copy them.
+//! The bytes that the bucket already has, so that the server can copy them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use super::keys;
 use super::objects::{PARALLEL, media_type};
 use stx_publish::store::StoreError;
 
-/// How many builds of a channel are looked at; what is older shares little with a new build that these do not.
+/// The number of builds of a channel that are examined; older ones add few files that a new build shares.
 const RECENT: usize = 4;
 
 /// The files of recent builds, by digest and by name.
@@ -25,18 +25,18 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Whether a file of this name is likely to be there, so that hashing it before it is sent pays.
+    /// True if a file of this name is likely to exist, so that hashing it before it is sent pays off.
     pub(super) fn is_likely(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
-    /// Where these bytes may lie, as what `name` stands for.
+    /// An object that may have these bytes, with the media type that `name` indicates.
     pub(super) fn find(&self, digest: &Sha256, name: &str) -> Option<&str> {
         let key = (*digest, media_type(name));
         self.digests.get(&key).map(String::as_str)
     }
 
-    /// The zsync control file that lies beside these bytes, and its digest.
+    /// The zsync control file beside these bytes, and its digest.
     pub(super) fn control(&self, digest: &Sha256, name: &str) -> Option<(&str, Sha256)> {
         let beside = format!("{}{CONTROL_SUFFIX}", self.find(digest, name)?);
         let (name, digest) = self.controls.get_key_value(&beside)?;
@@ -48,8 +48,8 @@ impl Inner {
     /// The files of the newest builds of `channel`, and of the newest one of each other channel. A build whose sums cannot be read
     /// shares nothing.
     ///
-    /// The builds are those that have a manifest, which one listing names. One that is retired, or never became visible, is among
-    /// them, and shares nothing.
+    /// The builds are those with a manifest, found by one listing. They include retired builds and builds that never became
+    /// visible, which share nothing.
     pub(super) async fn shared(&self, channel: &Channel) -> Result<Shared, StoreError> {
         let mut dates = BTreeMap::<Channel, Vec<BuildDate>>::new();
         for id in self.builds_with(keys::MANIFESTS).await? {

@@ -1,4 +1,4 @@
-//! A build that is being put together: its files lie in their places, and nothing leads to them.
+//! A staged build: its files are in place, and nothing leads to them.
 //!
 //! ```text
 //! begin ─> add, share ──send──> objects ─> index, index_apt ─> finish: symlinks, seal, the record last
@@ -34,9 +34,9 @@ use stx_publish::store::rules::{
 };
 use stx_publish::store::{Added, KnownFile, StagedBuild, StoreError};
 
-/// Files that are added side by side.
+/// The number of files that are added at the same time.
 const ADDS: usize = 64;
-/// Bytes of small files that are in memory at the same time, in MiB.
+/// The limit for the bytes of small files in memory, in MiB.
 const MEMORY: usize = 128;
 
 mod send;
@@ -48,8 +48,7 @@ pub(super) struct BucketStaged {
     pub(super) id: BuildId,
     shared: Shared,
     twins: Twins,
-    /// The objects that were in the build's place at the beginning, left by an interrupted attempt: size and entity
-    /// tag, by name.
+    /// The objects that were in the build's place at the start, left by an interrupted attempt: size and entity tag, by name.
     before: HashMap<String, (u64, Option<String>)>,
     hints: Hints,
     memory: Semaphore,
@@ -59,7 +58,7 @@ pub(super) struct BucketStaged {
 /// The entries that were added to the build.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// Their paths, also those of files that are still being sent.
+    /// Their paths, including files that are still being sent.
     pub(super) taken: HashSet<BuildPath>,
     pub(super) incoming: Incoming,
     pub(super) modified: BTreeMap<BuildPath, DateTime<Utc>>,
@@ -72,7 +71,7 @@ impl fmt::Debug for BucketStaged {
 }
 
 impl BucketStaged {
-    /// A build of which nothing is there but `before`.
+    /// A build without entries; of its objects, only `before` exist.
     pub(super) fn begin(
         inner: Arc<Inner>,
         (lease, known): (Arc<Lease>, Arc<Known>),
@@ -103,7 +102,7 @@ impl BucketStaged {
         format!("{}/{path}", self.id)
     }
 
-    /// Adds a file or a symlink, and of a file the control file where that is asked for.
+    /// Adds a file or a symlink, and the control file of a file if it is requested.
     async fn add_entry(
         &self,
         path: &BuildPath,
@@ -111,7 +110,7 @@ impl BucketStaged {
         control: bool,
     ) -> Result<Added, StoreError> {
         let beside = control.then(|| control_path(path)).transpose()?;
-        // Another publisher may have published a build of this id since, which this file would change.
+        // Another publisher may have published a build with this id since, which this file would change.
         self.lease.check_if_ended(&self.inner.objects).await?;
         if !self.added().taken.insert(path.clone()) {
             return Err(StoreError::AlreadyExists {
@@ -163,7 +162,8 @@ impl BucketStaged {
         Ok(sent.added)
     }
 
-    /// The control file of a file whose bytes the bucket has: one that lies beside them, otherwise the file is read for it.
+    /// The control file of a file whose bytes the bucket has: the one beside them if it exists; otherwise it is made from the
+    /// file.
     async fn find_control(
         &self,
         path: &BuildPath,
@@ -180,7 +180,7 @@ impl BucketStaged {
         upload::read_control(path.clone(), from.to_owned(), size, *digest).await
     }
 
-    /// Puts the symlinks to files as copies under their own paths, and says what there has to be.
+    /// Writes the symlinks to files as copies under their own paths, and returns the objects that must exist.
     async fn put_links(&self, incoming: &Incoming) -> Result<HashMap<String, u64>, StoreError> {
         let mut expected = HashMap::new();
         let mut pairs = Vec::new();
@@ -206,8 +206,8 @@ impl BucketStaged {
         Ok(expected)
     }
 
-    /// Compares what lies there with what was added, and removes what an attempt that broke off left. The files of the seal may be
-    /// there or not: they are on their way.
+    /// Compares the existing objects with the entries that were added, and removes leftovers of an interrupted attempt. The files
+    /// of the seal may exist or not: they are being sent.
     async fn check_objects(
         &self,
         expected: &HashMap<String, u64>,
@@ -248,10 +248,10 @@ impl BucketStaged {
     async fn finish(&self, mut sealed: Sealed) -> Result<BuildRecord, StoreError> {
         let incoming = self.added().incoming.clone();
         let objects = &self.inner.objects;
-        // Without the lock, the seal would be written over that of another publisher's build of this id.
+        // Without the lock, the seal could overwrite that of another publisher's build with this id.
         self.lease.check_lately(objects).await?;
-        // The record comes last: with it the build is there. All before it can be seen by nobody, so that it is sent and
-        // looked at in any order.
+        // The record is written last: it makes the build visible. Everything before it is invisible, so it is sent and checked in
+        // any order.
         let record = sealed.files.pop().map(|(_, bytes)| bytes);
         let seal = sealed.files.iter().map(|(path, _)| path.to_string());
         let seal: HashSet<_> = seal.collect();
@@ -260,14 +260,14 @@ impl BucketStaged {
             async move { objects.put(&name, bytes, Keep::ForEver).await }
         });
         let right = async {
-            // The list has to show the copies.
+            // The list must include the copies.
             let expected = self.put_links(&incoming).await?;
             self.check_objects(&expected, &seal).await
         };
         let manifest = self.manifest();
         let manifest = self.inner.put_manifest(&self.id, &manifest);
         let verdicts = keys::verdicts(&self.id);
-        // All requests are waited for, even after an error, so that none arrives after the build was given up.
+        // All requests are awaited, even after an error, so that none arrives after the build was discarded.
         let sent = join3(right, join_all(files), manifest);
         let asked = join(objects.head(&verdicts), self.lease.check(objects));
         let ((right, files, manifest), (known, ours)) = join(sent, asked).await;
@@ -276,10 +276,11 @@ impl BucketStaged {
         manifest?;
         ours?;
         if known?.is_some() {
-            // They are about an earlier build of this id, and tell nothing of this one. They go before it is there.
+            // These are about an earlier build with this id, not about this one. They are deleted before this build becomes
+            // visible.
             objects.delete([verdicts]).await?;
         }
-        // The answer that the lock is ours may be old by now.
+        // The confirmation of the lock may be old by now.
         self.lease.check_lately(objects).await?;
         let record = record.unwrap_or_default();
         let name = keys::record(&self.id);
@@ -289,7 +290,8 @@ impl BucketStaged {
             });
         }
         self.known.commit(sealed.record.clone(), record);
-        // The build is there. Objects that cannot be removed now are swept later. The lock is given back when this has ended.
+        // The build is visible. Objects that cannot be removed now are swept later. The lock is released when this task has
+        // ended.
         let inner = self.inner.by_keepers();
         let (id, hints) = (self.id.clone(), self.hints.bytes());
         self.lease.meanwhile(async move {
@@ -323,7 +325,7 @@ impl BucketStaged {
 }
 
 impl Inner {
-    /// The bytes that the bucket has, and the files that were published last.
+    /// The bytes that the bucket already has, and the files that were published last.
     pub(super) async fn seen(&self, channel: &Channel) -> Result<(Shared, Hints), StoreError> {
         let inputs = keys::inputs(channel);
         let (shared, inputs) = try_join(self.shared(channel), self.objects.get(&inputs)).await?;
@@ -331,7 +333,7 @@ impl Inner {
         Ok((shared, hints))
     }
 
-    /// Writes down which files were published. What is not written down is read next time.
+    /// Records which files were published. Files that are not recorded are read at the next publish.
     async fn put_hints(&self, channel: &Channel, hints: Option<Vec<u8>>) -> Result<(), StoreError> {
         let Some(bytes) = hints else {
             return Ok(());
@@ -341,7 +343,7 @@ impl Inner {
     }
 }
 
-/// The control file of bytes.
+/// The control file of these bytes.
 fn control_of(path: &BuildPath, bytes: &[u8]) -> Vec<u8> {
     let mut maker = control_maker(path, bytes.len() as u64);
     maker.update(bytes);

@@ -1,4 +1,4 @@
-//! The mirror in a bucket, on a bucket in memory: the contract, and a failure at every request.
+//! The mirror in a bucket, tested in memory: the contract, and a failure at every request.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,7 +34,7 @@ mod files;
 mod locks;
 mod sending;
 
-/// Bytes of a part of a large file.
+/// The size of a part of a large file, in bytes.
 const PART: u64 = 1 << 10;
 
 /// The largest object that is copied in one request, where copies in parts are tested.
@@ -57,7 +57,7 @@ impl TestClock {
         self.0.fetch_add(span.num_seconds(), Ordering::SeqCst);
     }
 
-    /// Until every lease has ended that nobody renews.
+    /// Advances the clock until every lease that is not renewed has ended.
     pub(super) fn outlive(&self) {
         let lease = TimeDelta::from_std(LEASE).expect("a minute");
         self.pass(lease + MARGIN + TimeDelta::seconds(1));
@@ -71,19 +71,19 @@ struct Failing {
     fault: Fault,
     at: usize,
     requests: Arc<AtomicUsize>,
-    /// Parts of large files that were sent.
+    /// The number of parts of large files that were sent.
     parts: Arc<AtomicUsize>,
-    /// Objects that the server was asked to copy.
+    /// The number of objects that the server was asked to copy.
     copies: Arc<AtomicUsize>,
-    /// Uploads whose number somebody knows, and that are neither complete nor given up.
+    /// Uploads whose identifier a client knows, and that are neither completed nor aborted.
     uploads: Arc<Mutex<BTreeSet<String>>>,
-    /// Parts that the server was asked to copy.
+    /// The number of parts that the server was asked to copy.
     copied_parts: Arc<AtomicUsize>,
-    /// Whether the upload of a large file can be completed.
+    /// True if the upload of a large file can be completed.
     completes: bool,
-    /// How the server treats a condition.
+    /// The server's treatment of a condition.
     mode: fn(PutMode) -> PutMode,
-    /// Generations below this name are overtaken: when one is created, the next one is there already.
+    /// Generations below this name are overtaken: when one is created, the next one already exists.
     overtaken: Option<&'static str>,
 }
 
@@ -117,7 +117,7 @@ impl Failing {
         }
     }
 
-    /// Counts a request; `Err` before it, or `true` where it has to fail after its effect.
+    /// Counts a request; returns `Err` if it fails without effect, `true` if it must fail after its effect.
     fn request(&self) -> Result<bool> {
         let request = self.requests.fetch_add(1, Ordering::SeqCst);
         let fails = match self.fault {
@@ -253,7 +253,7 @@ impl MultipartStore for Failing {
         through!(self, async {
             let aborted = self.inner.abort_multipart(to, id).await;
             self.uploads.lock().expect("alive").remove(id);
-            // As a server says it of an upload that it does not have.
+            // The answer of a server for an upload that it does not have.
             aborted.map_err(|error| Error::NotFound {
                 path: to.to_string(),
                 source: error.into(),
@@ -298,7 +298,7 @@ async fn conforms() {
     stx_publish::conformance::sealed(&sound(&Arc::default(), &clock)).await;
 }
 
-/// Does `work` on a copy of a mirror that fails at one request, for each request and each way to fail; then `after`.
+/// Runs `work` on a copy of a mirror that fails at one request, for each request and each way to fail; then `after`.
 async fn at_every_request(
     mirror: &Arc<InMemory>,
     clock: &TestClock,
@@ -403,8 +403,8 @@ async fn large_promotions_survive_a_failure_at_every_request() {
     }
     assert!(most > 40, "only {most} requests");
     assert!(parts > 10, "only {parts} parts were copied");
-    // An upload is left only where the server could not be reached any more between the answer that named it and the journal
-    // that would have named it to others.
+    // An upload is left only if the server became unreachable between its answer with the upload and the journal entry that would
+    // have named the upload to other publishers.
     assert!(
         left.iter()
             .all(|(fault, _)| matches!(fault, Fault::FromThenOn)),
@@ -413,7 +413,7 @@ async fn large_promotions_survive_a_failure_at_every_request() {
     assert!(left.len() <= parts, "{left:?}");
 }
 
-/// A part is copied of the very object that was there at the beginning.
+/// Every part is copied from the same version of the object.
 #[tokio::test]
 async fn an_object_that_changes_meanwhile_is_not_copied() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
@@ -470,7 +470,7 @@ async fn a_build_in_anothers_place_survives_a_failure_at_every_request() {
         let read = read_all(store, &id, &path("outputs/CONTEXT"), 100).await;
         read.map(|bytes| String::from_utf8(bytes).expect("text"))
     };
-    // Another one takes its place, is retired, and makes room for the first one again.
+    // Another build takes its place, is retired, and makes room for the first one again.
     let steps = async |store: &BucketStore| -> Result<(), StoreError> {
         if let Err(StoreError::NotFound { .. }) = text(store).await {
             let request = sample_request(1, BuildOutcome::Fail, "the second");
@@ -497,7 +497,7 @@ async fn a_build_in_anothers_place_survives_a_failure_at_every_request() {
         let left = |finding: &Finding| finding.kind == FindingKind::Leftover;
         assert!(report.findings.iter().all(left), "{context}: {report}");
         repair(store, &report).await.expect("repaired");
-        // Whatever came about: both are known, and each can be brought back whole.
+        // After any failure, both builds are known, and each can be restored whole.
         let retired = store.retired().await.expect("a list");
         let writer = store.lock(&id.channel).await.expect("the lock");
         if store.record(&id).await.is_ok() && text(store).await.expect("text") == "the second" {
@@ -519,7 +519,7 @@ async fn a_build_in_anothers_place_survives_a_failure_at_every_request() {
         drop(writer);
         let report = verify(store, &Scope::All).await.expect("verified");
         assert_eq!(report.findings, [], "{context}");
-        // Nothing is left of what went.
+        // Nothing is left of purged builds.
         let inner = &store.inner.objects;
         for area in ["aside", "retired", "marks", "uploads"] {
             let left = inner.list(&format!(".stx/{area}")).await.expect("listed");

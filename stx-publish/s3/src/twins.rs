@@ -8,7 +8,7 @@ use tokio::sync::{Mutex as Turn, OnceCell};
 
 use super::objects::media_type;
 
-/// The object that equal ones are copied from, once it is there. Who sends it is waited for.
+/// The object from which equal ones are copied, once it exists. The others wait for its sender.
 pub(super) type Slot = Arc<OnceCell<String>>;
 
 /// The bytes that were sent or are being sent.
@@ -16,31 +16,31 @@ pub(super) type Slot = Arc<OnceCell<String>>;
 pub(super) struct Twins {
     /// By digest and media type: the server copies the type with the bytes.
     slots: Mutex<HashMap<(Sha256, &'static str), Slot>>,
-    /// By size: whether a large file of it was sent.
+    /// By size: true if a large file of this size was sent.
     turns: Mutex<HashMap<u64, Arc<Turn<bool>>>>,
 }
 
 impl Twins {
-    /// The place of these bytes under a name of this kind.
+    /// The slot of these bytes under a name of this kind.
     pub(super) fn slot(&self, digest: &Sha256, name: &str) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry((*digest, media_type(name))).or_default();
         Arc::clone(slot)
     }
 
-    /// The object that has these bytes, if it is there already.
+    /// The object that has these bytes, if it already exists.
     pub(super) fn find(&self, digest: &Sha256, name: &str) -> Option<String> {
         self.slot(digest, name).get().cloned()
     }
 
-    /// Notes that an object is there.
+    /// Notes that an object exists.
     pub(super) fn note(&self, digest: &Sha256, name: String) {
-        // Another one with the same bytes does as well.
+        // Another object with the same bytes serves as well.
         self.slot(digest, &name).set(name).ok();
     }
 
-    /// The turn of a large file among those of its size. Its digest is known when all of it was sent, so the next one, which may
-    /// be equal, waits for that; it is then hashed before it is sent.
+    /// The turn of a large file among those of its size. Its digest is known only after all of it was sent, so the next one,
+    /// which may be equal, waits for that; it is then hashed before it is sent.
     pub(super) fn turn(&self, size: u64) -> Arc<Turn<bool>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(size).or_default())

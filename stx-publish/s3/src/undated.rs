@@ -5,8 +5,8 @@
 //! .stx/undated/<channel>/%2Estate         of which build, which sections, and whether all of them are there
 //! ```
 //!
-//! The files are read and sent again, because a copy by the server would tell caches to keep it for ever, as the file of a
-//! build may be kept. Each is whole at any time; while a build takes the place of another, readers see files of both.
+//! The files are read and sent again, because a copy by the server would tell caches to keep it for ever, like a file of a build.
+//! Each file is whole at any time; while one build replaces another, readers see files of both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,17 +21,17 @@ use super::objects::Keep;
 use stx_publish::store::StoreError;
 use stx_publish::store::rules::check_offer;
 
-/// Files that are on their way at the same time.
+/// The number of files in transfer at the same time.
 const PARALLEL: usize = 8;
 
 /// The text of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     schema: u32,
-    /// The build whose files are there.
+    /// The build whose files are copied.
     build: BuildDate,
     sections: BTreeSet<Section>,
-    /// Whether all of them are there, and no others.
+    /// True if all of its files are present, and no others.
     complete: bool,
 }
 
@@ -67,7 +67,7 @@ impl Inner {
         Ok(sections.map(|section| (*section, entry())).collect())
     }
 
-    /// The channels of which something was offered.
+    /// The channels that have, or had, sections without a date.
     pub(super) async fn undated_channels(&self) -> Result<BTreeSet<Channel>, StoreError> {
         let listed = self.objects.list(keys::UNDATED).await?;
         let channels = listed.iter().filter_map(|it| {
@@ -92,7 +92,7 @@ impl Inner {
                 .as_ref()
                 .is_some_and(|it| it.sections.contains(&section));
             let prefix = format!("{channel}/{}", section.as_str());
-            // What is there without a state is that of an older publisher.
+            // Files without a state come from an older publisher.
             if mine || self.objects.list(&prefix).await?.is_empty() {
                 own.insert(section);
             }
@@ -116,7 +116,7 @@ impl Inner {
         });
         let wanted: BTreeMap<_, _> = wanted.map(|it| (it.name.clone(), it.size)).collect();
         state.complete = false;
-        // Until all is there, also the sections of before count as this program's.
+        // Until all files are present, the previous sections also count as this program's.
         state
             .sections
             .extend(before.into_iter().flat_map(|it| it.sections));

@@ -1,7 +1,7 @@
 //! Sends files to the bucket, and hashes what is sent on the way.
 //!
-//! A small file is one request. A large one goes in parts, several at once, and its journal says which of them arrived: who
-//! comes after a crash reads the file again, and sends what did not.
+//! A small file is one request. A large one is sent in parts, several at once, and its journal records which of them arrived.
+//! After a crash, the next publisher reads the file again, and sends the missing parts.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 
@@ -24,26 +24,26 @@ use stx_publish::store::StoreError;
 use stx_publish::store::rules::control_maker;
 use stx_publish::zsync::Maker;
 
-/// Files of more bytes are sent in parts.
+/// Files larger than this are sent in parts.
 pub(super) const LARGE: u64 = 16 << 20;
-/// Parts of one file that are under way at the same time.
+/// The number of parts of one file in transfer at the same time.
 const PARTS: usize = 4;
-/// Parts that an upload has at most; the protocol's own limit is 10,000.
+/// The largest number of parts of an upload; the protocol's own limit is 10,000.
 const MOST_PARTS: u64 = 9_000;
 
-/// How far the upload of a large file is.
+/// The progress of a large file's upload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Journal {
     schema: u32,
     /// The server's name for the upload.
     upload: String,
-    /// Bytes of the file.
+    /// The size of the file, in bytes.
     size: u64,
-    /// Bytes of each part but the last.
+    /// The size of each part but the last, in bytes.
     part: u64,
     /// The parts that arrived, by number.
     parts: Vec<Option<Arrived>>,
-    /// The digest of the file, once all of it has arrived.
+    /// The digest of the whole file, once all of it has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     whole: Option<Sha256>,
 }
@@ -137,7 +137,7 @@ pub(super) async fn read_control(
     .await
 }
 
-/// A file that is being read part by part, and hashed on the way.
+/// A file that is read part by part, and hashed on the way.
 struct Parts {
     source: Source,
     hasher: sha2::Sha256,
@@ -146,7 +146,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// The next part, and its own digest where that is asked for.
+    /// The next part, and its own digest if `digest` is set.
     fn next(&mut self, part: u64, digest: bool) -> std::io::Result<(Bytes, Option<Sha256>)> {
         let mut bytes = Vec::with_capacity(usize::try_from(part).unwrap_or_default());
         let count = (&mut self.source.file).take(part).read_to_end(&mut bytes)?;
@@ -165,7 +165,7 @@ impl Inner {
         let Some((text, _)) = self.objects.get(name).await? else {
             return Ok(None);
         };
-        // One that cannot be understood is no help; the upload it speaks of is left to the bucket's own rules.
+        // A journal that cannot be parsed does not help; its upload is left to the bucket's own rules.
         let journal: Option<Journal> = serde_json::from_slice(&text).ok();
         let fits = |journal: &Journal| {
             let count = journal.size.div_ceil(journal.part.max(1));
@@ -179,7 +179,7 @@ impl Inner {
         self.objects.put(name, text, Keep::Not).await
     }
 
-    /// Bytes of the parts in which a file of that size is sent.
+    /// The size of the parts in which a file of `size` bytes is sent.
     fn sent_part(&self, size: u64) -> u64 {
         self.large.max(size.div_ceil(MOST_PARTS))
     }
@@ -206,7 +206,7 @@ impl Inner {
         })
     }
 
-    /// The digest of a file that was sent in parts, whole, for a build that is not there yet.
+    /// The digest of a large file that was completely sent for a build that is not committed yet.
     pub(super) async fn sent_large(
         &self,
         id: &BuildId,
@@ -217,8 +217,8 @@ impl Inner {
         Ok(journal.and_then(|journal| journal.whole))
     }
 
-    /// Sends a large file in parts; goes on with an upload that broke off. Returns the digest of what was sent, and
-    /// its control file where one is asked for.
+    /// Sends a large file in parts; resumes an interrupted upload. Returns the digest of the sent bytes, and the control file if
+    /// one is requested.
     pub(super) async fn send_large(
         &self,
         id: &BuildId,
@@ -235,12 +235,12 @@ impl Inner {
             Some(journal) if journal.part == self.sent_part(size) => {
                 let sent = self.send_parts(&to, &name, journal, from, (true, maker()));
                 match sent.await {
-                    // The server forgot the upload.
+                    // The server has forgotten the upload.
                     Err(StoreError::NotFound { .. } | StoreError::Network { .. }) => {}
                     sent => return sent,
                 }
             }
-            // The upload of a copy that broke off: several of its parts do not fit into memory.
+            // The upload of an interrupted copy: several of its parts do not fit into memory.
             Some(_) => self.abort_upload(&to, &name).await?,
         }
         let journal = self.begin_upload(&to, size).await?;
@@ -249,8 +249,8 @@ impl Inner {
         sent.await
     }
 
-    /// Has the server copy a large object into a build that is not there yet; `false`: there is none. `digest` is that of its
-    /// bytes.
+    /// Makes the server copy a large object into a build that is not committed yet; `false` if the object does not exist.
+    /// `digest` is that of its bytes.
     pub(super) async fn copy_large(
         &self,
         id: &BuildId,
@@ -260,7 +260,7 @@ impl Inner {
         digest: Sha256,
     ) -> Result<bool, StoreError> {
         let (to, name) = (format!("{id}/{path}"), keys::upload(id, path));
-        // An attempt that broke off may have copied parts into it; copying them again costs no transfer.
+        // An interrupted attempt may have copied parts into the upload; copying them again costs no transfer.
         self.abort_upload(&to, &name).await?;
         let part = self.objects.copied_part(size);
         let parts = usize::try_from(size.div_ceil(part)).unwrap_or_default();
@@ -276,7 +276,7 @@ impl Inner {
         if !self.objects.copy_in_parts(from, &to, size, begun).await? {
             return Ok(false);
         }
-        // Kept until the build is there: after a crash it need not be copied again.
+        // Kept until the build is committed: after a crash, the copy need not be repeated.
         self.write_journal(&name, &journal("", Some(digest)))
             .await?;
         Ok(true)
@@ -295,7 +295,7 @@ impl Inner {
             .await
             .map_err(|error| self.objects.failed(to, error))
         {
-            // Completed, or given up before.
+            // Already completed or aborted.
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -387,15 +387,15 @@ impl Inner {
             .await;
         drop(completed.map_err(failed)?);
         let digest = Sha256(parts.hasher.finalize().into());
-        // Kept until the build is there: who comes after a crash need not send it again.
+        // Kept until the build is committed: after a crash, the file need not be sent again.
         journal.whole = Some(digest);
         self.write_journal(name, &journal).await?;
-        // As many bytes were read as there are, so that this is no error.
+        // All bytes of the file were read, so this cannot fail.
         let control = parts.control.and_then(|control| control.finish().ok());
         Ok((digest, parts.source.stamp, control))
     }
 
-    /// Gives up the uploads of a build that its journals name.
+    /// Aborts the uploads of a build that its journals name.
     pub(super) async fn abort_uploads(&self, id: &BuildId) -> Result<(), StoreError> {
         let prefix = keys::uploads(id);
         for listed in self.objects.list(&prefix).await? {

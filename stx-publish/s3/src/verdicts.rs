@@ -1,4 +1,4 @@
-//! The verdicts of a mirror in a bucket: one small object a build.
+//! The verdicts of a mirror in a bucket: one small object per build.
 
 use std::collections::BTreeSet;
 

@@ -19,19 +19,19 @@ use stx_publish::store::rules::{check_absent, check_channel};
 use stx_publish::store::{ChannelWriter, Leftover, OwedTags, Retired, StagedBuild, StoreError};
 use stx_publish::thinning::ThinnedSection;
 
-/// The findings when the lock was taken: the leftovers of others, and the bytes that the bucket has.
+/// The findings when the lock was taken: the leftovers of other publishers, and the bytes that the bucket already has.
 pub(super) type Early = (Option<Left>, Option<Seen>);
 
-/// The lock of a channel, shared with the build that is being put together.
+/// The lock of a channel, shared with the staged build.
 #[derive(Debug)]
 pub(super) struct BucketWriter {
     inner: Arc<Inner>,
     channel: Channel,
     lease: Arc<Lease>,
     known: Arc<Known>,
-    /// Gone with the first change.
+    /// Taken by the first change.
     early: Mutex<Early>,
-    /// Held while an alias is moved: its public object follows in the same order.
+    /// Held while an alias is moved, so that its public object changes in the same order.
     pointing: tokio::sync::Mutex<()>,
 }
 
@@ -51,15 +51,15 @@ impl BucketWriter {
         BuildId::new(self.channel.clone(), date)
     }
 
-    /// Forgets what is known of the channel before it is changed; returns the findings when it was locked, if nothing was changed
-    /// since.
+    /// Forgets what is known about the channel before it is changed; returns the findings from when it was locked, if nothing has
+    /// changed since.
     fn forget(&self) -> Early {
         self.known.forget();
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *early)
     }
 
-    /// Finishes what dead publishers left, except what was being put together.
+    /// Finishes the operations of dead publishers, except staged builds.
     async fn finish(&self) -> Result<(), StoreError> {
         drop(self.forget());
         self.lease.check(&self.inner.objects).await?;
@@ -76,15 +76,16 @@ impl ChannelWriter for BucketWriter {
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = self.id(date);
         let inner = &self.inner;
-        // A mark that is written without the lock would let the next publisher delete the files of a build that was retired since.
+        // A mark that is written without the lock would let the next publisher delete the files of a build that was retired
+        // since.
         self.lease.check_lately(&inner.objects).await?;
         let (left, seen) = self.forget();
         let left = match left {
             Some(left) => left,
             None => inner.left(&self.channel).await?,
         };
-        // Mostly nothing is left. Then the mark is written beside the questions that remain: it comes before all files of the build,
-        // and that of a build that turns out to be there takes nothing from it.
+        // Usually nothing is left over. Then the mark is written while the remaining questions are asked: it precedes all files
+        // of the build, and the mark of a build that turns out to exist takes nothing from that build.
         let nothing_left = left.entries.in_place(&id).is_none()
             && left
                 .marks
@@ -109,7 +110,7 @@ impl ChannelWriter for BucketWriter {
             }
             Ok::<(), StoreError>(())
         };
-        // Both are waited for: a mark that arrives after the lock was given back would be another publisher's.
+        // Both are awaited: a mark that arrives after the lock was released could belong to another publisher's build.
         let (asked, marked) = join(asked, mark).await;
         let (there, mut before, (outdated, aliases), seen) = asked?;
         if there.is_some() && nothing_left {
@@ -123,11 +124,11 @@ impl ChannelWriter for BucketWriter {
             self.known.see_aliases(aliases);
             drop(inner.mend_aliases(&self.channel, outdated).await?);
         } else {
-            // What is there of this very build is gone on with.
+            // Existing files of this very build are reused.
             drop(inner.finish_marked(left.marks, true, Some(&id)).await?);
             drop(inner.show_aliases(&self.channel).await?);
             inner.set_aside(&id).await?;
-            // Only now nothing of another build is in its place, which the mark allows others to remove.
+            // Only now is its place free of another build's files, which the mark allows other publishers to remove.
             inner.mark(&id, Going::Publish, None).await?;
             before = inner.objects.list(&files).await?;
         }

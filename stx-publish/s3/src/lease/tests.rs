@@ -65,7 +65,7 @@ async fn litter_goes_when_a_lease_is_given_back() {
 #[tokio::test]
 async fn who_comes_late_finds_that_the_lock_is_anothers() {
     let (objects, clock) = (bucket(), TestClock::default());
-    // It lives, but its keeper has no time to renew it: as after a machine was suspended.
+    // The holder lives, but its keeper has no time to renew the lease, as after a suspension of the machine.
     let late = taken(&objects, &clock).await.expect("free");
     clock.pass(TimeDelta::from_std(super::super::LEASE).expect("a minute"));
     assert!(
@@ -80,7 +80,7 @@ async fn who_comes_late_finds_that_the_lock_is_anothers() {
         matches!(refused, Err(StoreError::Refused { .. })),
         "{refused:?}"
     );
-    // Giving back what it has not does no harm to the one who has it.
+    // Releasing a lease that is lost does not harm its new holder.
     drop(late);
     next.check(&objects).await.expect("its own");
     assert!(taken(&objects, &clock).await.is_none());
@@ -95,7 +95,7 @@ async fn a_lease_that_nobody_took_goes_on() {
     assert!(taken(&objects, &clock).await.is_none(), "it was renewed");
 }
 
-/// The answer comes when little is left of the lease, so that it is renewed and asked again.
+/// The answer arrives when little of the lease is left, so the lease is renewed and the server asked again.
 #[tokio::test]
 async fn an_answer_that_took_long_is_not_believed() {
     let (objects, clock) = (bucket(), TestClock::default());

@@ -1,4 +1,4 @@
-//! Servers that hang: each request is given up after its limit, and one that makes progress is not.
+//! Servers that hang: each request is given up after its limit, unless it makes progress.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ const LIMITS: Limits = Limits {
     retries: 2,
 };
 
-/// Longer than all attempts of a request take, and the waits between them; much shorter than what was before.
+/// Longer than all attempts of a request and the waits between them; much shorter than the waits of a client without limits.
 const GIVEN_UP: Duration = Duration::from_secs(15);
 
 /// A request as a server reads it.
@@ -29,12 +29,12 @@ struct Asked {
     reader: BufReader<TcpStream>,
     method: String,
     length: usize,
-    /// The number of requests before it.
+    /// The number of earlier requests.
     number: usize,
 }
 
 impl Asked {
-    /// Reads the body, so much at a time, with a pause after each.
+    /// Reads the body, `step` bytes at a time, with a pause after each read.
     fn read(&mut self, most: usize, step: usize, pause: Duration) {
         let mut left = most.min(self.length);
         let mut buffer = vec![0; step];
@@ -71,7 +71,7 @@ fn server(
     limited(LIMITS, serve)
 }
 
-/// The same with other limits.
+/// Like [`server`], with other limits.
 fn limited(
     limits: Limits,
     serve: impl Fn(&mut Asked) -> bool + Send + Sync + 'static,
@@ -182,7 +182,7 @@ async fn a_server_that_hangs_once_is_asked_again() {
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
-/// A server that is restarted, or overloaded, takes seconds; its clients are many.
+/// A server that is restarted or overloaded is away for seconds, and it has many clients.
 #[tokio::test]
 async fn a_server_that_is_away_for_seconds_is_asked_again() {
     let start = Instant::now();
@@ -198,7 +198,7 @@ async fn a_server_that_is_away_for_seconds_is_asked_again() {
     assert!(found.expect("asked again").is_some());
 }
 
-/// So does a server of another region.
+/// A server of another region answers with such a redirect.
 #[tokio::test]
 async fn a_server_that_leads_nowhere_has_the_region_looked_at() {
     let (store, _) = server(|asked| {
@@ -217,7 +217,7 @@ async fn a_server_that_leads_nowhere_has_the_region_looked_at() {
     );
 }
 
-/// OpenStack's Swift does so with conditions, whatever they are for.
+/// OpenStack's Swift answers every condition like this.
 #[tokio::test]
 async fn a_server_that_knows_no_conditions_is_refused_by_its_word() {
     let limits = Limits {
@@ -249,7 +249,7 @@ async fn an_object_that_cannot_be_deleted_is_one_of_the_mirror() {
     assert_eq!(error, "s3://stx/mirror/: the request failed");
 }
 
-/// Another tool, or a slip of the hand, made an object that no path can name.
+/// Another tool, or a mistake, has created an object whose name is not a valid path.
 #[tokio::test]
 async fn a_name_that_no_path_holds_spoils_no_listing() {
     let (store, _) = server(|asked| {
@@ -270,7 +270,7 @@ async fn a_name_that_no_path_holds_spoils_no_listing() {
     assert_eq!(store.inner.foreign.below("mirror"), ["/x"]);
 }
 
-/// The head of an answer comes, and the rest of a small object does not.
+/// The head of an answer arrives, and the rest of a small object does not.
 #[tokio::test]
 async fn half_of_a_small_answer_is_no_answer() {
     let (store, _) = server(|asked| {
@@ -285,7 +285,7 @@ async fn half_of_a_small_answer_is_no_answer() {
 async fn a_large_body_may_take_long_as_long_as_it_goes_on() {
     const LENGTH: usize = 24 << 20;
     let (store, _) = server(|asked| {
-        // More than the limits of a small request and of silence, in all.
+        // In total, longer than the limits for a small request and for silence.
         asked.read(usize::MAX, 1 << 20, Duration::from_millis(100));
         asked.answer("200 OK", 0, b"");
         true

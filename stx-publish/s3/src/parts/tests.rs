@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use super::*;
 use crate::{BucketOptions, BucketStore, Secret};
 
-/// A server that gives one answer a connection; returns the heads of the requests.
+/// A server that gives one answer per connection; returns the heads of the requests.
 fn server(answers: Vec<&'static str>) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -25,7 +25,7 @@ fn server(answers: Vec<&'static str>) -> (String, JoinHandle<Vec<String>>) {
     (format!("http://{address}"), served)
 }
 
-/// Copies bytes 100 to 199 of an object as the third part of an upload; the result, and the requests for it.
+/// Copies bytes 100 to 199 of an object as the third part of an upload; returns the result, and the requests for it.
 async fn copy(answers: Vec<&'static str>) -> (object_store::Result<PartId>, Vec<String>) {
     let (endpoint, served) = server(answers);
     let mut options = BucketOptions {
@@ -79,7 +79,7 @@ async fn the_request_names_the_part_and_the_very_object() {
     for part in [
         "partNumber=3",
         "uploadId=up",
-        // A header that is not signed could be left out on the way.
+        // A proxy could remove a header that is not signed.
         "x-amz-copy-source%3Bx-amz-copy-source-if-match%3Bx-amz-copy-source-range",
     ] {
         assert!(first.contains(part), "{part}: {first}");
@@ -117,7 +117,7 @@ async fn only_a_copied_part_is_a_success() {
     let (copied, _) = copy(vec![failed]).await;
     let error = copied.expect_err("not copied").to_string();
     assert!(error.contains("InvalidRequest: why"), "{error}");
-    // A failure that passes is tried again.
+    // A transient failure is tried again.
     let busy = answer!("200 OK", "<Error><Code>SlowDown</Code></Error>");
     let (copied, requests) = copy(vec![busy, COPIED]).await;
     assert_eq!(copied.expect("copied").content_id, "\"part\"");

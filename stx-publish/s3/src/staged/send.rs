@@ -1,4 +1,4 @@
-//! How the bytes of a file get into a build: by a copy that the server makes, or sent from this machine.
+//! The two ways in which the bytes of a file get into a build: a copy that the server makes, or a transfer from this machine.
 //!
 //! ```text
 //! file ─> hint, name ─> hashed? ─> the server has these bytes ─> copied
@@ -19,24 +19,24 @@ use crate::upload;
 use stx_publish::ingest::{self, Stamp, blocking};
 use stx_publish::store::{Added, StoreError};
 
-/// A file that the bucket has now.
+/// A file that is now in the bucket.
 pub(crate) struct Sent {
     pub(crate) added: Added,
     pub(crate) digest: Sha256,
     pub(crate) modified: Option<DateTime<Utc>>,
-    /// Its control file, where one was asked for and all bytes passed by.
+    /// Its control file, if one was requested and all bytes were read.
     pub(crate) control: Option<Vec<u8>>,
 }
 
 impl BucketStaged {
-    /// Where the bucket has these bytes, in this build or in another.
+    /// An object with these bytes, in this build or in another.
     pub(super) fn find(&self, path: &BuildPath, digest: &Sha256) -> Option<String> {
         let name = path.file_name();
         let other = || self.shared.find(digest, name).map(str::to_owned);
         self.twins.find(digest, name).or_else(other)
     }
 
-    /// Has the server copy bytes that it has.
+    /// Makes the server copy bytes that it has.
     pub(super) async fn copied(
         &self,
         path: &BuildPath,
@@ -56,7 +56,7 @@ impl BucketStaged {
         Ok(copied)
     }
 
-    /// Has the server copy an object into this build; `false`: there is none.
+    /// Makes the server copy an object into this build; `false` if it does not exist.
     async fn copy(
         &self,
         from: &str,
@@ -75,8 +75,8 @@ impl BucketStaged {
         copied.await
     }
 
-    /// Whether an attempt that broke off has sent these very bytes, as the server's entity tag says: that of an object that
-    /// was sent in one request is its MD5, on every server that has no reason to make something else up.
+    /// True if an interrupted attempt has sent these very bytes, by the server's entity tag. The tag of an object that was sent
+    /// in one request is its MD5, unless the server has a reason to choose another one.
     fn is_there(&self, path: &BuildPath, bytes: &[u8]) -> bool {
         let Some((size, Some(tag))) = self.before.get(path.as_str()) else {
             return false;
@@ -84,7 +84,7 @@ impl BucketStaged {
         *size == bytes.len() as u64 && tag.trim_matches('"') == md5(bytes)
     }
 
-    /// Whether an attempt that broke off has sent a large file with this digest.
+    /// True if an interrupted attempt has sent a large file with this digest.
     async fn is_there_large(
         &self,
         path: &BuildPath,
@@ -124,7 +124,7 @@ impl BucketStaged {
         let added = if size == 0 {
             send().await?
         } else {
-            // Of equal files that are added side by side one is sent.
+            // Of equal files that are added at the same time, only one is sent.
             let slot = self.twins.slot(&digest, &name);
             let first = slot.get_or_try_init(async || {
                 own = Some(send().await?);
@@ -144,7 +144,7 @@ impl BucketStaged {
         })
     }
 
-    /// Sends a file of the workspace; one that is as it was when it was published last is not read, where the server has it.
+    /// Sends a file of the workspace. A file that has not changed since it was published last is not read if the server has it.
     pub(crate) async fn send_file(
         &self,
         path: &BuildPath,
@@ -173,8 +173,8 @@ impl BucketStaged {
         })
     }
 
-    /// The digest that a file had when it was published last, if it was not changed since. What an attempt that broke off
-    /// has sent is looked at first.
+    /// The digest that a file had when it was published last, if it has not changed since. Objects that an interrupted attempt
+    /// has sent are examined first.
     async fn hint(
         &self,
         path: &BuildPath,
@@ -205,8 +205,9 @@ impl BucketStaged {
             None => None,
         };
         let follows = turn.as_deref().is_some_and(|sent| *sent);
-        // What is likely to be known, by its name, is only hashed at first, and read a second time if it is not. Of what an
-        // attempt that broke off may have sent, only a large file is: a small one is compared by its entity tag.
+        // A file whose name suggests that the server has it is only hashed first, and read again if the server does not have it.
+        // Of the files that an interrupted attempt may have sent, only large ones are hashed: small ones are compared by their
+        // entity tags.
         let is_hashed = if before || follows {
             is_large
         } else {
@@ -240,7 +241,7 @@ impl BucketStaged {
     }
 }
 
-/// Notes that a large file of its size is there.
+/// Notes that a large file of this size exists.
 fn mark(turn: Option<Turn<'_, bool>>) {
     if let Some(mut sent) = turn {
         *sent = true;

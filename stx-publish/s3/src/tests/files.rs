@@ -1,4 +1,4 @@
-//! Files of a build as objects: their properties, sums and metadata, and builds that are not whole.
+//! Files of a build as objects: their properties, sums and metadata, and incomplete builds.
 
 use bytes::Bytes;
 use camino::Utf8Path;
@@ -21,7 +21,7 @@ pub(super) fn file(path: &Utf8Path, bytes: &[u8]) -> Entry {
     file_at(path)
 }
 
-/// A file of the workspace as it is.
+/// An existing file of the workspace.
 pub(super) fn file_at(path: &Utf8Path) -> Entry {
     Entry::File {
         source: path.to_owned(),
@@ -73,7 +73,7 @@ pub(super) async fn begun(
     staged
 }
 
-/// Somebody removed the record of one by hand; another one is in the trash, and a third is being made.
+/// The record of one build was removed by hand; another build is in the trash, and a third is being made.
 #[tokio::test]
 async fn a_build_that_lost_its_record_is_named() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
@@ -135,7 +135,7 @@ async fn what_objects_are_not_is_kept_beside_them() {
         assert_eq!(*found(name), Found::Symlink { target });
     }
     assert_eq!(inspection.unreadable, []);
-    // By way of the symlinks, as in a directory; a reader over plain HTTP finds what lies at the link's own path.
+    // Symlinks lead to the files, as in a directory; a reader over plain HTTP finds a copy at the link's own path.
     for (name, bytes) in [
         ("outputs/iso/latest.iso", &b"an image"[..]),
         ("outputs/newest/install.sh", b"#!/bin/sh\n"),
@@ -161,7 +161,7 @@ async fn what_objects_are_not_is_kept_beside_them() {
     let record = BuildRecord::from_json(&String::from_utf8_lossy(&record));
     assert_eq!(record.expect("a record").id, id);
 
-    // A copy that is not what the symlink leads to misleads them, and is found.
+    // A copy that differs from the symlink's target misleads such readers, so it is reported.
     bucket.put(&copy, "another!".into()).await.expect("written");
     let report = verify(&store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report.findings.iter().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! Publishers that lost a lock, or found another one to be faster, and servers that allow no lock.
+//! Publishers that lost a lock or were overtaken by another one, and servers that cannot keep a lock.
 
 use stx_layout::index::{PageId, PageName};
 use stx_layout::{AliasEntry, AliasName, BuildRecord, SumLine};
@@ -9,7 +9,7 @@ use stx_publish::incoming::{Entry, digest_of};
 use stx_publish::publish::{CommitHooks, HookError, PublishError, publish_with_hooks};
 use stx_publish::store::{KnownFile, StagedBuild};
 
-/// Commits the build of day 1, which the store refuses.
+/// Commits the build of day 1, which the store must refuse.
 async fn refused(staged: Box<dyn StagedBuild>) {
     let record = BuildRecord::new(sample_id(1), BuildOutcome::Success);
     let error = staged.commit(record).await.expect_err("refused");
@@ -30,7 +30,7 @@ async fn who_lost_the_lock_meanwhile_commits_nothing() {
     drop(other);
 }
 
-/// The other publisher has meanwhile published a build of the same id.
+/// The other publisher has meanwhile published a build with the same id.
 #[tokio::test]
 async fn who_lost_the_lock_meanwhile_writes_over_nothing() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
@@ -47,7 +47,7 @@ async fn who_lost_the_lock_meanwhile_writes_over_nothing() {
     assert!(!sums.lines().iter().any(is_refused), "{sums}");
 }
 
-/// It is woken in the middle of its files, which are those of a published build by now.
+/// The publisher resumes in the middle of its files, which by now belong to a published build.
 #[tokio::test]
 async fn who_lost_the_lock_meanwhile_sends_no_more_files() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
@@ -72,7 +72,7 @@ async fn who_lost_the_lock_meanwhile_sends_no_more_files() {
     assert_eq!(context.expect("it is there"), b"day 1");
 }
 
-/// Somebody else publishes a build of the same id before the commit.
+/// Publishes a build with the same id before the commit, as another publisher.
 struct Meanwhile(BucketStore, TestClock);
 
 #[async_trait]
@@ -109,7 +109,7 @@ async fn who_lost_the_lock_meanwhile_is_told_that_nothing_was_published() {
     );
 }
 
-/// A mark would allow the next publisher to delete the files of a build without a record, and a retired build has none.
+/// A mark would allow the next publisher to delete the files of a build without a record, and a retired build has no record.
 #[tokio::test]
 async fn who_lost_the_lock_before_the_build_began_marks_nothing() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
@@ -157,7 +157,7 @@ async fn a_lock_that_another_had_while_the_plan_was_made_is_free() {
     );
 }
 
-/// A publisher whose look is old creates a number that is free again because others are past it.
+/// A publisher with outdated findings creates a number that is free again because others have passed it.
 #[tokio::test]
 async fn a_generation_that_others_are_past_counts_for_nothing() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
@@ -204,8 +204,8 @@ async fn a_server_that_overwrites_is_refused() {
     assert_eq!(left, [], "nothing was changed");
 }
 
-/// The lock of the pages is looked at before a publish. Until it is taken, others take it and give it back, and the generations that were
-/// there are gone; then one has it.
+/// The lock of the pages is read before a publish. Until it is taken, other publishers take and release it, and the generations
+/// that existed are deleted; then one publisher holds it.
 #[tokio::test]
 async fn a_lock_of_pages_that_others_had_meanwhile_is_taken_in_turn() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());

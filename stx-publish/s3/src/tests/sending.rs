@@ -1,4 +1,4 @@
-//! Files on their way: which are read and sent, which the server copies, and large ones that are continued.
+//! Files in transfer: those that are read and sent, those that the server copies, and large ones that are resumed.
 
 use camino::Utf8Path;
 use camino_tempfile::tempdir;
@@ -31,7 +31,7 @@ async fn bytes_that_are_there_are_copied_by_the_server() {
     assert_eq!(first.shared, 0);
     let second = put(&store, 2, entries("two")).await.expect("published");
     assert_eq!(second.shared, 100_000);
-    // What only its sums say is there is sent.
+    // A file that only the sums of the other build list is sent.
     let gone = Path::from(format!("mirror/{}/inputs/RPMS.txt", sample_id(2)));
     let older = Path::from(format!("mirror/{}/inputs/RPMS.txt", sample_id(1)));
     for name in [gone, older] {
@@ -43,7 +43,7 @@ async fn bytes_that_are_there_are_copied_by_the_server() {
     assert_eq!(read.expect("read"), vec![7; 100_000]);
 }
 
-/// Of equal files one is sent, small or large, whatever else is on its way; the server copies the others.
+/// Of equal files one is sent, small or large, whatever else is being sent; the server copies the others.
 #[tokio::test]
 async fn equal_files_of_one_build_are_sent_once() {
     let dir = tempdir().expect("a directory");
@@ -62,7 +62,7 @@ async fn equal_files_of_one_build_are_sent_once() {
         let other = file(&dir.path().join(format!("other-{number}.iso")), &other);
         entries.push((format!("outputs/other-{number}.iso"), other));
     }
-    // Another media type: the server copies that too, so these are sent.
+    // Another media type: the server copies the type too, so these files are sent.
     let kind = file(&dir.path().join("same.json"), &[7; 500]);
     entries.push(("outputs/same.json".to_owned(), kind));
     let counting = Failing::new(&bucket, Fault::Once, usize::MAX);
@@ -119,7 +119,7 @@ async fn what_did_not_change_is_not_read_again() {
     let stamp = |path: &Utf8Path| Stamp::at(path).expect("a file");
     assert_eq!(hints.digest(&stamp(&image)), Some(first));
 
-    // Other bytes of the same number, and the time of modification put back.
+    // Different bytes of the same length, and the time of modification set back.
     let modified = fs::metadata(&image).and_then(|it| it.modified());
     fs::write(&image, b"an IMAGE").expect("written");
     let opened = fs::OpenOptions::new().write(true).open(&image);
@@ -128,7 +128,7 @@ async fn what_did_not_change_is_not_read_again() {
     let changed = digest_of(b"an IMAGE");
     assert_eq!(publish(2).await, [changed, second]);
 
-    // What is remembered is believed where the bucket has such bytes: nothing was read.
+    // Hints are trusted if the bucket has such bytes: nothing was read.
     remember(stamp(&other), b"an image").await;
     assert_eq!(publish(3).await, [changed, first]);
     remember(stamp(&other), b"nowhere!").await;
@@ -161,13 +161,13 @@ async fn a_large_file_that_broke_off_is_gone_on_with() {
     let image = dir.path().join("bootimage.iso");
     let entries = || [("outputs/iso/bootimage.iso", file(&image, &iso))];
     let parts = |failing: &Failing| failing.parts.load(Ordering::SeqCst);
-    // Stopped when the upload was to be completed.
+    // Interrupted when the upload was to be completed.
     let mut failing = Failing::new(&bucket, Fault::Once, usize::MAX);
     failing.completes = false;
     let stopped = put(&store(Arc::new(failing.clone()), &clock), 1, entries()).await;
     assert!(stopped.is_err());
     assert_eq!(parts(&failing), 4);
-    // `discard` gave it up; a publisher that was killed does not come to that.
+    // `discard` aborted it; a publisher that is killed does not get that far.
     let left = sound(&bucket, &clock).leftovers(&Scope::All).await;
     assert_eq!(left.expect("a list"), []);
 
@@ -205,7 +205,7 @@ async fn a_large_file_that_broke_off_is_gone_on_with() {
     assert_eq!(left.expect("listed"), [], "no journal outlives its build");
 }
 
-/// The parts of a copy are larger than those of a file that is sent, so that its upload is given up and not continued.
+/// The parts of a copy are larger than those of a file that is sent, so its upload is aborted and not resumed.
 #[tokio::test]
 async fn a_file_is_not_sent_in_the_parts_of_a_copy_that_broke_off() {
     let dir = tempdir().expect("a directory");
@@ -231,7 +231,7 @@ async fn a_file_is_not_sent_in_the_parts_of_a_copy_that_broke_off() {
     assert_eq!(left, BTreeSet::new(), "no upload is left");
 }
 
-/// A publisher that dies between a large copy and the build does not have it copied again.
+/// A publisher that dies between a large copy and the commit does not repeat the copy.
 #[tokio::test]
 async fn a_large_copy_that_is_there_is_not_made_again() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
