@@ -1,4 +1,4 @@
-//! Compares the registry with what the builds of a mirror say of their images.
+//! Compares the registry with the image names in a mirror's records.
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use stx_layout::{BuildId, Catalog, ImageName, Sha256};
@@ -8,10 +8,10 @@ use crate::registry::{ImageRegistry, RegistryError};
 use stx_publish::store::Scope;
 use stx_publish::verify::{Finding, FindingKind, chain};
 
-/// Compares the registry with the records, and returns the differences by build. Images that a record places on another
-/// registry are not looked for.
+/// Compares the registry with the records, and returns the differences by build. Images that a record places on another registry
+/// are not checked.
 ///
-/// Moving tags are compared where a channel or the whole mirror is asked for, as aliases are.
+/// Moving tags are compared only for a channel or the whole mirror, like aliases.
 pub async fn audit(
     registry: &dyn ImageRegistry,
     rules: &ImageRules,
@@ -85,7 +85,7 @@ fn difference(
     Some(Finding::build(id, Some(name.as_str()), kind, message))
 }
 
-/// The moving tags that do not show the image of their channel's newest success.
+/// The moving tags that do not name the image of their channel's newest success.
 async fn moving(
     registry: &dyn ImageRegistry,
     rules: &ImageRules,
@@ -100,7 +100,7 @@ async fn moving(
         let plan = match plan_for(registry, rules, entry, record, &images).await {
             Ok(plan) => plan,
             Err(ImageError::Registry { source, .. }) => return Err(source),
-            // It is a finding of its build already.
+            // Already a finding of its build.
             Err(ImageError::Clash(_) | ImageError::Missing { .. }) => continue,
         };
         for step in plan.moving.iter().filter(|step| step.verdict.moves()) {

@@ -17,7 +17,8 @@ pub struct FaultyRegistry<R> {
 }
 
 impl<R> FaultyRegistry<R> {
-    /// A registry whose calls are counted with those of a store, by its [fuse](stx_publish::faulty::FaultyStore::fuse).
+    /// A registry whose calls are counted together with those of a store, by the store's
+    /// [fuse](stx_publish::faulty::FaultyStore::fuse).
     pub fn new(inner: R, fuse: Arc<Fuse>) -> Self {
         Self { inner, fuse }
     }

@@ -1,4 +1,4 @@
-//! Finishes what a publisher that was killed left behind on the registry.
+//! Finishes the tags that a killed publisher left unfinished on the registry.
 
 use stx_layout::{AliasEntry, AliasName, BuildRecord, Channel, ChannelEntry};
 
@@ -21,7 +21,7 @@ pub enum FinishError {
         /// The error that caused it.
         source: StoreError,
     },
-    /// The registry did not do it.
+    /// The registry failed.
     #[error("{channel}: the tags of its images are not finished")]
     Images {
         /// The channel.
@@ -41,8 +41,8 @@ impl FinishError {
     }
 }
 
-/// Makes the tags that a publisher that was killed after its commit did not make: those of the newest build of a channel, and
-/// of its newest success. Where another publisher is at work, they are left to it.
+/// Makes the tags that a publisher did not make because it was killed after its commit: those of the newest build of a channel,
+/// and of its newest success. If another publisher is at work, they are left to it.
 pub async fn finish(
     store: &dyn MirrorStore,
     registry: &dyn ImageRegistry,
@@ -77,7 +77,7 @@ pub async fn finish(
     Ok(report)
 }
 
-/// The images whose tags are not as they should be, with what is to be done.
+/// The images whose tags are missing or wrong, with the plan for them.
 async fn left_over(
     store: &dyn MirrorStore,
     registry: &dyn ImageRegistry,
@@ -111,8 +111,8 @@ async fn left_over(
     Ok(left)
 }
 
-/// The plan for the images of a published build. Moving tags follow `latest_build`; where that is held at an older
-/// build, they stay.
+/// The plan for the images of a published build. Moving tags follow `latest_build`; if that is held at an older build, they do
+/// not move.
 pub async fn plan_for(
     registry: &dyn ImageRegistry,
     rules: &ImageRules,

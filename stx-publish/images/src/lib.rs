@@ -5,23 +5,23 @@
 //!                           registry ──> RegistryState ─────────┴─> plan ──> ImagePlan ──> publish beside the build
 //! ```
 //!
-//! This crate decides the names of a build's images, the tags that are made and those that move, as functions of values. A tag that
-//! is dated or static is never moved: if the registry shows another image under it, the build is refused before anything is
-//! published. Moving tags are moved by the rule of `latest_build`.
+//! This crate decides the names of a build's images, and the tags that are made or moved, as functions of values. A dated or
+//! static tag never moves: if it names another image on the registry, the build is refused before anything is published. Moving
+//! tags follow the rule of `latest_build`.
 //!
-//! Mirror and registry change in one order, so that nothing is announced that is not there: files staged, images stored by
-//! digest, build committed, tags of the build, moving tags, aliases. All that is needed to go on after a crash is in
-//! `build.json` and on the registry.
+//! Mirror and registry change in one order, so that every announced name resolves: files staged, images stored by digest, build
+//! committed, tags of the build, moving tags, aliases. `build.json` and the registry hold everything needed to resume after a
+//! crash.
 //!
 //! | module | is |
 //! |---|---|
 //! | `read` | images in the files of a build: OCI layouts, archives of `docker save`, charts; feature `read` |
-//! | `name`, `lists` | what images are called, and the lists of their names among the files of the build |
+//! | `name`, `lists` | the names of images, and the lists of their names among the files of the build |
 //! | `pushed` | images that the build pushed itself, by the lists that it wrote |
-//! | `plan`, `prepare` | what is done on the registry, as a value |
-//! | `push`, `finish` | does it, as [hooks](stx_publish::CommitHooks) of the commit; finishes what a dead publisher left |
-//! | `retain`, `audit` | which tags a build that is purged takes along; the registry against the records |
-//! | [`registry`] | the registries there are: [`ImageRegistry`], [`MemoryRegistry`], `OciRegistry` with feature `registry` |
+//! | `plan`, `prepare` | the changes to the registry, as a value |
+//! | `push`, `finish` | executes the plan, as [hooks](stx_publish::CommitHooks) of the commit; finishes the work of a dead publisher |
+//! | `retain`, `audit` | the tags to remove with a purged build; the comparison of the registry with the records |
+//! | [`registry`] | the supported registries: [`ImageRegistry`], [`MemoryRegistry`], `OciRegistry` with feature `registry` |
 //! | `faulty` | a registry that fails on demand; feature `testing` |
 //!
 //! Without features the crate does no I/O.
@@ -74,9 +74,9 @@ use crate::registry::{Blob, Manifest};
 pub struct Image {
     /// The manifest or index that its tags name.
     pub manifest: Manifest,
-    /// The manifests that this one names, if it is one for several platforms.
+    /// The manifests that this one names, if it is an index for several platforms.
     pub parts: Vec<Manifest>,
-    /// Configurations and layers, each once.
+    /// Configurations and layers, without duplicates.
     pub blobs: Vec<Blob>,
     /// `linux/amd64`; several with commas between them.
     pub platform: Option<String>,
@@ -88,7 +88,7 @@ impl Image {
         self.manifest.digest()
     }
 
-    /// Bytes of manifests, configurations and layers.
+    /// The total size of its manifests, configurations and layers, in bytes.
     pub fn size(&self) -> u64 {
         let manifests = self.parts.iter().chain([&self.manifest]);
         let manifests = manifests.map(|manifest| manifest.bytes.len() as u64);
@@ -98,29 +98,29 @@ impl Image {
     }
 }
 
-/// An image as it was found among the files of a build.
+/// An image found among the files of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundImage {
     /// The directory of its layout, or its archive.
     pub origin: BuildPath,
-    /// The names that its layout or archive gives it: tags, or names with tags; empty where it gives none.
+    /// The names that its layout or archive gives it: tags, or names with tags; empty if it has none.
     pub references: Vec<String>,
     /// The image.
     pub image: Image,
 }
 
-/// An image with one of the names that it gets.
+/// An image with one of its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedImage {
     /// Its name; not a moving one.
     pub name: ImageName,
     /// The digest of its manifest.
     pub digest: Sha256,
-    /// `linux/amd64`, where that is known.
+    /// `linux/amd64`, if it is known.
     pub platform: Option<String>,
-    /// Bytes, where that is known.
+    /// The size in bytes, if it is known.
     pub size: Option<u64>,
-    /// The image itself, where its files are at hand.
+    /// The image itself, if its files are available.
     pub image: Option<Image>,
 }
 
@@ -136,7 +136,7 @@ impl NamedImage {
     }
 }
 
-/// Text as a file that the publisher makes.
+/// Makes a text a file of the build.
 fn generated(text: String) -> Entry {
     Entry::Generated(Bytes::from(text))
 }

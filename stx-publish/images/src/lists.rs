@@ -1,4 +1,4 @@
-//! `images-<os>-<stream>-{versioned,latest}.lst`: the names of a build's images, one a line, as those who deploy them read it.
+//! `images-<os>-<stream>-{versioned,latest}.lst`: the names of a build's images, one per line, for deployment tools.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use stx_layout::{BuildId, BuildPath, Qualifier, Tag};
 use super::{NamedImage, generated};
 use stx_publish::incoming::Incoming;
 
-/// Puts the lists of `images` in the place of those that are there; the one of the moving names only where `latest` is moved
-/// for this build. Without images the lists that are there stay.
+/// Replaces the lists of a build by those of `images`. The list of the moving names is made only if `latest` is moved for this
+/// build. Without images, existing lists are kept.
 pub(crate) fn add_lists(
     incoming: &mut Incoming,
     build: &BuildId,
@@ -43,7 +43,7 @@ pub(crate) fn add_lists(
     }
 }
 
-/// The operating system and the stream that a list's name has; where a tag says neither, those of the channel and `stable`.
+/// The operating system and the stream in a list's name; if a tag has neither, the channel's and `stable`.
 fn kind(build: &BuildId, tag: Tag<'_>) -> (String, String) {
     let distro = || build.channel.distro.to_string();
     match tag {

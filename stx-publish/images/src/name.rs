@@ -8,14 +8,14 @@ use stx_layout::{
 
 use super::{FoundImage, NamedImage};
 
-/// How images are named, and which tags move.
+/// The rules for the names of images, and the tags that move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRules {
-    /// The registry, `HOST[:PORT]`; it begins every name.
+    /// The registry, `HOST[:PORT]`; every name begins with it.
     pub registry: String,
-    /// The organisation; where it is not given, the one that the image's own name has, else `starlingx`.
+    /// The organisation; without one, that of the image's own name, else `starlingx`.
     pub org: Option<String>,
-    /// The moving tags that a success moves.
+    /// The moving tags that a successful build moves.
     pub moving: Vec<Qualifier>,
 }
 
@@ -26,7 +26,7 @@ pub struct ImageRules {
 pub struct NameError {
     /// Its layout or archive.
     pub origin: BuildPath,
-    /// Why not.
+    /// The reason.
     pub reason: String,
 }
 
@@ -34,10 +34,10 @@ const DEFAULT_ORG: &str = "starlingx";
 
 /// Names the images of a build, by name.
 ///
-/// A reference of a layout or archive is `[REGISTRY/][ORG/]IMAGE:TAG` or `TAG` alone; then the image is called as its
-/// directory or archive is. The registry is always that of the rules. A tag that is dated or static is taken as it is. One
-/// that moves gets the build's date in the place of its qualifier; `stable`, `dev` or no tag at all becomes
-/// `PREFIX-OS[-CODENAME-ARCH]-STREAM-DATE.0` of the build's channel.
+/// A reference of a layout or archive is `[REGISTRY/][ORG/]IMAGE:TAG` or a `TAG` alone; then the image is named after its
+/// directory or archive. The registry always comes from the rules. A dated or static tag is kept. A moving tag gets the build's
+/// date in place of its qualifier; `stable`, `dev` or a missing tag becomes `PREFIX-OS[-CODENAME-ARCH]-STREAM-DATE.0` of the
+/// build's channel.
 pub fn name(
     build: &BuildId,
     found: Vec<FoundImage>,
@@ -87,16 +87,16 @@ pub fn name(
     Ok(named.into_values().map(|taken| taken.image).collect())
 }
 
-/// A name that an image has.
+/// A name that an image already has.
 struct Taken {
     image: NamedImage,
     origin: BuildPath,
-    /// Whether it says nothing of itself.
+    /// True if the image has no reference of its own.
     unnamed: bool,
 }
 
 impl Taken {
-    /// Why another image cannot have the name too.
+    /// The reason why another image cannot have the same name.
     fn clash(&self, other: &NamedImage, other_unnamed: bool) -> String {
         let Self { image, origin, .. } = self;
         let which = |digest, unnamed| {
@@ -118,7 +118,7 @@ impl Taken {
     }
 }
 
-/// The name that a reference means.
+/// The full name that a reference stands for.
 fn one(
     build: &BuildId,
     origin: &BuildPath,
@@ -128,7 +128,7 @@ fn one(
     let own = origin.file_name();
     let own = own.strip_suffix(".tar").unwrap_or(own);
     let (repository, tag) = match reference.rsplit_once(':') {
-        // A colon before a slash is that of a registry's port.
+        // A colon before a slash begins the port of a registry.
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
         Some(_) => (reference, ""),
         None if reference.contains('/') => (reference, ""),
@@ -149,7 +149,7 @@ fn one(
     name.compose().map_err(|error| error.to_string())
 }
 
-/// The part of a name before the image, without the registry.
+/// The organisation in the part of a name before the image, without the registry.
 fn organisation(before: &str) -> Option<&str> {
     match before.split_once('/') {
         Some((first, rest)) if is_registry(first) => Some(rest),
@@ -162,7 +162,7 @@ fn is_registry(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost"
 }
 
-/// The tag that stays with this build's image.
+/// The fixed tag of this build's image.
 fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
     let numbered = Qualifier::Built {
         timestamp: build.date,
@@ -176,7 +176,7 @@ fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
             if !tag.moves() {
                 return Ok(text.to_owned());
             }
-            // The specification's form has no number after the date.
+            // The form of the specification has no number after the date.
             let plain = Qualifier::Built {
                 timestamp: build.date,
                 patch: None,
@@ -205,8 +205,8 @@ fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
     tag.compose().map_err(|error| error.to_string())
 }
 
-/// The images of a build under the names that they get where it is promoted to `to`, by name: a tag that begins with the
-/// release of `from` begins with that of `to`, and has its date; others stay.
+/// The images of a build under their names after a promotion to `to`, by name: a tag that begins with the release of `from` gets
+/// the release and the date of `to`; other tags are kept.
 pub fn promoted_names(from: &BuildId, to: &BuildId, images: Vec<NamedImage>) -> Vec<NamedImage> {
     let (before, after) = (prefix(&from.channel.release), prefix(&to.channel.release));
     // The specification's tags of `master` begin with `dev`.
@@ -237,7 +237,7 @@ pub fn promoted_names(from: &BuildId, to: &BuildId, images: Vec<NamedImage>) -> 
     images
 }
 
-/// A release identifier as image tags begin: `master`, `f-centos76`, `r-2018.10`, `m-2019.05b1`, `rc-4.0`.
+/// A release identifier as a prefix of image tags: `master`, `f-centos76`, `r-2018.10`, `m-2019.05b1`, `rc-4.0`.
 fn prefix(release: &ReleaseId) -> String {
     match release {
         ReleaseId::Master => "master".to_owned(),

@@ -1,4 +1,4 @@
-//! The plan of pushing a build's images to the registry. Pure: images and what the registry shows in, a plan out.
+//! The plan to push a build's images to the registry: a pure function of the images and the state of the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,12 +9,12 @@ use stx_layout::{BuildId, BuildRecord, ImageName, Qualifier, Sha256};
 use super::NamedImage;
 use stx_publish::plan::AliasVerdict;
 
-/// The tags and manifests that the registry showed when it was looked at.
+/// The tags and manifests that were found on the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RegistryState {
     /// The digest that each tag names, of the tags that exist.
     pub tags: BTreeMap<ImageName, Sha256>,
-    /// The manifests that are there, by a name of their repository.
+    /// The existing manifests, each by a name in its repository.
     pub manifests: BTreeSet<(ImageName, Sha256)>,
 }
 
@@ -23,7 +23,7 @@ pub struct RegistryState {
 pub struct ImagePlan {
     /// The build.
     pub build: BuildId,
-    /// The images under the names that stay with this build, by name.
+    /// The images under their fixed names, by name.
     pub images: Vec<ImageStep>,
     /// The tags that move, by name.
     pub moving: Vec<MovingStep>,
@@ -36,19 +36,19 @@ pub struct ImageStep {
     pub name: ImageName,
     /// The digest of its manifest.
     pub digest: Sha256,
-    /// Whether the registry has it already, under whatever tag or none.
+    /// True if the registry already has the image, under any tag or none.
     pub stored: bool,
-    /// Whether the tag is made.
+    /// The decision about the tag.
     pub tag: TagVerdict,
 }
 
-/// The decision about a tag that never moves. If it shows another image, there is no plan at all.
+/// The decision about a tag that never moves. If the tag names another image, there is no plan at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagVerdict {
     /// It does not exist and is made.
     Create,
-    /// It shows this image already.
+    /// It already names this image.
     Stays,
 }
 
@@ -57,7 +57,7 @@ pub enum TagVerdict {
 pub struct MovingStep {
     /// The name with that tag.
     pub name: ImageName,
-    /// The image that it is to show.
+    /// The image that it will name.
     pub digest: Sha256,
     /// The digest that it names now.
     pub shown: Option<Sha256>,
@@ -66,7 +66,7 @@ pub struct MovingStep {
     pub verdict: AliasVerdict,
 }
 
-/// A dated or static tag that shows another image than the build's.
+/// A dated or static tag that names an image other than the build's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} shows sha256:{shown} on the registry, and is sha256:{expected} in this build")]
 pub struct ImageClash {
@@ -74,12 +74,12 @@ pub struct ImageClash {
     pub name: ImageName,
     /// The image on the registry.
     pub shown: Sha256,
-    /// The build's.
+    /// The build's image.
     pub expected: Sha256,
 }
 
 impl ImagePlan {
-    /// Whether there is nothing to do.
+    /// True if the plan changes nothing.
     pub fn is_noop(&self) -> bool {
         self.images
             .iter()
@@ -88,8 +88,8 @@ impl ImagePlan {
     }
 }
 
-/// Decides what is to be done. `alias` is what becomes of `latest_build`, whose rule moving tags follow. All tags that would
-/// have to be moved and must not are named at once.
+/// Makes the plan. `alias` is the decision about `latest_build`, which moving tags follow. All fixed tags that would have to move
+/// are reported at once.
 pub fn plan(
     build: &BuildId,
     images: &[NamedImage],
@@ -130,7 +130,7 @@ pub fn plan(
                     shown,
                     name: name.clone(),
                 };
-                // Of two images that differ in their dates alone, the later one is the last by name.
+                // Of two images whose names differ only in their dates, the later one comes last.
                 moved.insert(name, step);
             }
         }
@@ -145,7 +145,7 @@ pub fn plan(
     })
 }
 
-/// The decision about a moving tag, which follows that about `latest_build`.
+/// The decision about a moving tag, which follows the one about `latest_build`.
 fn moving_verdict(alias: &AliasVerdict, shown: Option<Sha256>, digest: Sha256) -> AliasVerdict {
     match alias {
         AliasVerdict::Failed => AliasVerdict::Failed,
@@ -166,8 +166,8 @@ fn moving_verdict(alias: &AliasVerdict, shown: Option<Sha256>, digest: Sha256) -
     }
 }
 
-/// The images that a record names on this registry; their files are not at hand. Names of other registries, and texts that
-/// are no names, are not among them.
+/// The images that a record names on this registry, without their files. Names of other registries and texts that are not names
+/// are left out.
 pub fn recorded(record: &BuildRecord, registry: &str) -> Vec<NamedImage> {
     let images = record.images.iter().filter_map(|image| {
         let name: ImageName = image.name.parse().ok()?;

@@ -17,11 +17,11 @@ use stx_publish::plan::{AliasVerdict, PublishAction, PublishPlan, PublishRequest
 use stx_publish::publish::{PrepareError, prepare};
 use stx_publish::store::MirrorRead;
 
-/// A plan that could not be made for a build with its images.
+/// A build with images for which no plan could be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrepareImagesError {
-    /// Not for the files.
+    /// The plan for the files failed.
     #[error(transparent)]
     Files(#[from] PrepareError),
     /// An image has no name.
@@ -29,7 +29,7 @@ pub enum PrepareImagesError {
     Name {
         /// The build.
         id: Box<BuildId>,
-        /// Which, and why.
+        /// The image, and the reason.
         source: NameError,
     },
     /// The registry could not be asked.
@@ -42,12 +42,12 @@ pub enum PrepareImagesError {
         /// The error that caused it.
         source: RegistryError,
     },
-    /// Tags that never move would have to.
+    /// Tags that never move would have to move.
     #[error("{id}: {}", list(clashes))]
     Clash {
         /// The build.
         id: Box<BuildId>,
-        /// All of them.
+        /// All such tags.
         clashes: Vec<ImageClash>,
     },
 }
@@ -71,15 +71,15 @@ fn list(clashes: &[ImageClash]) -> String {
 /// The plans of a publish: for the mirror and for the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prepared {
-    /// On the mirror.
+    /// The plan for the mirror.
     #[serde(flatten)]
     pub plan: PublishPlan,
-    /// On the registry.
+    /// The plan for the registry.
     pub images: ImagePlan,
-    /// The images, those of a published build as its record names them.
+    /// The images; for a published build, those that its record names.
     #[serde(skip)]
     pub named: Vec<NamedImage>,
-    /// Whether the build was published with images that its record does not name: nothing is done with these.
+    /// True if the build was published with images that its record does not name: these are ignored.
     pub unrecorded: bool,
 }
 
@@ -98,13 +98,13 @@ impl Prepared {
         }
     }
 
-    /// Whether there is nothing to do.
+    /// True if the plans change nothing.
     pub fn is_noop(&self) -> bool {
         self.plan.is_noop() && self.images.is_noop()
     }
 }
 
-/// Names the images of a build, and puts them into its record and its lists.
+/// Names the images of a build, and adds them to its record and its lists.
 pub fn add_images(
     rules: &ImageRules,
     found: Vec<FoundImage>,
@@ -122,7 +122,7 @@ pub fn add_images(
     Ok(named)
 }
 
-/// Adds to the plan of a build what is to be done with its images, which [`add_images`] named.
+/// Adds to the plan of a build the plan for its images, which [`add_images`] named.
 pub async fn with_registry(
     store: &dyn MirrorRead,
     registry: &dyn ImageRegistry,
@@ -146,7 +146,7 @@ pub async fn with_registry(
     let latest = files.aliases.iter().find(|step| step.alias == latest);
     let (verdict, moving) = match latest {
         Some(step) => (step.verdict.clone(), rules.moving.as_slice()),
-        // What does not ask for `latest_build` does not ask for moving tags either.
+        // A publish that does not request `latest_build` does not request moving tags either.
         None => (AliasVerdict::Stays, &[][..]),
     };
     let seen = registry_state(registry, &named, moving).await;
@@ -165,7 +165,7 @@ pub async fn with_registry(
     })
 }
 
-/// Makes the plans for mirror and registry, as [`prepare`] does for the mirror alone.
+/// Makes the plans for mirror and registry, like [`prepare`] for the mirror alone.
 pub async fn prepare_with_images(
     store: &dyn MirrorRead,
     registry: &dyn ImageRegistry,
@@ -178,7 +178,7 @@ pub async fn prepare_with_images(
     with_registry(store, registry, rules, plan, named).await
 }
 
-/// The images of a record with the files of those that were found.
+/// The images of a record, with the files of those that were found.
 pub fn with_files(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedImage> {
     let images = recorded.into_iter().map(|image| {
         let same = found.iter().find(|found| found.digest == image.digest);

@@ -1,4 +1,4 @@
-//! Brings images to the registry, in one order with the build on the mirror.
+//! Pushes images to the registry, in a fixed order with the build on the mirror.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,11 +18,11 @@ use stx_publish::publish::{
 };
 use stx_publish::store::{Added, MirrorStore};
 
-/// Images that could not be brought to the registry.
+/// Images that could not be pushed to the registry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// The registry did not do what was asked of it.
+    /// A request to the registry failed.
     #[error("registry {registry}")]
     Registry {
         /// The registry.
@@ -30,10 +30,10 @@ pub enum ImageError {
         /// The error that caused it.
         source: RegistryError,
     },
-    /// A tag that never moves would have to.
+    /// A tag that never moves would have to move.
     #[error(transparent)]
     Clash(#[from] ImageClash),
-    /// The registry does not have it, and its files are not at hand.
+    /// The registry does not have the image, and its files are not available.
     #[error("{name}: the registry does not have sha256:{digest}")]
     Missing {
         /// The image.
@@ -53,32 +53,32 @@ impl ImageError {
     }
 }
 
-/// Images that stopped a publish: what a [`CommitHooks`] of images fails with.
+/// Images that stopped a publish: the error of a [`CommitHooks`] of images.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageHookError {
-    /// Not all of them are on the registry.
+    /// Some images are not on the registry.
     #[error("its images are not on the registry")]
     NotPushed(#[source] ImageError),
-    /// Not all of them have their tags.
+    /// Some images do not have their tags.
     #[error("its images are not tagged")]
     NotTagged(#[source] ImageError),
 }
 
-/// The result of bringing the images of a build to the registry.
+/// The result of pushing the images of a build to the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ImageReport {
-    /// Images that were stored and had not been.
+    /// Images that were stored because the registry did not have them.
     pub stored: Vec<ImageName>,
     /// Blobs that were sent.
     pub blobs: u64,
-    /// Their bytes.
+    /// The bytes of these blobs.
     pub bytes: u64,
-    /// Blobs that the registry had already, in this repository or in another one.
+    /// Blobs that the registry already had, in this repository or in another one.
     pub shared: u64,
-    /// Tags that show another image now, or were made.
+    /// Tags that were made or moved.
     pub tagged: Vec<ImageName>,
-    /// Tags that showed the right image already.
+    /// Tags that already named the right image.
     pub unchanged: Vec<ImageName>,
 }
 
@@ -111,7 +111,7 @@ impl fmt::Display for ImageReport {
     }
 }
 
-/// The images of a build on their way to a registry.
+/// The images of a build while they are pushed to a registry.
 #[derive(Debug)]
 struct Images<'a> {
     registry: &'a dyn ImageRegistry,
@@ -156,7 +156,7 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// Stores every image by its digest; no tag shows it yet.
+    /// Stores every image by its digest; no tag names it yet.
     async fn store(&self) -> Result<(), ImageError> {
         let mut wanted = Vec::new();
         for step in self.plan.images.iter().filter(|step| !step.stored) {
@@ -222,11 +222,11 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    /// Makes the tags that never move, and then moves those that do.
+    /// Makes the tags that never move, then moves the others.
     async fn tag(&self) -> Result<(), ImageError> {
         let mut fixed = Vec::with_capacity(self.plan.images.len());
         for step in &self.plan.images {
-            // What the plan saw is older than this moment.
+            // The plan's view of the registry is older than this moment.
             fixed.push(self.set(&step.name, step.digest, Moves::Never));
         }
         stream::iter(fixed)
@@ -268,7 +268,7 @@ impl<'a> Images<'a> {
     }
 }
 
-/// Whether a tag may be taken from another image.
+/// The permission to take a tag from another image.
 #[derive(Clone, Copy)]
 enum Moves {
     Never,
@@ -290,9 +290,10 @@ impl CommitHooks for Images<'_> {
     }
 }
 
-/// Does what [`prepare_with_images`](super::prepare_with_images) planned: images before the build is visible, their tags after it, aliases last.
+/// Executes the plans of [`prepare_with_images`](super::prepare_with_images): images before the build is visible, their tags
+/// after it, aliases last.
 ///
-/// After an error or a crash the mirror is as before and no tag was made, or the build is published and a rerun makes the
+/// After an error or a crash, either the mirror is unchanged and no tag was made, or the build is published and a rerun makes the
 /// tags and moves the aliases.
 pub async fn publish_with_images(
     store: &dyn MirrorStore,
@@ -305,7 +306,7 @@ pub async fn publish_with_images(
     Ok((report, images.report()))
 }
 
-/// Brings the images of a published build to the registry as `plan` says. The lock of its channel has to be held.
+/// Pushes the images of a published build according to `plan`. The caller must hold the lock of the build's channel.
 pub async fn push(
     registry: &dyn ImageRegistry,
     images: &[NamedImage],

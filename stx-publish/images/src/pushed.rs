@@ -16,7 +16,7 @@ use stx_layout::{BuildPath, ImageName, ImageNameRef, Sha256, Tag};
 use super::{ImageRules, NamedImage};
 use crate::registry::{ImageRegistry, Manifest, RegistryError, Untagged};
 
-/// How a build pushes its images.
+/// The rules for images that a build pushes itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PushedRules {
@@ -31,7 +31,7 @@ impl PushedRules {
     }
 }
 
-/// A line of a list that names no image of the build.
+/// A line of a list that does not name an image of the build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{list} line {line}: {name:?}: {reason}")]
 #[non_exhaustive]
@@ -42,20 +42,20 @@ pub struct ListError {
     pub line: usize,
     /// The text.
     pub name: String,
-    /// Why the line is refused.
+    /// The reason that the line is refused.
     pub reason: String,
 }
 
-/// An image that a build says it pushed.
+/// An image that a list of the build names as pushed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PushedName {
     /// The name that it has in the build.
     pub name: ImageName,
-    /// The name under which it was pushed, where that is another one.
+    /// The name under which it was pushed, if that is another one.
     pub staged: Option<ImageName>,
 }
 
-/// The images that a build says it pushed.
+/// The images that the lists of a build name as pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PushedNames {
     /// The images of the versioned lists, by name.
@@ -64,8 +64,8 @@ pub struct PushedNames {
     pub lists: BTreeMap<BuildPath, String>,
 }
 
-/// Reads the lists that a build wrote. The lists of versioned names say which images it pushed. The lists of latest names are only
-/// published: the publisher moves the tags in them.
+/// Reads the lists that a build wrote. The lists of versioned names are the images that it pushed. The lists of latest names are
+/// only published: the publisher moves their tags.
 ///
 /// # Errors
 /// The first line that is not a name on this registry, whose tag moves, or whose tag lacks the staging prefix if there is one.
@@ -137,14 +137,14 @@ fn image(
     Ok(PushedName { name, staged })
 }
 
-/// The pushed images as the registry has them.
+/// The pushed images, as found on the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PushedImages {
-    /// Those that are there, by name.
+    /// The images that exist, by name.
     pub images: Vec<NamedImage>,
     /// The names that the registry does not have.
     pub missing: Vec<ImageName>,
-    /// The staging tags that are there.
+    /// The staging tags that exist.
     pub staged: Vec<(ImageName, Sha256)>,
 }
 
@@ -196,7 +196,7 @@ pub async fn pushed_images(
     Ok(found)
 }
 
-/// Bytes of a manifest, its configuration and its layers; `None` for an index, which names manifests only.
+/// The total size of a manifest, its configuration and its layers; `None` for an index, which names only manifests.
 fn size(manifest: &Manifest) -> Option<u64> {
     let json: Value = serde_json::from_slice(&manifest.bytes).ok()?;
     let mut size = manifest.bytes.len() as u64;
@@ -207,8 +207,8 @@ fn size(manifest: &Manifest) -> Option<u64> {
     Some(size)
 }
 
-/// Removes the staging tags of images that have their own tags now. A staging tag stays if the registry cannot remove a single
-/// tag, or if the tag shows another image by now.
+/// Removes the staging tags of images that now have their own tags. A staging tag is kept if the registry cannot remove a single
+/// tag, or if the tag names another image by now.
 pub async fn unstage(
     registry: &dyn ImageRegistry,
     staged: &[(ImageName, Sha256)],

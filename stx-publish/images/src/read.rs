@@ -1,7 +1,7 @@
 //! Reads the images among the files of a build: OCI layouts, also in an archive, and the archives of `docker save`.
 //!
-//! Every digest is computed from the bytes, also those that a layout or an archive claims; what does not fit is an error with
-//! its place, before anything is published.
+//! Every digest is computed from the bytes, including those that a layout or an archive claims. A mismatch is an error with its
+//! location, reported before anything is published.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +25,13 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
-/// Largest index, manifest or configuration that is read, in bytes.
+/// The largest index, manifest or configuration that is read, in bytes.
 const LARGEST_JSON: u64 = 16 << 20;
 
-/// Bytes of indexes, manifests and configurations that are read of one layout or archive. What they hold is kept in memory.
+/// The limit for all indexes, manifests and configurations of one layout or archive, in bytes. Their contents are kept in memory.
 const MOST_JSON: u64 = 256 << 20;
 
-/// Longest name of an operating system or architecture that is recorded.
+/// The longest name of an operating system or architecture that is recorded.
 const LONGEST_PLATFORM: usize = 64;
 
 /// Images that cannot be read.
@@ -43,10 +43,10 @@ pub enum ReadError {
     Io {
         /// The layout or archive, with the file in it.
         path: String,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// A layout or an archive is none, or not whole.
+    /// A layout or an archive is invalid or incomplete.
     #[error("{path}: {reason}")]
     Wrong {
         /// The layout or archive, with the file in it.
@@ -54,14 +54,14 @@ pub enum ReadError {
         /// The error in it.
         reason: String,
     },
-    /// The bytes are others than a manifest says.
+    /// The bytes differ from those that a manifest describes.
     #[error("{path}: its bytes have the digest sha256:{found}, and sha256:{claimed} is claimed")]
     Digest {
         /// The layout or archive, with the file in it.
         path: String,
-        /// Computed.
+        /// The digest that was computed.
         found: Sha256,
-        /// Claimed.
+        /// The digest that was claimed.
         claimed: Sha256,
     },
 }
@@ -71,11 +71,11 @@ pub enum ReadError {
 pub struct ReadImages {
     /// The images.
     pub images: Vec<FoundImage>,
-    /// Indexes that name no image, by their places in the build: whoever made them meant something else.
+    /// The locations of indexes that name no image. Their maker probably intended something else.
     pub empty: Vec<String>,
 }
 
-/// Reads all images of a build; nothing where it has none. Every byte of them is read.
+/// Reads all images of a build; empty if it has none. Every byte of them is read.
 pub async fn read_images(incoming: Incoming) -> Result<ReadImages, ReadError> {
     let read = tokio::task::spawn_blocking(move || read(&incoming)).await;
     read.unwrap_or_else(|error| {
@@ -86,7 +86,7 @@ pub async fn read_images(incoming: Incoming) -> Result<ReadImages, ReadError> {
     })
 }
 
-/// As [`read_images`], on this thread.
+/// Like [`read_images`], on this thread.
 ///
 /// # Errors
 /// The first image that cannot be read.
@@ -119,13 +119,13 @@ pub fn read(incoming: &Incoming) -> Result<ReadImages, ReadError> {
     Ok(found)
 }
 
-/// Longest list of image names that is read, in bytes.
+/// The longest list of image names that is read, in bytes.
 const LONGEST_LIST: u64 = 4 << 20;
 
 /// Reads the lists of image names that a build wrote, `outputs/docker-images/images-*.lst`.
 ///
 /// # Errors
-/// A list that cannot be read, is too long, or is no text.
+/// A list that cannot be read, is too long, or is not text.
 pub fn read_lists(incoming: &Incoming) -> Result<BTreeMap<BuildPath, String>, ReadError> {
     let mut lists = BTreeMap::new();
     for (path, entry) in &incoming.entries {
@@ -177,12 +177,12 @@ fn layouts(incoming: &Incoming) -> BTreeSet<BuildPath> {
         .collect()
 }
 
-/// The rest of a path behind `dir`, in which it lies.
+/// The rest of a path behind `dir`; `None` if the path is not below it.
 fn below<'a>(path: &'a BuildPath, dir: &BuildPath) -> Option<&'a str> {
     path.as_str().strip_prefix(dir.as_str())?.strip_prefix('/')
 }
 
-/// Bytes of a file, or of a stretch of it.
+/// The bytes of a file, or of a range of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
     source: BlobSource,
@@ -208,9 +208,9 @@ struct Tree {
     /// The directory or archive that holds the files, for errors.
     at: String,
     parts: BTreeMap<String, Part>,
-    /// Bytes of JSON that were read.
+    /// The number of bytes of JSON that were read.
     read: Cell<u64>,
-    /// The digests computed so far, by file and offset: several names may lead to the same bytes.
+    /// The digests that were computed so far, by file and offset: several names may lead to the same bytes.
     hashed: RefCell<BTreeMap<(Utf8PathBuf, u64), Blob>>,
 }
 
@@ -263,7 +263,7 @@ impl Tree {
         part.ok_or_else(|| self.wrong(name, "is not there"))
     }
 
-    /// A small file, whole.
+    /// The bytes of a small file.
     fn bytes(&self, name: &str) -> Result<Bytes, ReadError> {
         let part = self.part(name)?;
         if part.size > LARGEST_JSON {
@@ -333,7 +333,7 @@ impl Tree {
         Ok(blob)
     }
 
-    /// A file as a blob that has to have the digest that is claimed.
+    /// A file as a blob that must have the claimed digest.
     fn claimed(&self, name: &str, claimed: Sha256) -> Result<Blob, ReadError> {
         let blob = self.blob(name)?;
         if blob.digest != claimed {
@@ -347,7 +347,7 @@ impl Tree {
     }
 }
 
-/// `linux/amd64`, `linux/arm64/v8`; `None` where that is not said in words that a record can hold.
+/// `linux/amd64`, `linux/arm64/v8`; `None` if a name is missing or cannot be recorded.
 fn platform(os: &str, architecture: &str, variant: Option<&str>) -> Option<String> {
     let is_word = |text: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -370,13 +370,13 @@ fn file(path: &Utf8PathBuf, offset: u64) -> BlobSource {
     }
 }
 
-/// Blobs, each once.
+/// Removes duplicate blobs.
 fn once(blobs: impl IntoIterator<Item = Blob>) -> Vec<Blob> {
     let blobs: BTreeMap<_, _> = blobs.into_iter().map(|blob| (blob.digest, blob)).collect();
     blobs.into_values().collect()
 }
 
-/// An image of one manifest.
+/// An image with one manifest.
 fn single(
     manifest: crate::registry::Manifest,
     blobs: Vec<Blob>,

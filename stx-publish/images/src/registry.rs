@@ -1,10 +1,10 @@
 //! A registry of container images.
 //!
-//! [`ImageRegistry`] is the little that publishing, verifying and retention need of one: the manifest that a tag shows, what
-//! is there by its digest, and the calls that change that. What to call is decided elsewhere, in [the crate](crate).
-//! [`memory::MemoryRegistry`] is the strict reference; with feature `registry`, `oci` speaks to a real one.
+//! [`ImageRegistry`] is the minimum that publishing, verifying and retention need: the manifest that a tag names, objects by
+//! their digest, and the calls that change them. [The crate](crate) decides which calls to make.
+//! [`memory::MemoryRegistry`] is the strict reference; with feature `registry`, `oci` connects to a real one.
 //!
-//! An [`ImageName`] also names a repository, by all but its tag.
+//! An [`ImageName`] also identifies a repository, by all but its tag.
 
 use std::error::Error;
 use std::fmt;
@@ -24,18 +24,18 @@ pub mod memory;
 #[cfg(feature = "registry")]
 pub mod oci;
 
-/// The layers and the configuration of an image: bytes that are named by their digest.
+/// A layer or the configuration of an image: bytes that are identified by their digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
-    /// Computed from the bytes.
+    /// The digest, computed from the bytes.
     pub digest: Sha256,
-    /// Bytes.
+    /// The number of bytes.
     pub size: u64,
-    /// Where they are.
+    /// The place of the bytes.
     pub source: BlobSource,
 }
 
-/// Where the bytes of a blob are.
+/// The place of a blob's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobSource {
     /// In memory.
@@ -44,7 +44,7 @@ pub enum BlobSource {
     File {
         /// The file.
         path: Utf8PathBuf,
-        /// Where in it they begin; in an archive, not at its start.
+        /// The offset of the first byte; in an archive, it is not 0.
         offset: u64,
     },
 }
@@ -60,85 +60,85 @@ impl Blob {
     }
 }
 
-/// The manifest of an image, or of several that are one for several platforms; its bytes are what its digest is of.
+/// The manifest of an image, or the index of an image for several platforms; its digest is computed from its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// Such as `application/vnd.oci.image.manifest.v1+json`.
+    /// The media type, such as `application/vnd.oci.image.manifest.v1+json`.
     pub media_type: String,
-    /// JSON.
+    /// The JSON text.
     pub bytes: Bytes,
 }
 
 impl Manifest {
-    /// Computed from the bytes.
+    /// The digest, computed from the bytes.
     pub fn digest(&self) -> Sha256 {
         digest_of(&self.bytes)
     }
 }
 
-/// How a blob came to a registry.
+/// The way in which a blob got to a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
     /// Its bytes were sent; their number.
     Sent(u64),
     /// The registry had it in another repository.
     Mounted,
-    /// It was there.
+    /// The repository already had it.
     There,
 }
 
 /// The result of removing a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untagged {
-    /// It is gone, and nothing else is.
+    /// It is removed, and nothing else is.
     Removed,
-    /// It was not there.
+    /// It did not exist.
     Absent,
-    /// The registry cannot remove a tag alone, and it is still there.
+    /// The registry cannot remove a single tag, so the tag still exists.
     Unsupported,
 }
 
-/// A call that a registry did not do.
+/// A failed call to a registry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Not there: a manifest, or a blob that a manifest names.
+    /// Missing: a manifest, or a blob that a manifest names.
     #[error("{what}: not found on the registry")]
     NotFound {
         /// The manifest or the blob.
         what: String,
     },
-    /// The registry does not do it, or says what cannot be understood.
+    /// The registry refuses the call, or its answer cannot be understood.
     #[error("{what}: {reason}")]
     Refused {
         /// The call that was refused, with the image's name.
         what: String,
-        /// The registry's status, and its codes for what is wrong.
+        /// The registry's status, and its error codes.
         reason: String,
     },
-    /// It removes no image at all: that is switched off.
+    /// The registry removes no images: deletion is switched off.
     #[error("{what}: the registry removes no images")]
     Undeletable {
         /// The image that was to be removed.
         what: String,
     },
-    /// The credentials, or their lack, are not good enough.
+    /// The credentials are missing or insufficient.
     #[error("{what}: the registry denies access ({reason})")]
     Denied {
         /// The call that was denied, with the image's name.
         what: String,
-        /// Its status.
+        /// The registry's status.
         reason: String,
     },
-    /// The credentials cannot be had. What a helper said is left out: it may hold a secret.
+    /// The credentials cannot be obtained. The output of a helper is left out: it may hold a secret.
     #[error("credentials for {registry}: {reason}")]
     Credentials {
         /// The registry.
         registry: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// Other bytes than their digest says.
+    /// The bytes do not match their digest.
     #[error("{what}: its bytes have the digest sha256:{found}")]
     Digest {
         /// The manifest or the blob.
@@ -146,12 +146,12 @@ pub enum RegistryError {
         /// The digest of the bytes that arrived.
         found: Sha256,
     },
-    /// It cannot be reached, or keeps breaking off, or keeps asking to wait.
+    /// The registry cannot be reached, or the connection keeps breaking, or it keeps asking to wait.
     #[error("{what}: the request failed")]
     Network {
         /// The call that failed, with the image's name.
         what: String,
-        /// Why it failed.
+        /// The error that caused it.
         source: Box<dyn Error + Send + Sync>,
     },
     /// A file of an image cannot be read.
@@ -159,13 +159,13 @@ pub enum RegistryError {
     Io {
         /// The file.
         path: Utf8PathBuf,
-        /// Why not.
+        /// The error that caused it.
         source: io::Error,
     },
 }
 
 impl RegistryError {
-    /// Its kind: [`Usage`](ErrorKind::Usage) where other credentials would help.
+    /// Its kind: [`Usage`](ErrorKind::Usage) if other credentials could help.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
@@ -179,40 +179,40 @@ impl RegistryError {
     }
 }
 
-/// A registry, as those that speak the OCI distribution specification.
+/// A registry such as those that implement the OCI distribution specification.
 ///
 /// # Contract
-/// - **Integrity.** A digest that is returned was computed here from the bytes of a manifest; what the registry says of it
-///   counts for nothing. A blob or manifest whose bytes do not have its digest is not stored.
-/// - **Ordering.** A manifest is stored only where all that it names is there, and a tag shows only a manifest that is there.
+/// - **Integrity.** A returned digest is computed locally from the bytes of a manifest; digests that the registry states do not
+///   count. A blob or manifest whose bytes do not match its digest is not stored.
+/// - **Ordering.** A manifest is stored only if everything that it names exists, and a tag names only an existing manifest.
 /// - **Atomicity.** Each call takes effect at one instant or not at all; after an error it may have taken effect.
 /// - **Idempotence.** Every call can be repeated.
-/// - **No compare-and-swap.** A tag that is set replaces what it showed: whoever must not move one looks first.
-/// - **May vary.** Whether a tag can be removed alone; how long what no tag shows stays.
+/// - **No compare-and-swap.** Setting a tag replaces its target: a caller that must not move a tag checks it first.
+/// - **May vary.** Some registries cannot remove a single tag; registries keep untagged objects for different times.
 #[async_trait]
 pub trait ImageRegistry: fmt::Debug + Send + Sync {
-    /// `HOST[:PORT]`, as it begins the names of its images.
+    /// `HOST[:PORT]`, the beginning of its images' names.
     fn host(&self) -> &str;
 
-    /// How many blobs to send side by side.
+    /// The number of blobs to send at the same time.
     fn parallel(&self) -> usize {
         4
     }
 
-    /// The digest of the manifest that a tag shows; `None` where there is no such tag.
+    /// The digest of the manifest that a tag names; `None` if the tag does not exist.
     async fn resolve(&self, name: &ImageName) -> Result<Option<Sha256>, RegistryError>;
 
-    /// The tags of a repository, in byte order; none where there is no such repository.
+    /// The tags of a repository, in byte order; empty if the repository does not exist.
     async fn tags(&self, repository: &ImageName) -> Result<Vec<String>, RegistryError>;
 
-    /// A manifest of a repository by its digest; `None` where it is not there.
+    /// A manifest of a repository by its digest; `None` if it does not exist.
     async fn manifest(
         &self,
         repository: &ImageName,
         digest: Sha256,
     ) -> Result<Option<Manifest>, RegistryError>;
 
-    /// Brings a blob to a repository; one that is there is not sent again. `from` is a repository that has it, if one is
+    /// Pushes a blob to a repository; a blob that it has is not sent again. `from` is a repository that has the blob, if one is
     /// known.
     async fn push_blob(
         &self,
@@ -221,21 +221,21 @@ pub trait ImageRegistry: fmt::Debug + Send + Sync {
         from: Option<&ImageName>,
     ) -> Result<Pushed, RegistryError>;
 
-    /// Stores a manifest by its digest; no tag shows it yet. [`RegistryError::NotFound`] or [`RegistryError::Refused`] where
-    /// something that it names is not there.
+    /// Stores a manifest by its digest; no tag names it yet. [`RegistryError::NotFound`] or [`RegistryError::Refused`] if
+    /// something that it names is missing.
     async fn push_manifest(
         &self,
         repository: &ImageName,
         manifest: &Manifest,
     ) -> Result<(), RegistryError>;
 
-    /// Makes the tag of `name` show the manifest of that digest, which has to be there ([`RegistryError::NotFound`]).
+    /// Makes the tag of `name` point to the manifest with that digest, which must exist ([`RegistryError::NotFound`]).
     async fn tag(&self, name: &ImageName, digest: Sha256) -> Result<(), RegistryError>;
 
     /// Removes a tag, and nothing but the tag.
     async fn untag(&self, name: &ImageName) -> Result<Untagged, RegistryError>;
 
-    /// Removes a manifest by its digest, with every tag that shows it; nothing if it is not there.
+    /// Removes a manifest by its digest, with every tag that names it; does nothing if it does not exist.
     async fn delete(&self, repository: &ImageName, digest: Sha256) -> Result<(), RegistryError>;
 }
 
@@ -245,7 +245,7 @@ pub(crate) fn repository(name: &ImageName) -> String {
     format!("{}/{}", parts.org, parts.image)
 }
 
-/// The repository and digest as people write it.
+/// The repository and digest in the usual notation.
 pub(crate) fn by_digest(name: &ImageName, digest: Sha256) -> String {
     format!("{}@sha256:{digest}", repository(name))
 }

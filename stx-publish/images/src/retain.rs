@@ -1,4 +1,4 @@
-//! Which tags go with a build that is deleted for good, and which stay because something needs them.
+//! Decides which tags are removed with a purged build, and which are kept because something needs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,18 +13,18 @@ use stx_publish::store::{OwedTag, OwedTags};
 #[cfg(test)]
 mod tests;
 
-/// Something that stays and may need images.
+/// A build or pin that is kept and may need images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageUser {
     /// The build.
     pub build: BuildId,
-    /// Its record; or why that is not understood.
+    /// Its record, or the reason why the record cannot be read.
     pub record: Result<BuildRecord, String>,
-    /// Whether it is only a pin of a build that is not there.
+    /// True if it is only a pin of a build that does not exist.
     pub pin: bool,
 }
 
-/// Why a tag stays.
+/// The reason for keeping a tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kept-by", rename_all = "kebab-case")]
 pub enum KeepReason {
@@ -45,11 +45,11 @@ pub enum KeepReason {
         /// The chart.
         path: BuildPath,
     },
-    /// The needs of another build are not known.
+    /// The images that another build needs are unknown.
     Unknown {
         /// The build.
         build: BuildId,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }
@@ -72,19 +72,19 @@ impl fmt::Display for KeepReason {
 pub struct TagDecision {
     /// The tag.
     pub name: ImageName,
-    /// The image that it shows if it is still this build's.
+    /// The image that the tag names if it still belongs to this build.
     pub digest: Sha256,
-    /// Why it stays; `None`: it goes.
+    /// The reason for keeping it; `None` if it is removed.
     pub kept: Option<KeepReason>,
-    /// Tags of the same image that stay.
+    /// Tags of the same image that are kept.
     pub others: BTreeSet<ImageName>,
-    /// Whether something that stays names the image by its digest.
+    /// True if a kept build names the image by its digest.
     pub digest_kept: bool,
 }
 
-/// Decides about the tags of a build, of which something may keep some.
+/// Decides about the tags of a build, some of which other builds may need.
 ///
-/// It is told of what stays one thing after the other, so that not all charts of a mirror are in memory at once.
+/// Kept builds and charts are added one after the other, so that not all charts of a mirror are in memory at once.
 #[derive(Debug, Clone)]
 pub struct TagJudge<'a> {
     build: BuildId,
@@ -93,13 +93,13 @@ pub struct TagJudge<'a> {
 }
 
 impl<'a> TagJudge<'a> {
-    /// For a build that goes: the tags that its record names, and the moving ones that belong to them.
+    /// Judges the tags of a build that is being purged: those in its record, and the moving ones that belong to them.
     pub fn of_record(going: &BuildRecord, rules: &'a ImageRules) -> Self {
         let images = recorded(going, &rules.registry);
         Self::new(going.id.clone(), names(&images, rules), rules)
     }
 
-    /// For a build that is gone: the tags that stayed then. Those of other registries are none of its business.
+    /// Judges the tags that were kept when a build was purged. Those of other registries are left out.
     pub fn of_owed(owed: &OwedTags, rules: &'a ImageRules) -> Self {
         let tags = owed.tags.iter();
         let here = tags.filter(|tag| tag.name.parts().registry == Some(rules.registry.as_str()));
@@ -126,12 +126,12 @@ impl<'a> TagJudge<'a> {
         }
     }
 
-    /// Whether there is nothing to decide.
+    /// True if there is nothing to decide.
     pub fn is_empty(&self) -> bool {
         self.decisions.is_empty()
     }
 
-    /// Takes into account a build or a pin that stays.
+    /// Takes a kept build or pin into account.
     pub fn add_user(&mut self, user: &ImageUser) {
         let record = user.record.as_ref();
         let kept: Vec<_> = record
@@ -142,7 +142,7 @@ impl<'a> TagJudge<'a> {
         }
     }
 
-    /// Takes into account a Helm chart of a build that stays: its plain bytes, or why they cannot be read.
+    /// Takes a Helm chart of a kept build into account: its uncompressed bytes, or the reason why they cannot be read.
     pub fn add_chart(&mut self, build: &BuildId, path: &BuildPath, text: Result<&[u8], &str>) {
         for decision in &mut self.decisions {
             decision.consider_chart(build, path, text);
@@ -195,7 +195,7 @@ impl TagDecision {
         self.others.extend(same.map(|(name, _)| name.clone()));
     }
 
-    /// The first reason is said.
+    /// Only the first reason is reported.
     fn keep(&mut self, why: KeepReason) {
         if self.kept.is_none() {
             self.kept = Some(why);
@@ -222,13 +222,14 @@ impl TagDecision {
     }
 }
 
-/// Whether a text holds a word, and no letter, digit, `.`, `_` or `-` before or after it makes it another one.
+/// True if a text contains a word that is not part of a longer one: no letter, digit, `.`, `_` or `-` before it, and no letter,
+/// digit, `_` or `-` after it.
 fn contains(text: &[u8], word: &str) -> bool {
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     memchr::memmem::find_iter(text, word).any(|at| {
         let before = at.checked_sub(1).and_then(|at| text.get(at));
         let after = text.get(at + word.len());
-        // A dot after it ends a sentence more often than it goes on with a tag; both count as named.
+        // A dot after the word ends a sentence more often than it continues a tag; both count as named.
         !before.is_some_and(part) && !after.is_some_and(|byte| part(byte) && *byte != b'.')
     })
 }
@@ -236,11 +237,11 @@ fn contains(text: &[u8], word: &str) -> bool {
 /// The result of removing the tags of a purged build.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct UntagReport {
-    /// Those that are gone.
+    /// The tags that were removed.
     pub removed: Vec<ImageName>,
-    /// Those that stay, and why.
+    /// The tags that are kept, with the reasons.
     pub left: BTreeMap<ImageName, String>,
-    /// Those of them that are to go later, when nothing needs them any more.
+    /// The kept tags that are to be removed later, when nothing needs them any more.
     pub owed: Vec<OwedTag>,
 }
 
@@ -255,20 +256,20 @@ impl UntagReport {
     }
 }
 
-/// The reason why tags stay on a registry that deletes nothing.
+/// The reason for keeping tags on a registry that deletes nothing.
 const UNDELETABLE: &str =
     "the registry deletes no images; enable deletion there, and the next `prune` removes the tag";
 
-/// Removes the tags that go. Can be repeated at any time; a tag that shows another image by now stays.
+/// Removes the tags that are not kept. Can be repeated at any time; a tag that names another image by now is kept.
 ///
-/// A registry that can remove no tag alone loses the image, with all its tags, if all of them go. On one that removes nothing all
-/// tags stay, and are to go later.
+/// A registry that cannot remove a single tag loses the image, with all its tags, if all of them are to be removed. On a registry
+/// that removes nothing, all tags are kept, and are to be removed later.
 pub async fn untag(
     registry: &dyn ImageRegistry,
     decisions: &[TagDecision],
 ) -> Result<UntagReport, RegistryError> {
     let mut report = UntagReport::default();
-    // Tags that went with the image of another one.
+    // Tags that were removed with the image of another one.
     let mut gone = BTreeSet::new();
     let going: BTreeSet<_> = decisions
         .iter()
@@ -279,7 +280,7 @@ pub async fn untag(
         let name = decision.name.clone();
         match &decision.kept {
             None => {}
-            // When that build goes, this tag is one of its own.
+            // When that build is purged, this tag is one of its own.
             Some(why @ KeepReason::Build { .. }) => {
                 report.left.insert(name, why.to_string());
                 continue;
@@ -289,7 +290,7 @@ pub async fn untag(
                 | KeepReason::Chart { .. }
                 | KeepReason::Unknown { .. }),
             ) => {
-                // A moving tag that has moved on is not this build's any more.
+                // A moving tag that has moved on no longer belongs to this build.
                 if registry.resolve(&name).await? == Some(decision.digest) {
                     report.leave(decision, why.to_string());
                 } else {
@@ -333,7 +334,7 @@ pub async fn untag(
                         }
                     }
                     match registry.delete(&name, decision.digest).await {
-                        // The files of the build need not stay for that.
+                        // The files of the build need not be kept because of that.
                         Err(RegistryError::Undeletable { .. }) => {
                             report.leave(decision, UNDELETABLE.to_owned());
                         }
@@ -350,7 +351,7 @@ pub async fn untag(
     Ok(report)
 }
 
-/// Puts back the tags that stay, where the registry took more than the tag that it was asked to.
+/// Restores the kept tags if the registry removed more than the requested tag.
 async fn put_back(
     registry: &dyn ImageRegistry,
     decision: &TagDecision,
@@ -365,7 +366,7 @@ async fn put_back(
     Ok(())
 }
 
-/// Why an image cannot be removed with all its tags.
+/// The reason why an image cannot be removed with all its tags.
 async fn needed(
     registry: &dyn ImageRegistry,
     decision: &TagDecision,

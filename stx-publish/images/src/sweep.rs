@@ -1,4 +1,4 @@
-//! Publishing with images and removing their tags, stopped at every call of mirror and registry.
+//! Publishing with images and removing their tags, interrupted at every call of mirror and registry.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +44,7 @@ fn found(name: &str, reference: &str, text: &str) -> FoundImage {
     }
 }
 
-/// The images of a build: one that is its own, one that is the same in every build, and one under a static tag.
+/// The images of a build: one of its own, one that is the same in every build, and one under a static tag.
 fn images(day: u32) -> Vec<FoundImage> {
     vec![
         found("stx-nova", "stable", &format!("day {day}")),
@@ -57,7 +57,7 @@ fn images(day: u32) -> Vec<FoundImage> {
     ]
 }
 
-/// Publishes the `day`th build with its images; `false` where something failed.
+/// Publishes the `day`th build with its images; `false` if something failed.
 async fn put(store: &dyn MirrorStore, registry: &dyn ImageRegistry, day: u32) -> bool {
     let request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
     let prepared = prepare_with_images(store, registry, &rules(), images(day), request).await;
@@ -69,8 +69,8 @@ async fn put(store: &dyn MirrorStore, registry: &dyn ImageRegistry, day: u32) ->
     }
 }
 
-/// The invariant: the images that a visible build names are stored, no tag is of a build that is not visible, and the
-/// build that an alias shows has all its tags.
+/// The invariant: the images that a visible build names are stored, no tag belongs to a build that is not visible, and the build
+/// that an alias points at has all its tags.
 async fn check(store: &MemoryStore, registry: &MemoryRegistry, context: &str) {
     let catalog = store.catalog(&Scope::All).await.expect("a catalog");
     let mut known = BTreeSet::new();
@@ -104,7 +104,7 @@ async fn check(store: &MemoryStore, registry: &MemoryRegistry, context: &str) {
     assert_eq!(wrong, [], "{context}");
 }
 
-/// All of it is as after an undisturbed run.
+/// Everything is as after an undisturbed run.
 async fn check_done(store: &MemoryStore, registry: &MemoryRegistry, context: &str) {
     let catalog = store.catalog(&Scope::All).await.expect("a catalog");
     let wrong = audit(registry, &rules(), &catalog, &Scope::All).await;
@@ -179,7 +179,7 @@ async fn what_a_dead_publisher_left_is_finished_without_its_files() {
     }
 }
 
-/// Removes the tags of the first build, the second being kept.
+/// Removes the tags of the first build while the second is kept.
 async fn take(store: &MemoryStore, registry: &dyn ImageRegistry) -> bool {
     let going = store.record(&sample_id(1)).await.expect("a record");
     let kept = store.record(&sample_id(2)).await.expect("a record");

@@ -165,7 +165,7 @@ async fn the_registry_says_which_images_these_are() {
     assert_eq!(found.missing, [name("staging-2.0")]);
     assert_eq!(found.staged, [(name("staging-1.0"), digest)]);
 
-    // Once it has its own tag, the staging tag goes, and the image is found by its own.
+    // Once the image has its own tag, the staging tag is removed, and the image is found by its own tag.
     registry.tag(&name("1.0"), digest).await.expect("tagged");
     unstage(&registry, &found.staged).await.expect("unstaged");
     assert_eq!(
@@ -175,7 +175,7 @@ async fn the_registry_says_which_images_these_are() {
     let again = pushed_images(&registry, &names).await.expect("asked");
     assert_eq!((again.images, again.staged), (found.images, Vec::new()));
 
-    // A later build pushed another image under the same staging tag: it is that build's.
+    // A later build pushed another image under the same staging tag, so the tag belongs to that build.
     let staged = name("staging-1.0");
     registry.tag(&staged, digest).await.expect("tagged");
     let other = stx_layout::Sha256([1; 32]);

@@ -1,7 +1,8 @@
 //! The archives of `docker save`: a tar with `manifest.json`, configurations and layers.
 //!
-//! The layers are sent as they lie in the archive, and the manifest is made here in a form that never changes: so the digest
-//! of an image is a function of the archive's bytes alone. Packing the layers would make it one of the packer's version too.
+//! The layers are sent as they are in the archive, and the manifest is made here in a form that never changes. The digest of an
+//! image is therefore a function of the archive's bytes alone. Compressing the layers would make it depend on the version of the
+//! compressor too.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ struct Saved {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
-    /// The layers that may be left out, by digest.
+    /// The layers that may be missing from the archive, by digest.
     #[serde(default)]
     layer_sources: BTreeMap<String, Source>,
 }
@@ -35,7 +36,7 @@ struct Source {
     urls: Option<Vec<String>>,
 }
 
-/// A manifest as it is written here. The order of the fields is part of the digest of every image that was read so.
+/// A manifest as it is written here. The order of the fields affects the digest of every image that was read this way.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -53,27 +54,27 @@ struct Described {
     size: u64,
 }
 
-/// Bytes that the headers, the names and the extensions of one entry have at most. The tar library reads a name into
-/// memory, however long its header says it is.
+/// The limit for the headers, the names and the extensions of one entry, in bytes. The tar library reads a name into memory,
+/// whatever length its header states.
 const LONGEST_HEADERS: u64 = 1 << 20;
 
-/// Bytes that those of all entries have at most.
+/// The same limit for all entries together, in bytes.
 const MOST_HEADERS: u64 = 256 << 20;
 
-/// Entries of an archive that is read. `docker save` writes a few for each layer.
+/// The largest number of entries of an archive. `docker save` writes a few for each layer.
 const MOST_ENTRIES: usize = 100_000;
 
-/// Bytes of the manifests that are made of one archive.
+/// The limit for the manifests that are made from one archive, in bytes.
 const MOST_MADE: usize = 64 << 20;
 
-/// The file of an archive that says which images it holds.
+/// The file of an archive that lists its images.
 const LIST: &str = "manifest.json";
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// The first bytes of packed data, the media type of a layer that is packed so, and the name of the packer.
+/// The first bytes of compressed data, the media type of a layer that is compressed this way, and the name of the compressor.
 const PACKED: [(&[u8], &str, &str); 2] = [
     (
         &[0x1f, 0x8b],
@@ -87,7 +88,7 @@ const PACKED: [(&[u8], &str, &str); 2] = [
     ),
 ];
 
-/// A file of which no more is read than is left; skipping is free.
+/// A file that can be read only up to a limit; skipping does not count.
 struct Bounded {
     file: File,
     left: Rc<Cell<u64>>,
@@ -117,7 +118,7 @@ impl Seek for Bounded {
     }
 }
 
-/// The files of an archive, by name; what a link leads to stands for it.
+/// The files of an archive, by name; a link is replaced by the file that it leads to.
 pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadError> {
     let failed = |source| ReadError::Io {
         path: path.to_string(),
@@ -135,7 +136,7 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
         )));
     }
     archive.rewind().map_err(failed)?;
-    // The rest of what the tar library says may be bytes of the archive.
+    // The rest of the tar library's message may contain bytes of the archive.
     let unreadable = |error: io::Error| {
         let said = error.to_string();
         let said = said.lines().next().unwrap_or_default();
@@ -162,7 +163,7 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
             let reason = format!("has more than {MOST_HEADERS} bytes of names and extensions");
             return Err(wrong(reason));
         }
-        // A name that is not UTF-8 cannot be meant: `manifest.json`, which is JSON, names the files that matter.
+        // A name that is not UTF-8 does not matter: `manifest.json`, which is JSON, names the files that do.
         let name = entry.path_bytes();
         let Ok(name) = str::from_utf8(&name) else {
             continue;
@@ -187,7 +188,7 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
                 let Ok(target) = str::from_utf8(&target) else {
                     continue;
                 };
-                // A symlink goes from its own directory, a hard link from the archive's root.
+                // A symlink is relative to its own directory, a hard link to the archive's root.
                 let dir = match name.rsplit_once('/') {
                     Some((dir, _)) if kind == EntryType::Symlink => dir,
                     Some(_) | None => "",
@@ -218,14 +219,14 @@ fn plain(name: &str) -> String {
     parts.join("/")
 }
 
-/// Returns true if an archive is to be read as an image layout. An archive of Docker 25 has the files of both forms; it is read as one of
-/// `docker save`, so that its digests stay as they were.
+/// Returns true if an archive is to be read as an image layout. An archive of Docker 25 contains the files of both forms; it is
+/// read like one of `docker save`, so that its digests do not change.
 pub(super) fn is_layout(tree: &Tree) -> bool {
     let has = |name| tree.parts.contains_key(name);
     has("oci-layout") && !has(LIST)
 }
 
-/// The images of an archive. One that has no `manifest.json` is no image.
+/// The images of an archive. One without `manifest.json` is not an image.
 pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<ReadImages, ReadError> {
     if !tree.parts.contains_key(LIST) {
         return Err(tree.wrong(
@@ -286,7 +287,7 @@ fn image(tree: &Tree, saved: &Saved) -> Result<super::Image, ReadError> {
             source,
         })?;
         let layer = if packed.is_some() {
-            // The claim is that of the bytes inside.
+            // The claimed digest is that of the uncompressed bytes.
             tree.blob(name)?
         } else {
             let claimed: Option<Sha256> = claim
@@ -329,7 +330,7 @@ fn described(media_type: &'static str, blob: &Blob) -> Described {
     }
 }
 
-/// The media type of a layer that begins as packed bytes do, and its packer.
+/// The media type of a layer that begins like compressed bytes, and its compressor.
 fn packed(bytes: impl Read) -> io::Result<Option<(&'static str, &'static str)>> {
     let mut first = Vec::new();
     bytes.take(4).read_to_end(&mut first)?;

@@ -1,4 +1,4 @@
-//! Helm charts as plain bytes, to be searched for what they name.
+//! Helm charts as uncompressed bytes, to be searched for the images that they name.
 
 use std::io::Read as _;
 
@@ -9,7 +9,7 @@ use stx_layout::{BuildId, BuildPath};
 use stx_publish::store::{MirrorRead, StoreError, read_all};
 use stx_publish::verify::chain;
 
-/// Largest chart that is read, in bytes, packed and unpacked.
+/// The largest chart that is read, in bytes, both compressed and uncompressed.
 const LARGEST: u64 = 64 << 20;
 
 /// The charts of a build: `outputs/helm-charts/*.tgz`.
@@ -22,7 +22,7 @@ pub async fn charts(store: &dyn MirrorRead, id: &BuildId) -> Result<Vec<BuildPat
     Ok(paths.cloned().collect())
 }
 
-/// Reads a chart of a build; or says why it cannot be read.
+/// Reads a chart of a build; the error is the reason why it cannot be read.
 pub async fn read_chart(
     store: &dyn MirrorRead,
     id: &BuildId,
@@ -34,7 +34,7 @@ pub async fn read_chart(
     }
 }
 
-/// The tar in a chart. It is searched as it is: the texts in a tar are not packed.
+/// The tar in a chart. It is searched without being unpacked: the texts in a tar are not compressed.
 fn plain(packed: &[u8]) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     let mut decoder = MultiGzDecoder::new(packed).take(LARGEST + 1);

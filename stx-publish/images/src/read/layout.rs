@@ -1,7 +1,7 @@
 //! OCI image layouts: `oci-layout`, `index.json`, `blobs/sha256/…` (OCI image specification 1.1, "Image Layout").
 //!
-//! Each manifest is read once and each blob is hashed once, whatever names it how often: an index may name others many
-//! times over, and work that followed every way to a manifest would grow with their product.
+//! Each manifest is read once and each blob is hashed once, however often they are named: indexes may name others many times
+//! over, and following every path to a manifest would multiply the work.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,16 +15,16 @@ use crate::registry::{Blob, Manifest};
 /// The annotation that holds the name of an image in its layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// How deep an index may lie in others.
+/// The deepest nesting of an index in others.
 const DEEPEST: usize = 4;
 
-/// Largest manifest or index below `index.json`, in bytes. Registries take no larger one.
+/// The largest manifest or index below `index.json`, in bytes. Registries accept none that is larger.
 const LARGEST_MANIFEST: u64 = 4 << 20;
 
-/// Manifests, configurations and layers that all images of a layout may name together.
+/// The limit for the manifests, configurations and layers that all images of a layout name together.
 const MOST_NAMED: usize = 1 << 20;
 
-/// How many signatures of signatures belong to an image.
+/// The longest chain of signatures of signatures that belongs to an image.
 const LONGEST_CHAIN: usize = 8;
 
 /// The manifests below each image, in the order of its index.
@@ -46,11 +46,11 @@ struct Node {
 struct Reader<'a> {
     tree: &'a Tree,
     known: BTreeMap<Sha256, Node>,
-    /// How much the images that were put together name.
+    /// The number of objects that the finished images name.
     named: usize,
 }
 
-/// The images of a layout, each with all its references; and whether it names none.
+/// The images of a layout, each with all its references, and a note if the layout names none.
 pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<ReadImages, ReadError> {
     let index: ImageIndex = tree.json("index.json")?;
     let mut reader = Reader {
@@ -108,7 +108,7 @@ fn is_index(kind: &MediaType) -> Option<bool> {
     }
 }
 
-/// Whether a configuration is that of an image, and not of another artifact: a Helm chart, a signature.
+/// True if a configuration belongs to an image, and not to another artifact such as a Helm chart or a signature.
 fn is_image(config: &MediaType) -> bool {
     match config {
         MediaType::ImageConfig => true,
@@ -117,7 +117,7 @@ fn is_image(config: &MediaType) -> bool {
     }
 }
 
-/// Whether a layer may be left out of a layout, and is fetched from elsewhere by whoever runs the image.
+/// True if a layer may be missing from a layout, because every machine that runs the image fetches it from elsewhere.
 fn is_foreign(layer: &Descriptor) -> bool {
     let kind = layer.media_type().as_ref();
     kind.contains(".nondistributable.")
@@ -125,7 +125,7 @@ fn is_foreign(layer: &Descriptor) -> bool {
         || layer.urls().as_ref().is_some_and(|urls| !urls.is_empty())
 }
 
-/// The fields that are read of a configuration. Configurations of signatures may lack them.
+/// The fields that are read from a configuration. Configurations of signatures may lack them.
 #[derive(Deserialize)]
 struct Configuration {
     os: Option<String>,
@@ -213,7 +213,7 @@ impl Reader<'_> {
         subject.map(|subject| self.digest(subject)).transpose()
     }
 
-    /// The manifest of one image, or of another artifact: that is taken as it is.
+    /// The manifest of one image, or of another artifact, which is taken unchanged.
     fn one(&self, name: &str, manifest: Manifest) -> Result<Node, ReadError> {
         let parsed: ImageManifest = self.tree.parsed(name, &manifest.bytes)?;
         let config = self.blob(parsed.config())?;
@@ -255,7 +255,7 @@ impl Reader<'_> {
         })
     }
 
-    /// All manifests and indexes below each of some, each once, before what names it.
+    /// All manifests and indexes below each root, without duplicates, each before the index that names it.
     fn orders(&mut self, roots: &[Sha256]) -> Result<Orders, ReadError> {
         fn add(
             known: &BTreeMap<Sha256, Node>,
@@ -280,8 +280,8 @@ impl Reader<'_> {
         Ok(orders)
     }
 
-    /// Objects without a name that are about an image of the layout, by that image: a registry finds each by its
-    /// subject, not by a tag.
+    /// Objects without a name that refer to an image of the layout, by that image: a registry finds them by their subject, not by
+    /// a tag.
     fn referrers(
         &self,
         references: &BTreeMap<Sha256, Vec<String>>,
@@ -300,8 +300,8 @@ impl Reader<'_> {
         };
         let mut about: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for digest in orders.keys().copied() {
-            // A signature of a signature belongs to what the first one signs. Indexes that are about each other belong to
-            // nothing.
+            // A signature of a signature belongs to the object that the first one signs. Indexes that refer to each other belong
+            // to no object.
             let mut chain = vec![digest];
             while let Some(next) = chain.last().and_then(|last| subject_of(*last)) {
                 chain.push(next);
@@ -317,7 +317,7 @@ impl Reader<'_> {
         about
     }
 
-    /// Puts an image together, with what refers to it.
+    /// Assembles an image, with the objects that refer to it.
     fn image(
         &mut self,
         root: Sha256,
@@ -349,7 +349,7 @@ impl Reader<'_> {
                 parts.push(node.manifest.clone());
             }
         }
-        // That of the image itself is the last one.
+        // The manifest of the image itself is the last one.
         let manifest = parts
             .pop()
             .ok_or_else(|| self.tree.wrong(&blob_name(root), "is not there"))?;
@@ -361,7 +361,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Counts what is named, and refuses a layout whose images name too much.
+    /// Counts the named objects, and refuses a layout whose images name too many.
     fn count(&mut self, named: usize) -> Result<(), ReadError> {
         self.named += named;
         if self.named > MOST_NAMED {

@@ -13,7 +13,7 @@ fn read(incoming: &Incoming) -> Result<Vec<FoundImage>, ReadError> {
     super::read(incoming).map(|read| read.images)
 }
 
-/// An image layout in memory, about to be published.
+/// An image layout in memory that is about to be published.
 #[derive(Default)]
 struct Layout {
     incoming: Incoming,
@@ -165,7 +165,7 @@ fn bytes_that_are_not_what_is_claimed_are_refused() {
     ));
 }
 
-/// An archive as `docker save` writes it: files, and one layer that is a symlink to another.
+/// An archive as written by `docker save`: files, and one layer that is a symlink to another.
 fn archive<T: AsRef<[u8]>>(layers: &[T], claims: &[Sha256], tags: &str) -> Vec<u8> {
     let claims: Vec<_> = claims
         .iter()
@@ -261,7 +261,7 @@ fn a_layer_that_is_packed_is_taken_as_it_is_and_named_by_its_packer() {
         let manifest = String::from_utf8_lossy(&found[0].image.manifest.bytes);
         let kind = format!("layer.v1.tar+{packer}\"");
         assert_eq!(manifest.matches(&kind).count(), 2, "{manifest}");
-        // The archive itself cannot be packed.
+        // The archive itself must not be compressed.
         let error = read_archive(magic).expect_err("packed").to_string();
         assert!(error.contains(&format!("is packed by {packer}")), "{error}");
     }
@@ -305,7 +305,7 @@ fn an_archive_that_is_none_or_lies_is_refused() {
     assert!(matches!(read_archive(&empty), Err(ReadError::Wrong { .. })));
 }
 
-/// A name in an archive, or something in its place, that claims to be `claimed` bytes long.
+/// An archive that begins with an entry of `kind` that claims to be `claimed` bytes long.
 fn archive_with(kind: tar::EntryType, claimed: u64) -> Result<Vec<FoundImage>, ReadError> {
     use std::io::{Seek as _, SeekFrom, Write as _};
     let dir = tempdir().expect("a directory");
@@ -317,7 +317,7 @@ fn archive_with(kind: tar::EntryType, claimed: u64) -> Result<Vec<FoundImage>, R
     header.set_cksum();
     let mut file = fs_err::File::create(&source).expect("a file");
     file.write_all(header.as_bytes()).expect("written");
-    // What follows takes no room on the disk.
+    // The claimed bytes are a hole and take no disk space.
     file.set_len(512 + claimed.min(8 << 30)).expect("a length");
     let one = digest_of(b"layer one");
     file.seek(SeekFrom::End(0)).expect("at its end");
@@ -336,21 +336,21 @@ fn an_archive_that_claims_long_names_is_refused_before_they_are_read() {
         let error = archive_with(kind, 4 << 30).expect_err("too long");
         let said = stx_publish::verify::chain(&error);
         assert!(said.contains("take up more than"), "{kind:?}: {said}");
-        // As long as a name may be.
+        // The longest name that is allowed.
         let error = archive_with(kind, 512)
             .err()
             .map(|error| stx_publish::verify::chain(&error));
         let said = error.unwrap_or_default();
         assert!(!said.contains("take up more than"), "{kind:?}: {said}");
     }
-    // What is skipped may be as long as it is.
+    // Skipped entries may have any length.
     let found = archive_with(tar::EntryType::Regular, 4 << 30).expect("an image");
     assert_eq!(found.len(), 1);
     let error = archive_with(tar::EntryType::Regular, 16 << 30).expect_err("cut off");
     assert!(error.to_string().contains("ends before"), "{error}");
 }
 
-/// The manifest of an artifact that is no image.
+/// The manifest of an artifact that is not an image.
 fn artifact(config: &Blob, layer: &Blob, more: &str) -> Manifest {
     let manifest = sample_manifest(config, layer);
     let text = String::from_utf8_lossy(&manifest.bytes)
@@ -382,7 +382,7 @@ fn an_artifact_that_is_no_image_is_taken_as_it_is() {
     assert_eq!(found[0].image.digest(), chart.digest());
     assert_eq!(found[0].image.platform, None);
     assert_eq!(found[0].image.blobs.len(), 2);
-    // One that claims to be an image, and says nothing of itself.
+    // A configuration that claims to be an image and has no other fields.
     let nothing = Blob::new("{}".into());
     let bare = sample_manifest(&nothing, &layer);
     layout
@@ -393,7 +393,7 @@ fn an_artifact_that_is_no_image_is_taken_as_it_is() {
     assert_eq!(found[0].image.platform, None);
 }
 
-/// An index without names, as those who sign images make it.
+/// An index without names, as written by tools that sign images.
 fn unnamed(manifests: &[&Manifest]) -> String {
     let named: Vec<_> = manifests.iter().map(|manifest| (*manifest, "x")).collect();
     index_of(&named).replace(
@@ -434,7 +434,7 @@ fn a_signature_belongs_to_the_image_that_it_is_about() {
     assert_eq!(image.parts, parts);
     assert_eq!(image.blobs.len(), 4);
     assert_eq!(image.platform.as_deref(), Some("linux/amd64"));
-    // Of an image that is not there, it is an artifact as any other.
+    // The signature of an image that is missing is an ordinary artifact.
     layout.put("index.json", unnamed(&[&signature]));
     let found = read(&layout.incoming).expect("an artifact");
     assert_eq!(found[0].image.digest(), signature.digest());
@@ -505,7 +505,7 @@ fn indexes_within_indexes_are_read_once_each() {
             manifest
         })
         .collect();
-    // Each of them names all of the level below, by names that make it another one.
+    // Each index names all of the level below, by names that give it a digest of its own.
     for depth in 1..=4 {
         level = (0..WIDE)
             .map(|number| {

@@ -35,10 +35,10 @@ fn name(text: &str) -> ImageName {
     text.parse().expect("an image name")
 }
 
-/// Runs the whole suite on a registry, whose repositories `starlingx/stx-one` and `starlingx/stx-two` have to be empty.
+/// Runs the whole suite on a registry, whose repositories `starlingx/stx-one` and `starlingx/stx-two` must be empty.
 ///
 /// # Panics
-/// Where the registry breaks the contract.
+/// If the registry breaks the contract.
 pub async fn run(registry: &dyn ImageRegistry) {
     let one = name("starlingx/stx-one:master-centos-stable-20181105T060000Z.0");
     absent(registry, &one).await;

@@ -15,11 +15,11 @@ use stx_publish::incoming::digest_of;
 
 /// A registry in memory. Clones are the same registry.
 ///
-/// It reads no files: only blobs in memory can be brought to it.
+/// It reads no files: only blobs in memory can be pushed to it.
 #[derive(Debug, Clone)]
 pub struct MemoryRegistry {
     host: String,
-    /// Whether a tag can be removed alone, as OCI 1.1 has it.
+    /// True if a single tag can be removed, as in OCI 1.1.
     untags: bool,
     state: Arc<Mutex<State>>,
 }
@@ -68,14 +68,14 @@ impl MemoryRegistry {
         }
     }
 
-    /// The same registry as one of before OCI 1.1, which can remove no tag alone.
+    /// The same registry in the manner of one before OCI 1.1, which cannot remove a single tag.
     #[must_use]
     pub fn without_untag(mut self) -> Self {
         self.untags = false;
         self
     }
 
-    /// Every tag with what it shows, as `ORG/IMAGE:TAG`.
+    /// Every tag with the digest that it names, as `ORG/IMAGE:TAG`.
     pub fn shown(&self) -> BTreeMap<String, Sha256> {
         let state = self.state();
         let tags = state.repositories.iter().flat_map(|(name, repository)| {
@@ -85,7 +85,7 @@ impl MemoryRegistry {
         tags.collect()
     }
 
-    /// Bytes of blobs that were sent so far.
+    /// The number of bytes of blobs that were sent so far.
     pub fn sent(&self) -> u64 {
         self.state().sent
     }
@@ -97,7 +97,7 @@ impl MemoryRegistry {
     }
 }
 
-/// Refuses a manifest that names what is not there.
+/// Refuses a manifest that names missing objects.
 fn check(
     repository: &Repository,
     name: &ImageName,

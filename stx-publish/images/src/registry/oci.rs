@@ -1,12 +1,12 @@
-//! A registry behind HTTP, as the OCI distribution specification 1.1 has it.
+//! A registry behind HTTP, according to the OCI distribution specification 1.1.
 //!
-//! Why not a client crate: `oci-client` 0.18 keeps `Retry-After` to itself, has no call that deletes, and asks for no token
-//! that would allow one. So requests are made here; what they carry is read by `oci-spec`, challenges by `http-auth`,
-//! credentials by `docker_credential`.
+//! This module is not built on a client crate: `oci-client` 0.18 hides `Retry-After`, has no call that deletes, and requests no
+//! token that would allow one. Requests are therefore made here; `oci-spec` parses their contents, `http-auth` the challenges,
+//! and `docker_credential` finds credentials.
 //!
-//! A request that fails for a while (no connection, 408, 429, 5xx) is made again, as `Retry-After` says or after a wait that
-//! doubles. An upload that is cut is begun anew, after a look whether the blob is there by now. Credentials go to the
-//! registry, and to where it says tokens are had, never to another host that an upload is sent to.
+//! A request with a transient failure (no connection, 408, 429, 5xx) is repeated, after the time in `Retry-After` or after a wait
+//! that doubles. An interrupted upload starts again, after a check that the blob is still missing. Credentials are sent to the
+//! registry and to its token server, never to another host that receives an upload.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,26 +34,26 @@ mod upload;
 use auth::{Access, Auth};
 use request::{Again, Attempt, is_transient, whole};
 
-/// Most tags of a repository that are looked at.
+/// The largest number of tags of a repository that are examined.
 const MOST_TAGS: usize = 1_000_000;
 
-/// The manifests that are asked for; a registry may turn others into one of these.
+/// The manifest types that are requested; a registry may convert others into one of these.
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// How a registry is spoken to.
+/// The options for requests to a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OciOptions {
     /// Waits and attempts.
     pub http: HttpOptions,
-    /// How many blobs are sent side by side.
+    /// The number of blobs that are sent at the same time.
     pub parallel: usize,
-    /// Whether `http` is spoken, not `https`.
+    /// True to use `http` instead of `https`.
     pub plain_http: bool,
-    /// Docker's `config.json`, which knows credentials or the helper that does; it need not be there.
+    /// Docker's `config.json`, which holds credentials or names the helper that does; it need not exist.
     pub docker_config: Option<Utf8PathBuf>,
 }
 
@@ -72,7 +72,7 @@ impl Default for OciOptions {
 #[derive(Clone)]
 pub struct OciRegistry {
     client: Client,
-    /// For uploads: bytes that are being sent are no reason to give up waiting for an answer.
+    /// The client for uploads. It waits up to a day for an answer, because the wait includes the time in which bytes are sent.
     patient: Client,
     host: String,
     base: Url,
@@ -98,13 +98,13 @@ impl OciRegistry {
     /// The registry `HOST[:PORT]`. No request is made yet.
     ///
     /// # Errors
-    /// [`RegistryError::Refused`] for a host that no URL can have, and where HTTP cannot be set up.
+    /// [`RegistryError::Refused`] for a host that is not valid in a URL, or if HTTP cannot be set up.
     pub fn new(host: &str, options: OciOptions) -> Result<Self, RegistryError> {
         let refused = |reason: String| RegistryError::Refused {
             what: host.to_owned(),
             reason,
         };
-        // The registry of the names `docker.io/…` is called so.
+        // The registry of the names `docker.io/…` has this host.
         let server = match host {
             "docker.io" => "registry-1.docker.io",
             host => host,
@@ -117,7 +117,7 @@ impl OciRegistry {
         let client = |http: &HttpOptions| {
             let mut builder = net::client_builder(http)?;
             if options.plain_http {
-                // What goes out in the clear goes to this machine, and not by way of a proxy.
+                // Unencrypted requests are sent to this machine only, and not through a proxy.
                 builder = builder.no_proxy();
             }
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(builder.build()?)
@@ -136,7 +136,7 @@ impl OciRegistry {
         })
     }
 
-    /// Uploads that were begun so far, of this registry and its clones.
+    /// The number of uploads that were begun so far, by this registry and its clones.
     pub fn uploads(&self) -> u64 {
         self.uploads.load(Ordering::Relaxed)
     }
@@ -147,7 +147,7 @@ impl OciRegistry {
         url
     }
 
-    /// A manifest by tag or digest, whatever digest the registry says it has.
+    /// A manifest by tag or digest, whatever digest the registry states.
     async fn fetch(
         &self,
         name: &ImageName,
@@ -175,7 +175,7 @@ impl OciRegistry {
                 source,
             };
             match whole(response).await {
-                // The page of a login or a proxy is not an image that somebody put there.
+                // The page of a login or a proxy is not an image.
                 Ok(bytes) if net::is_web_page(media_type.as_ref(), &bytes) => {
                     return Err(failed(net::WebPage.into()));
                 }
@@ -339,12 +339,12 @@ impl ImageRegistry for OciRegistry {
             | StatusCode::OK
             | StatusCode::NO_CONTENT
             | StatusCode::NOT_FOUND
-            // Of before OCI 1.1: "400 or 405", where a tag cannot be deleted.
+            // Before OCI 1.1: "400 or 405" if a tag cannot be deleted.
             | StatusCode::BAD_REQUEST
             | StatusCode::METHOD_NOT_ALLOWED => {}
             _ => return Err(self.refused(response, &what).await),
         }
-        // What it says counts for less than what it shows.
+        // The state of the registry counts for more than its answer.
         Ok(match self.resolve(name).await? {
             None => Untagged::Removed,
             Some(_) => Untagged::Unsupported,

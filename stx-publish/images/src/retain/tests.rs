@@ -30,7 +30,7 @@ fn latest() -> ImageName {
         .expect("a name")
 }
 
-/// The record of a build whose image is called by its date.
+/// The record of a build whose image has the build's date in its name.
 fn record(day: u32, digest: Sha256) -> BuildRecord {
     let mut record = BuildRecord::new(sample_id(day), BuildOutcome::Success);
     record.images = vec![ImageRecord {
@@ -42,7 +42,7 @@ fn record(day: u32, digest: Sha256) -> BuildRecord {
     record
 }
 
-/// The charts of a build as plain bytes; or why one cannot be read.
+/// The charts of a build as uncompressed bytes, or the reason why one cannot be read.
 type Charts = Vec<(BuildPath, Result<Vec<u8>, String>)>;
 
 fn user(day: u32, digest: Sha256, charts: Charts) -> (ImageUser, Charts) {
@@ -54,7 +54,7 @@ fn user(day: u32, digest: Sha256, charts: Charts) -> (ImageUser, Charts) {
     (user, charts)
 }
 
-/// Decides about the tags of a build that goes.
+/// Decides about the tags of a purged build.
 fn decisions(
     going: &BuildRecord,
     rules: &ImageRules,
@@ -76,7 +76,7 @@ fn chart(text: &str) -> Charts {
     vec![(path, Ok(text.as_bytes().to_vec()))]
 }
 
-/// The decision about the tag of the first build, and why.
+/// The decision about the tag of the first build, with its reason.
 fn decision(users: Vec<(ImageUser, Charts)>) -> Option<String> {
     let decisions = decisions(&record(1, Sha256([1; 32])), &rules(), users);
     let decision = decisions
@@ -162,7 +162,7 @@ fn a_moving_tag_stays_as_long_as_a_build_has_it() {
     assert_eq!(kept(vec![user(2, Sha256([2; 32]), Charts::new())]), [true]);
 }
 
-/// A registry that takes the image, with all its tags, where it is asked for one tag (goharbor/harbor#8717).
+/// A registry that removes the image, with all its tags, when it is asked to remove one tag (goharbor/harbor#8717).
 #[derive(Debug)]
 struct Greedy(MemoryRegistry);
 
@@ -294,7 +294,7 @@ async fn what_something_needs_is_owed_until_nothing_does() {
     let report = untag(&registry, &decisions(&record(1, digest), &rules, needed()))
         .await
         .expect("an answer");
-    // The moving tag is not there, so nothing is owed of it.
+    // The moving tag does not exist, so it is not owed.
     let owed = OwedTags {
         build: sample_id(1),
         tags: report.owed,
@@ -303,7 +303,7 @@ async fn what_something_needs_is_owed_until_nothing_does() {
     assert_eq!(names, [&dated(1)]);
     assert!(owed.tags[0].why.contains("nova.tgz names it"), "{owed:?}");
 
-    // The chart is gone, and the image has another tag, which this registry cannot keep.
+    // The chart no longer needs the tag, but the image has another tag, which this registry cannot keep.
     let fates_of = |owed: &OwedTags| TagJudge::of_owed(owed, &rules).decide();
     let report = untag(&registry, &fates_of(&owed)).await.expect("an answer");
     assert!(
@@ -311,7 +311,7 @@ async fn what_something_needs_is_owed_until_nothing_does() {
         "{report:?}"
     );
 
-    // That one is owed too, and both go.
+    // The other tag is owed too, so both are removed.
     let other = OwedTags {
         build: sample_id(3),
         tags: vec![OwedTag {

@@ -1,6 +1,6 @@
-//! Who asks: credentials out of Docker's `config.json`, tokens for them.
+//! Authentication: credentials from Docker's `config.json`, and tokens for them.
 //!
-//! Nothing of this has a `Debug` form, and header values that hold a secret are marked as such.
+//! No type here implements `Debug`, and header values that hold a secret are marked as sensitive.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +52,7 @@ struct Token {
     access_token: Option<String>,
 }
 
-/// The credentials for a registry, and the tokens that were had for them.
+/// The credentials for a registry, and the tokens that were obtained with them.
 pub(super) struct Auth {
     host: String,
     base: Url,
@@ -60,7 +60,7 @@ pub(super) struct Auth {
     client: Client,
     /// By repository and actions.
     tokens: Mutex<HashMap<(String, &'static str), HeaderValue>>,
-    /// Read when the registry first asks; a helper may ask a person.
+    /// Read at the registry's first challenge; a helper may ask a person.
     credential: tokio::sync::OnceCell<Option<Arc<DockerCredential>>>,
 }
 
@@ -81,7 +81,7 @@ impl Auth {
         }
     }
 
-    /// The `Authorization` of a request to `url`; none where that is not the registry itself (CVE-2020-15157).
+    /// The `Authorization` of a request to `url`; `None` if that is not the registry itself (CVE-2020-15157).
     pub(super) fn header(&self, url: &Url, access: Access<'_>) -> Option<HeaderValue> {
         if url.origin() != self.base.origin() {
             return None;
@@ -140,7 +140,7 @@ impl Auth {
         Ok(Attempt::Done(()))
     }
 
-    /// Asks for a token where the registry says that they are had.
+    /// Requests a token from the token server that the registry names.
     async fn token(
         &self,
         access: Access<'_>,
@@ -156,7 +156,7 @@ impl Auth {
         let realm = challenge.get("realm");
         let realm = realm.ok_or_else(|| denied("it names no realm".to_owned()))?;
         let realm = Url::parse(realm).map_err(|_| denied("its realm is not a URL".to_owned()))?;
-        // A registry over https gets no password sent in the clear by naming such a realm.
+        // A registry over https cannot obtain an unencrypted password by naming such a realm.
         if realm.scheme() != "https" && realm.scheme() != self.base.scheme() {
             return Err(denied("its realm is not safe".to_owned()));
         }
@@ -194,7 +194,7 @@ impl Auth {
                 }));
             }
         };
-        // What cannot be understood is not shown: it is, or holds, a token.
+        // An answer that cannot be parsed is not shown: it is, or holds, a token.
         let token: Option<Token> = serde_json::from_slice(&text).ok();
         let token = token.and_then(|token| token.token.or(token.access_token));
         let token = token.ok_or_else(|| denied("the server sends no token".to_owned()))?;
@@ -222,7 +222,7 @@ impl Auth {
 /// The parameters of a challenge.
 type Challenge = HashMap<String, String>;
 
-/// The challenge of a scheme, if there is one.
+/// The challenge of a scheme, if it exists.
 fn challenge(headers: &HeaderMap, scheme: &str) -> Option<Challenge> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter();
     values
@@ -237,7 +237,7 @@ fn challenge(headers: &HeaderMap, scheme: &str) -> Option<Challenge> {
         })
 }
 
-/// Reads `config.json`, or asks the helper that it names. What is wrong is said without what was read.
+/// Reads `config.json`, or asks the helper that it names. Errors do not quote the text that was read.
 fn read(file: &Utf8PathBuf, host: &str) -> Result<Option<DockerCredential>, String> {
     let text = match fs_err::read(file) {
         Ok(text) => text,
@@ -278,7 +278,7 @@ fn basic(client: &Client, url: &Url, user: &str, password: &str) -> Option<Strin
     value.to_str().ok().map(str::to_owned)
 }
 
-/// The request for a token: with a password as the registry specification has it, with an identity token as OAuth 2 does.
+/// The request for a token: with a password according to the registry specification, with an identity token according to OAuth 2.
 fn request(
     client: &Client,
     mut realm: Url,

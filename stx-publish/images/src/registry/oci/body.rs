@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use crate::registry::{Blob, BlobSource, RegistryError};
 use stx_publish::incoming::CHUNK;
 
-/// Opens a blob; the bytes that are taken from it are counted in `taken`.
+/// Opens a blob; counts the bytes that are read from it in `taken`.
 pub(super) async fn open(
     blob: &Blob,
     taken: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! Requests: made again where that may help, with the credentials that the registry wants.
+//! Requests: repeated if that may help, with the credentials that the registry demands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::{OciOptions, OciRegistry};
 use crate::registry::RegistryError;
 use stx_publish::net;
 
-/// Longest manifest or list of tags that is read, in bytes.
+/// The longest manifest or list of tags that is read, in bytes.
 const LONGEST_TEXT: usize = 16 << 20;
 
-/// The errors in the answer of a registry. Their codes are a closed set of words; their messages are not shown, for they may repeat what
-/// was sent.
+/// The errors in the answer of a registry. Their codes are a closed set of words; their messages are not shown, because they may
+/// repeat the request.
 #[derive(Deserialize)]
 struct Errors {
     errors: Vec<ErrorCode>,
@@ -29,22 +29,22 @@ struct ErrorCode {
     code: String,
 }
 
-/// An attempt that did not come to an end that another would not change.
+/// A failed attempt that may succeed when it is repeated.
 pub(super) struct Again {
-    /// How long the registry asks to wait.
+    /// The time that the registry asks to wait.
     pub(super) wait: Option<Duration>,
     /// The error, if this was the last attempt.
     pub(super) error: RegistryError,
 }
 
-/// The attempts that were made.
+/// The number of attempts so far.
 pub(super) struct Tries {
     options: Arc<OciOptions>,
     made: u32,
 }
 
 impl Tries {
-    /// Waits for the next attempt; or gives the error, if there shall be none.
+    /// Waits for the next attempt; returns the error after the last one.
     pub(super) async fn again(&mut self, again: Again) -> Result<(), RegistryError> {
         let http = &self.options.http;
         self.made += 1;
@@ -58,7 +58,7 @@ impl Tries {
     }
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 pub(super) enum Attempt<T> {
     Done(T),
     Again(Again),
@@ -72,7 +72,7 @@ impl OciRegistry {
         }
     }
 
-    /// Asks for `url` with the credentials that the registry wants; an answer other than "not now" is one.
+    /// Requests `url` with the credentials that the registry demands; returns every answer other than "not now".
     pub(super) async fn send(
         &self,
         method: Method,
@@ -97,7 +97,7 @@ impl OciRegistry {
             }
             let again = match self.outcome(request.send().await, what) {
                 Attempt::Again(again) => again,
-                // Once a request: a token may be missing, or old.
+                // Once per request: a token may be missing or expired.
                 Attempt::Done(response)
                     if response.status() == StatusCode::UNAUTHORIZED && !answered =>
                 {
@@ -115,7 +115,7 @@ impl OciRegistry {
         }
     }
 
-    /// Tells an answer from one that asks to try again.
+    /// Distinguishes an answer from a request to try again.
     pub(super) fn outcome(
         &self,
         sent: Result<Response, reqwest::Error>,
@@ -142,7 +142,7 @@ impl OciRegistry {
         format!("{}/{what}", self.host)
     }
 
-    /// An answer that is none of those that were expected.
+    /// The error for an unexpected answer.
     pub(super) async fn refused(&self, response: Response, what: &str) -> RegistryError {
         let status = response.status();
         let text = whole(response).await.unwrap_or_default();
@@ -171,7 +171,7 @@ impl OciRegistry {
     }
 }
 
-/// Whether another attempt may have another answer.
+/// True if another attempt may have another answer.
 pub(super) fn is_transient(status: StatusCode) -> bool {
     net::is_transient(status) || status == StatusCode::REQUEST_TIMEOUT
 }

@@ -1,4 +1,4 @@
-//! Brings a blob to a registry: is it there, can it be mounted, else it is sent in one request.
+//! Pushes a blob to a registry: skipped if it exists, mounted if possible, otherwise sent in one request.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use super::{
     Again, Attempt, Blob, OciRegistry, Pushed, RegistryError, body, by_digest, repository,
 };
 
-/// How many times the idle time an answer may take after the last byte was sent: the registry computes a digest meanwhile.
+/// The longest wait for an answer after the last byte was sent, as a multiple of the idle time: the registry computes a digest
+/// meanwhile.
 const PATIENCE: u32 = 5;
 
 impl OciRegistry {
-    /// Brings a blob there; begins anew where an upload is cut, unless the blob is there by then.
+    /// Pushes a blob; starts again if an upload is interrupted, unless the blob exists by then.
     pub(super) async fn upload(
         &self,
         name: &ImageName,
@@ -30,7 +31,7 @@ impl OciRegistry {
         let mut sent = false;
         loop {
             if self.has(name, blob, &what).await? {
-                // One that was sent is there although the answer was lost.
+                // It was sent, but the answer was lost.
                 return Ok(if sent {
                     Pushed::Sent(blob.size)
                 } else {
@@ -51,7 +52,7 @@ impl OciRegistry {
         }
     }
 
-    /// Whether the registry has the blob, in its full size.
+    /// True if the registry has the blob, in its full size.
     async fn has(&self, name: &ImageName, blob: &Blob, what: &str) -> Result<bool, RegistryError> {
         let url = self.url(name, &format!("blobs/sha256:{}", blob.digest));
         let access = Access::push(name);
@@ -68,7 +69,7 @@ impl OciRegistry {
         Ok(length.is_none_or(|length: u64| length == blob.size))
     }
 
-    /// Begins an upload, or has the registry take the blob from another repository of its.
+    /// Begins an upload, or makes the registry mount the blob from another of its repositories.
     async fn begin(
         &self,
         name: &ImageName,
@@ -90,7 +91,7 @@ impl OciRegistry {
         match response.status() {
             StatusCode::ACCEPTED => Ok(response),
             StatusCode::CREATED if from.is_some() => Ok(response),
-            // Nothing that exists was asked for: there is no such project, or this is not a registry.
+            // The request did not name an existing object, so the project does not exist, or this is not a registry.
             StatusCode::NOT_FOUND => Err(RegistryError::Refused {
                 what: self.shown(what),
                 reason: "the registry takes no uploads to this repository (404 Not Found)"
@@ -100,7 +101,7 @@ impl OciRegistry {
         }
     }
 
-    /// Where an upload goes to.
+    /// The URL to which an upload is sent.
     fn location(&self, begun: &Response, what: &str) -> Result<Url, RegistryError> {
         let refused = |reason: &str| RegistryError::Refused {
             what: self.shown(what),
@@ -120,7 +121,6 @@ impl OciRegistry {
         }
     }
 
-    /// Sends the bytes.
     async fn transfer(
         &self,
         name: &ImageName,
@@ -161,18 +161,18 @@ impl OciRegistry {
         };
         match response.status() {
             StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(Attempt::Done(())),
-            // The registry has forgotten the upload, or got it in another order.
+            // The registry has forgotten the upload, or received it out of order.
             StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
                 Ok(again("the registry lost the upload"))
             }
-            // The token was too old by the end; the next attempt gets another one.
+            // The token expired during the upload; the next attempt gets another one.
             StatusCode::UNAUTHORIZED => Ok(again("the registry denies access")),
             _ => Err(self.refused(response, what).await),
         }
     }
 }
 
-/// The result of `future`; `None` if no byte was taken for the time `idle`, or no answer came long after the last one.
+/// The result of `future`; `None` if no byte was read for the time `idle`, or if no answer arrived long after the last byte.
 async fn unless_idle<T>(
     future: impl Future<Output = T>,
     taken: &AtomicU64,
