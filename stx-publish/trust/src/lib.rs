@@ -1,16 +1,16 @@
-//! Trust in a StarlingX mirror: who signed it, where its builds come from, and what their images contain.
+//! Trust in a StarlingX mirror: its signatures, the provenance of its builds, and the contents of their images.
 //!
 //! | item | is | feature |
 //! |---|---|---|
-//! | `openpgp` | keyrings, signers, signed packages, and a mirror as far as a keyring vouches for it | `openpgp` |
-//! | [`provenance`] | where a build comes from, stated and signed | `dsse`: keys, and programs that sign |
+//! | `openpgp` | keyrings, signers, signed packages, and a reader that checks a mirror against a keyring | `openpgp` |
+//! | [`provenance`] | signed statements about the origin of builds | `dsse`: keys, and programs that sign |
 //! | [`sbom`] | the bill of materials of an ISO image | `sbom`: to make one |
-//! | [`verify_stated`], [`check_provenance`] | the comparison of provenance and bills of materials with the builds that they are about | |
+//! | [`verify_stated`], [`check_provenance`] | the comparison of provenance and bills of materials with their builds | |
 //!
-//! The crate extends `stx-publish`: [`Attestation`](provenance::Attestation) and `OpenPgp` are what a
-//! [`Seal`](stx_publish::Seal) is made of, `TrustedMirror` is a [`MirrorRead`](stx_publish::MirrorRead), and what is wrong is a
-//! [`Finding`](stx_publish::Finding) of a [`VerifyReport`](stx_publish::VerifyReport). Without features it does no I/O but
-//! that of the stores which it is given.
+//! The crate extends `stx-publish`: [`Attestation`](provenance::Attestation) and `OpenPgp` are the parts of a
+//! [`Seal`](stx_publish::Seal), `TrustedMirror` is a [`MirrorRead`](stx_publish::MirrorRead), and problems are
+//! [`Finding`](stx_publish::Finding)s of a [`VerifyReport`](stx_publish::VerifyReport). Without features, its only I/O is that of
+//! the stores that are passed to it.
 
 #[cfg(feature = "openpgp")]
 pub mod openpgp;

@@ -1,8 +1,8 @@
-//! OpenPGP (RFC 9580): who may sign, and what signs.
+//! OpenPGP (RFC 9580): trusted keys, and signers.
 //!
-//! A [`Keyring`] holds public keys and judges signatures in process. An [`OpenPgp`] signs: with `gpg` and its agent, with
-//! another program, or with a key in a file; each signature that it makes is judged before anybody else sees it.
-//! [`sign_packages`] signs RPMs, [`TrustedMirror`] is a mirror of which nothing is believed that a keyring does not vouch for.
+//! A [`Keyring`] holds public keys and judges signatures in process. An [`OpenPgp`] signs: with `gpg` and its agent, with another
+//! program, or with a key in a file; it judges each signature before it returns it. [`sign_packages`] signs RPMs,
+//! [`TrustedMirror`] is a mirror that returns only signed, current data.
 
 mod audit;
 mod cleartext;

@@ -1,4 +1,4 @@
-//! Where a build comes from: an in-toto statement with SLSA provenance, and the envelope in which it is signed.
+//! The origin of a build: an in-toto statement with SLSA provenance, and the envelope in which it is signed.
 //!
 //! ```text
 //! record + sums + builder ──> Statement ──┬──────────────────> provenance.json
@@ -7,13 +7,13 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`statement`](mod@statement) | what is stated of a build, and how it follows from the record and the sums |
-//! | [`dsse`] | the signed envelope, who signs it and who checks it |
-//! | [`check`](mod@check) | a statement against the build that it lies in |
+//! | [`statement`](mod@statement) | the statement about a build, as a function of the record and the sums |
+//! | [`dsse`] | the signed envelope, its signers and its public keys |
+//! | [`check`](mod@check) | the comparison of a statement with its build |
 //! | `key` | Ed25519 and ECDSA keys, feature `dsse` |
 //!
-//! A build has one of the two files: without a key nothing is put into an envelope. Both are summed in `SHA256SUMS` as every
-//! other file is. `docs/provenance.md` says how readers check them without this program.
+//! A build has one of the two files: without a key, there is no envelope. Both are summed in `SHA256SUMS` like every other file.
+//! `docs/provenance.md` describes the way to check them without this program.
 
 use std::sync::Arc;
 
@@ -41,20 +41,20 @@ pub const STATEMENT_FILE: &str = "provenance.json";
 /// The name of the envelope in the directory of a build whose statement is signed: a bundle of one line.
 pub const ENVELOPE_FILE: &str = "provenance.intoto.jsonl";
 
-/// Bytes that a statement or an envelope has at most.
+/// The largest statement or envelope, in bytes.
 const LONGEST: u64 = 256 << 20;
 
-/// Whether a file of a build is its provenance.
+/// True if a file of a build is its provenance.
 pub fn is_provenance(path: &BuildPath) -> bool {
     [STATEMENT_FILE, ENVELOPE_FILE].contains(&path.as_str())
 }
 
-/// The provenance of a build, as it was read.
+/// The provenance of a build, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provenance {
-    /// A statement that nobody signed.
+    /// An unsigned statement.
     Bare(Box<Statement>),
-    /// A statement in an envelope; whose signatures these are was not checked yet.
+    /// A statement in an envelope, whose signatures were not checked yet.
     Signed {
         /// The statement.
         statement: Box<Statement>,
@@ -85,22 +85,22 @@ impl Provenance {
     }
 }
 
-/// Provenance that cannot be understood.
+/// Provenance that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProvenanceError {
-    /// The envelope is none.
+    /// It is not an envelope.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// The statement is none, or one of another kind.
+    /// It is not a statement, or one of another kind.
     #[error(transparent)]
     Statement(#[from] statement::StatementError),
 }
 
-/// Reads the provenance of a build whose sums these are; `None` where it has none, as builds of earlier versions have.
+/// Reads the provenance of a build with these sums; `None` if it has none, like builds of earlier versions.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] for what cannot be understood; otherwise as [`MirrorRead::read`].
+/// [`StoreError::Damaged`] if it cannot be parsed; otherwise as for [`MirrorRead::read`].
 pub async fn read(
     store: &dyn MirrorRead,
     id: &BuildId,
@@ -122,12 +122,12 @@ pub async fn read(
     })
 }
 
-/// States where each build comes from, when it is committed.
+/// States the origin of each build when it is committed.
 #[derive(Debug, Clone, Default)]
 pub struct Attestation {
-    /// Who builds.
+    /// The builder.
     pub builder: Builder,
-    /// Signs the statement; without one it is published as it is.
+    /// Signs the statement; without a signer, it is published unsigned.
     pub signer: Option<Arc<dyn EnvelopeSigner>>,
 }
 

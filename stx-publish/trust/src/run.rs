@@ -13,10 +13,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use stx_publish::incoming::CHUNK;
 use stx_publish::seal::SignError;
 
-/// How long one signature may take. A signer that waits for somebody to touch a token has to be told apart from one that hangs.
+/// The longest time for one signature. A signer that waits for a person to touch a token must be distinguishable from one that
+/// hangs.
 const LONGEST: Duration = Duration::from_mins(2);
 
-/// Gives a program its input; an error is one of reading it.
+/// Writes the input of a program; an error is one of reading the input.
 fn feed(mut input: impl Read, stdin: Option<ChildStdin>) -> io::Result<()> {
     let Some(mut stdin) = stdin else {
         return Ok(());
@@ -27,14 +28,14 @@ fn feed(mut input: impl Read, stdin: Option<ChildStdin>) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             count => count?,
         };
-        // A program that ends without reading all of it has its say on standard error.
+        // A program that ends without reading all of its input explains the reason on standard error.
         if count == 0 || stdin.write_all(&buffer[..count]).is_err() {
             return Ok(());
         }
     }
 }
 
-/// Runs a program with `input` on its standard input; what it writes to its standard output.
+/// Runs a program with `input` on its standard input; returns its standard output.
 pub(crate) fn run(
     program: &str,
     packages: &str,
@@ -71,7 +72,7 @@ pub(crate) fn run(
         let fed = scope.spawn(move || feed(input, stdin));
         scope.spawn(move || send.send(child.wait_with_output()));
         let output = ended.recv_timeout(LONGEST).unwrap_or_else(|_| {
-            // With all that it started, or its pipes would stay open.
+            // With all its child processes, which would otherwise keep its pipes open.
             let _ = kill_process_group(pid, Signal::KILL);
             let limit = LONGEST.as_secs();
             let text = format!("no signature within {limit} s");
@@ -80,7 +81,7 @@ pub(crate) fn run(
         let fed = fed.join();
         (output, fed)
     });
-    // It may have signed the part that could be read.
+    // It may have signed only the part of the input that could be read.
     match fed {
         Ok(fed) => fed.map_err(io)?,
         Err(panic) => std::panic::resume_unwind(panic),

@@ -1,4 +1,4 @@
-//! The bill of materials of an ISO image: what is really in it, by name, version, licence and digest.
+//! The bill of materials of an ISO image: its actual contents, by name, version, licence and digest.
 //!
 //! ```text
 //! image ──> iso: its files, the headers of its packages, lists of packages ─┐
@@ -6,8 +6,8 @@
 //! the Debian packages of the build, where the image tells of none ──────────┘
 //! ```
 //!
-//! It lies beside the image and is a file of the build like any other: summed, and stated by the provenance. It is derived,
-//! so a build that is published again may come without it, or with one that a later version writes otherwise.
+//! It is placed beside the image and is a file of the build like any other: summed, and covered by the provenance. It is derived,
+//! so a build that is published again may lack it, or have one in the form of a later version.
 
 use percent_encoding::percent_decode_str;
 use stx_layout::BuildPath;
@@ -28,7 +28,7 @@ mod tests;
 #[cfg(feature = "sbom")]
 pub use describe::{Described, SbomError, describe};
 
-/// The file of the build that a relative reference of an image's bill leads to; `None` for a reference to somewhere else.
+/// The file of the build to which a relative reference of an image's bill leads; `None` for a reference to another place.
 pub(crate) fn resolve(image: &BuildPath, reference: &str) -> Option<BuildPath> {
     let parent = image.parent();
     let mut at: Vec<_> = parent.iter().flat_map(BuildPath::segments).collect();

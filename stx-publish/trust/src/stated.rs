@@ -16,14 +16,14 @@ use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain
 /// The name of a build's sums.
 const SUMS: &str = "SHA256SUMS";
 
-/// Bytes that a bill of materials has at most.
+/// The largest bill of materials, in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// Compares the provenance and the bills of materials of all builds of `scope` with their sums and records, and adds what
-/// is wrong to `report`. No other file is read.
+/// Compares the provenance and the bills of materials of all builds of `scope` with their sums and records, and adds the
+/// disagreements to `report`. Reads no other file.
 ///
-/// Where there are `keys`, every build has to have provenance that one of them signed; without keys, a build may have none,
-/// and signatures are not looked at. A build that is retired meanwhile is left out.
+/// With `keys`, every build must have provenance that one of them signed; without keys, a build may have none, and signatures are
+/// not checked. A build that is retired meanwhile is left out.
 pub async fn verify_stated<K: EnvelopeKey>(
     store: &dyn MirrorRead,
     scope: &Scope,
@@ -33,7 +33,7 @@ pub async fn verify_stated<K: EnvelopeKey>(
     let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
     for (id, build) in catalog.builds() {
-        // What cannot be read is found by who checks sums and records.
+        // The check of sums and records reports those that cannot be read.
         let (BuildState::Known(record), Ok(sums)) = (&build.state, store.sums(&id).await) else {
             continue;
         };
@@ -53,7 +53,7 @@ pub async fn verify_stated<K: EnvelopeKey>(
                 continue;
             };
             let text = read_all(store, &id, &line.path, LONGEST).await;
-            // One that retention took with its section states nothing any more.
+            // A bill that retention removed with its section no longer states anything.
             if !matches!(text, Err(StoreError::NotFound { .. })) {
                 findings.extend(check_bill(&id, line, &image, &sums, text));
             }
@@ -69,7 +69,7 @@ pub async fn verify_stated<K: EnvelopeKey>(
     Ok(())
 }
 
-/// Compares the provenance of a build, as it was read, with its record and sums.
+/// Compares the provenance of a build with its record and sums.
 pub fn check_provenance<K: EnvelopeKey>(
     id: &BuildId,
     record: &BuildRecord,
@@ -114,9 +114,9 @@ pub fn check_provenance<K: EnvelopeKey>(
     findings
 }
 
-/// Follows a promoted build to the build that it came from, and on to that one's origin: what `origin/` has of it has to be
-/// of a success of the name that the record says, its sums have to be those of the files here, and its provenance has to be
-/// that of its record and sums. The build itself may have expired.
+/// Follows a promoted build to its origin, and on to that one's origin: the files in `origin/` must describe a success of the
+/// name in the record, its sums must be those of the files here, and its provenance must match its record and sums. The original
+/// build itself may have expired.
 async fn check_origin<K: EnvelopeKey>(
     store: &dyn MirrorRead,
     id: &BuildId,
@@ -202,7 +202,7 @@ async fn check_origin<K: EnvelopeKey>(
     findings
 }
 
-/// The fields that are read of a bill of materials.
+/// The fields of a bill of materials that are read.
 #[derive(Deserialize)]
 struct Bill {
     metadata: BillMetadata,
@@ -244,8 +244,8 @@ fn sha256(hashes: &[BillHash]) -> Option<Sha256> {
     hash.content.parse().ok()
 }
 
-/// Checks a bill of materials: it has to be about the image beside it, and the packages that it states as published
-/// have to be published, with the bytes that it states.
+/// Checks a bill of materials: it must describe the image beside it, and the packages that it states as published must be
+/// published, with the stated bytes.
 fn check_bill(
     id: &BuildId,
     line: &SumLine,
@@ -260,7 +260,7 @@ fn check_bill(
         Err(error) => return vec![find(FindingKind::SbomUnreadable, chain(&error))],
     };
     let mut findings = Vec::new();
-    // An image that lies elsewhere, or nowhere, has no sum to compare with.
+    // An image in another place, or in none, has no sum to compare with.
     let digest = sums.get(image);
     if digest.is_none() || sha256(&bill.metadata.component.hashes) != digest {
         let message = format!("it is about another image than {image}");
@@ -303,7 +303,7 @@ mod tests {
         text.parse().expect("a path")
     }
 
-    /// A bill of the image `image` that holds the file that lies at `published`, with these bytes.
+    /// A bill of the image `image` that contains the file at `published`, with these bytes.
     fn bill(image: &str, published: &str, bytes: &str) -> Bytes {
         let hash = |text: &str| serde_json::json!([{"alg": "SHA-256", "content": digest_of(text.as_bytes())}]);
         let json = serde_json::json!({

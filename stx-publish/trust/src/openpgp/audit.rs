@@ -18,11 +18,11 @@ use stx_publish::metadata::apt;
 use stx_publish::store::{ByteStream, MirrorRead, Scope, StoreError, read_all};
 use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 
-/// Bytes that a `Release` has at most.
+/// The largest `Release`, in bytes.
 const LONGEST_RELEASE: u64 = 16 << 20;
 
-/// Looks for builds whose sums no key of `keyring` has signed, and, unless one build is meant, for indexes that no key has
-/// signed or that are expired; adds what it finds to `report`.
+/// Adds to `report` the builds whose sums no key of `keyring` has signed. Unless the scope is one build, also adds the indexes
+/// that no key has signed or that are expired.
 pub async fn verify_signatures(
     store: Arc<dyn MirrorRead>,
     keyring: Keyring,
@@ -36,7 +36,7 @@ pub async fn verify_signatures(
     let mut found = Vec::new();
     for (id, _) in catalog.builds() {
         match trusted.sums(&id).await {
-            // What cannot be read is found where the build is looked at.
+            // The check of the build itself reports sums that cannot be read.
             Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => {}
             Err(error @ StoreError::Untrusted { .. }) => {
                 let why = reason(&error);
@@ -79,7 +79,7 @@ pub async fn verify_signatures(
             severity: kind.severity(),
             message: why,
         };
-        // What is wrong with the root's is said once.
+        // A problem of the root's index is reported once.
         if !found.contains(&finding) {
             found.push(finding);
         }
@@ -89,9 +89,8 @@ pub async fn verify_signatures(
     Ok(())
 }
 
-/// Looks for apt repositories made by the publisher that a client refuses which trusts `keyring`: their `Release` is not
-/// signed, or a signature of it, in `Release.gpg` or `InRelease`, is by none of its keys or of another text; adds what it
-/// finds to `report`.
+/// Adds to `report` the apt repositories made by the publisher that a client that trusts `keyring` refuses: their `Release` is
+/// not signed, or a signature of it, in `Release.gpg` or `InRelease`, is by none of its keys or of another text.
 pub async fn verify_releases(
     store: &dyn MirrorRead,
     keyring: &Keyring,
@@ -102,7 +101,7 @@ pub async fn verify_releases(
     let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
     for (id, _) in catalog.builds() {
-        // Sums that cannot be read are found where the build is looked at.
+        // The check of the build itself reports sums that cannot be read.
         let Ok(sums) = store.sums(&id).await else {
             continue;
         };
@@ -116,12 +115,12 @@ pub async fn verify_releases(
                 }
                 match read_all(store, &id, &path, LONGEST_RELEASE).await {
                     Ok(bytes) => Ok(Some(bytes)),
-                    // It is gone with its section or its build.
+                    // It was deleted with its section or its build.
                     Err(StoreError::NotFound { .. }) => Ok(None),
                     Err(error) => Err(fail(error)),
                 }
             };
-            // Where there is none, the repository is found to have no metadata.
+            // Another check reports that the repository has no metadata.
             let Some(release) = read(apt::RELEASE).await? else {
                 continue;
             };
@@ -155,9 +154,8 @@ pub async fn verify_releases(
     Ok(())
 }
 
-/// Looks for packages of builds that a client refuses which trusts `keyring`: not signed by one of its keys, or not with the
-/// bytes that their digests say. Every package is read once, also where several builds have it; adds what it finds to
-/// `report`.
+/// Adds to `report` the packages of builds that a client that trusts `keyring` refuses: those that none of its keys signed, and
+/// those whose bytes differ from their digests. Every package is read once, even if several builds have it.
 pub async fn verify_packages(
     store: &dyn MirrorRead,
     keyring: &Keyring,
@@ -169,7 +167,7 @@ pub async fn verify_packages(
     let catalog = store.catalog(scope).await.map_err(fail)?;
     let mut known: HashMap<Sha256, Option<Refused>> = HashMap::new();
     for (id, _) in catalog.builds() {
-        // Sums that cannot be read are found where the build is looked at.
+        // The check of the build itself reports sums that cannot be read.
         let Ok(sums) = store.sums(&id).await else {
             continue;
         };
@@ -181,7 +179,7 @@ pub async fn verify_packages(
                         known.insert(line.digest, refused.clone());
                         refused
                     }
-                    // One that is gone, with its section or its build, is found there if it should not be.
+                    // If a package that should exist is missing, the check of its section or build reports it.
                     Err(StoreError::NotFound { .. }) => continue,
                     Err(error) => return Err(fail(error)),
                 },
@@ -197,7 +195,7 @@ pub async fn verify_packages(
     Ok(())
 }
 
-/// Why a client refuses a package of a build.
+/// The reason that a client refuses a package of a build.
 async fn judged(
     store: &dyn MirrorRead,
     id: &BuildId,
@@ -226,10 +224,10 @@ async fn judged(
     Ok(judged?.err())
 }
 
-/// Pieces of a package that wait to be looked at.
+/// The number of pieces of a package that wait to be examined.
 const AHEAD: usize = 4;
 
-/// Gives the bytes of a file to whoever reads them on another thread, for as long as that is wanted.
+/// Sends the bytes of a file to a reader on another thread, until the reader stops.
 async fn feed(mut from: ByteStream, to: mpsc::Sender<Bytes>) -> Result<(), StoreError> {
     while let Some(piece) = from.next().await {
         if to.send(piece?).await.is_err() {
@@ -239,7 +237,7 @@ async fn feed(mut from: ByteStream, to: mpsc::Sender<Bytes>) -> Result<(), Store
     Ok(())
 }
 
-/// Bytes that come from a task.
+/// The bytes that a task sends.
 struct Received {
     from: mpsc::Receiver<Bytes>,
     rest: Bytes,
@@ -259,7 +257,7 @@ impl io::Read for Received {
     }
 }
 
-/// Why something is not believed, without what it is.
+/// The reason for an error, without the name of the file.
 fn reason(error: &StoreError) -> String {
     use std::error::Error as _;
     error.source().map_or_else(|| error.to_string(), chain)

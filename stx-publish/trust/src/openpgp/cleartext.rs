@@ -1,7 +1,7 @@
-//! Texts with their signature in one message (RFC 9580, section 7), as `apt` reads `InRelease`.
+//! Texts and their signature in one message (RFC 9580, section 7), as `apt` reads `InRelease`.
 //!
-//! Such a signature is of another type than a detached one, and of the text without its last line end: neither stands for the
-//! other. `gpg` makes the message; of another program the signature is asked for and put into one here.
+//! Such a signature has another type than a detached one, and covers the text without its last line end: neither can replace the
+//! other. `gpg` makes the whole message; other programs make only the signature, and the message is assembled here.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ use super::keyring::{Keyring, TrustError, ValidSignature};
 use super::signer::{GPG_PACKAGES, OpenPgp, SigningBackend, gpg_args, key_file, refused};
 use crate::run::run;
 
-/// Tells a program that signs of which type the signature has to be.
+/// The variable that tells a signing program the type of the signature.
 const TYPE: &str = "SIGNATURE_TYPE";
 
 /// A secret key that signs texts in this process.
@@ -72,7 +72,7 @@ impl TextKey {
             SubpacketData::IssuerFingerprint(key.fingerprint()),
         ];
         let mut config = if let (KeyVersion::V6, Some(length)) = (key.version(), hash.salt_len()) {
-            // The same text has the same signature, so the salt follows from it.
+            // The salt is derived from the text, so that the same text has the same signature.
             let mut salt = sha2::Sha256::digest(text).to_vec();
             salt.truncate(length);
             SignatureConfig::v6_with_salt(kind, algorithm, hash, salt)
@@ -88,7 +88,7 @@ impl TextKey {
 }
 
 impl OpenPgp {
-    /// Signs a text and judges the message; `None` from a program that makes detached signatures of bytes only.
+    /// Signs a text and judges the message; `None` for a program that makes only detached signatures of bytes.
     pub(super) fn sign_message(
         &self,
         text: &str,
@@ -101,7 +101,7 @@ impl OpenPgp {
         };
         if made.timestamp() != at.timestamp() && matches!(self.backend, SigningBackend::Gpg { .. })
         {
-            // The clock of gpg went on, as for a detached signature.
+            // gpg's clock advanced, as for a detached signature.
             if let Some((again, _)) = self.sign_message_once(text, at)? {
                 message = again;
             }
@@ -149,7 +149,7 @@ impl OpenPgp {
                 message(text, made).map_err(key_file)?
             }
         };
-        // A wrong one would be found by every reader, too late.
+        // A wrong message would be noticed by every reader, after it was published.
         let useless = |why: String| refused(&signer, format!("its message is of no use: {why}"));
         let judged = self.public.verify_message(&message, at);
         let (good, found) = judged.map_err(|why| useless(why.to_string()))?;
@@ -167,8 +167,8 @@ fn message(text: &str, signature: Signature) -> pgp::errors::Result<String> {
 }
 
 impl Keyring {
-    /// Judges a message of a text and its signature, and gives the text, without its last line end. Of several signatures
-    /// one that is good is enough.
+    /// Judges a message of a text and its signature, and returns the text, without its last line end. Of several signatures, one
+    /// good one is enough.
     pub fn verify_message(
         &self,
         message: &str,
@@ -177,7 +177,7 @@ impl Keyring {
         let unreadable = |error: pgp::errors::Error| TrustError::Unreadable {
             reason: error.to_string(),
         };
-        // What stands before the message would be taken for a part of it by a careless reader.
+        // A careless reader would take any text before the message for a part of it.
         if !message.starts_with("-----BEGIN PGP SIGNED MESSAGE-----") {
             return Err(TrustError::Unsigned);
         }

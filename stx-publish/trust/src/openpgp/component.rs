@@ -1,4 +1,4 @@
-//! The keys of a certificate, and whether each may sign.
+//! The keys of a certificate, and their validity.
 
 use std::io::Read;
 
@@ -16,7 +16,7 @@ pub(super) enum Key<'a> {
     Sub(&'a pgp::composed::SignedPublicSubKey),
 }
 
-/// A key with the one that it belongs to.
+/// A key with the certificate that it belongs to.
 #[derive(Clone, Copy)]
 pub(super) struct Component<'a> {
     pub(super) of: &'a SignedPublicKey,
@@ -56,14 +56,15 @@ impl<'a> Key<'a> {
 }
 
 impl<'a> Component<'a> {
-    /// Checks that it may sign at `now`. The error has the key that keeps it from that: a subkey may sign no longer than its primary key.
+    /// Checks that it may sign at `now`. The error contains the key that prevents it: a subkey may sign no longer than its
+    /// primary key.
     pub(super) fn state(&self, now: DateTime<Utc>) -> Result<(), (Key<'a>, KeyState)> {
         let binding = self.primary(now);
         let binding = binding.map_err(|state| (Key::Primary(&self.of.primary_key), state))?;
         self.own(binding, now).map_err(|state| (self.key, state))
     }
 
-    /// The signature that binds the primary key, if that may be used at `now`.
+    /// The signature that binds the primary key, if that key is valid at `now`.
     fn primary(&self, now: DateTime<Utc>) -> Result<&'a Signature, KeyState> {
         let primary = &self.of.primary_key;
         let revocations = self.of.details.revocation_signatures.iter();
@@ -73,7 +74,7 @@ impl<'a> Component<'a> {
         Ok(binding)
     }
 
-    /// Checks the key itself, whose primary key has this binding.
+    /// Checks the key itself; `binding` is the binding of its primary key.
     fn own(&self, binding: &Signature, now: DateTime<Utc>) -> Result<(), KeyState> {
         let primary = &self.of.primary_key;
         let (key, binding) = match self.key {
@@ -85,7 +86,7 @@ impl<'a> Component<'a> {
                     .filter(|by| by.verify_subkey_binding(primary, &sub.key).is_ok());
                 let of = |kind| bound.clone().filter(move |by| by.typ() == Some(kind));
                 revoked(of(SignatureType::SubkeyRevocation))?;
-                // A subkey that signs has to say itself that it belongs to its primary key.
+                // A subkey that signs must state that it belongs to its primary key.
                 let bindings = of(SignatureType::SubkeyBinding).filter(|by| {
                     !by.key_flags().sign()
                         || by.embedded_signature().is_some_and(|back| {
@@ -98,7 +99,7 @@ impl<'a> Component<'a> {
             }
         };
         let flags = binding.key_flags();
-        // Of a primary key without flags, as old ones are, everything may be expected.
+        // A primary key without flags, such as an old one, may be used for everything.
         let unflagged = matches!(key, Key::Primary(_)) && flags == pgp::packet::KeyFlags::default();
         if flags.sign() || unflagged {
             Ok(())
@@ -143,7 +144,7 @@ fn revoked<'a>(mut revocations: impl Iterator<Item = &'a Signature>) -> Result<(
     }
 }
 
-/// Whether a key is made and not over at `now`, by the signature that binds it.
+/// Checks that a key exists and has not expired at `now`, by the signature that binds it.
 fn lasts(key: &impl KeyDetails, binding: &Signature, now: DateTime<Utc>) -> Result<(), KeyState> {
     let from = time(key.created_at());
     if from > now {

@@ -1,4 +1,4 @@
-//! Public keys, and what their signatures are worth.
+//! Public keys, and the judgement of signatures by them.
 
 use std::cmp::Reverse;
 use std::fmt::{self, Write as _};
@@ -12,7 +12,7 @@ use pgp::types::{KeyDetails, Tag, Timestamp};
 
 use super::component::{Component, Key, components};
 
-/// How far ahead of the clock a signature may be: the date of a build is that of another machine's clock.
+/// The longest time that a signature may be ahead of the clock: the date of a build comes from another machine's clock.
 const AHEAD: TimeDelta = TimeDelta::days(1);
 
 const PUBLIC_KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
@@ -28,13 +28,13 @@ pub struct Keyring {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyringError {
-    /// Not OpenPGP, or of a form that cannot be read.
+    /// Not OpenPGP, or in a form that cannot be read.
     #[error("not public keys as `gpg --export` writes them")]
     Form {
         /// The error that caused it.
         source: pgp::errors::Error,
     },
-    /// There is no key in it.
+    /// It contains no key.
     #[error("holds no OpenPGP public key")]
     Empty,
     /// It holds secret keys, which no reader needs.
@@ -47,45 +47,45 @@ pub enum KeyringError {
 pub struct ValidSignature {
     /// The fingerprint of the primary key, in capital hexadecimal digits.
     pub key: String,
-    /// When it was made.
+    /// The time at which it was made.
     pub at: DateTime<Utc>,
 }
 
-/// Why a signature is not trusted. Of several signatures the reason that is furthest down counts.
+/// The reason that a signature is not trusted. Of several signatures, the last reason in this order counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// There is none.
+    /// There is no signature.
     #[error("not signed")]
     Unsigned,
-    /// The bytes are no signature.
+    /// The bytes are not a signature.
     #[error("its signature cannot be read: {reason}")]
     Unreadable {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// By a key that is not in the keyring.
+    /// The key that signed is not in the keyring.
     #[error("signed by {key}, which is not in the keyring")]
     UnknownKey {
         /// The key that the signature names.
         key: String,
     },
-    /// Of a kind that says nothing about a file, or by a digest that can be forged.
+    /// The signature is of a type that does not cover a file, or uses a digest that can be forged.
     #[error("signed in a way that proves nothing ({how})")]
     Weak {
         /// The kind or digest.
         how: String,
     },
-    /// The signature is of other bytes.
+    /// The signature covers other bytes.
     #[error("{key} signed other bytes than these")]
     Bad {
         /// The key.
         key: String,
     },
-    /// The key must not sign.
+    /// The key may not sign.
     #[error("signed by {key}, which {state}")]
     Key {
-        /// The key that must not: a subkey with its primary key, `FINGERPRINT (subkey of FINGERPRINT)`.
+        /// The key: a subkey with its primary key, `FINGERPRINT (subkey of FINGERPRINT)`.
         key: String,
         /// The reason that it may not sign.
         state: KeyState,
@@ -95,7 +95,7 @@ pub enum TrustError {
     Expired {
         /// The key.
         key: String,
-        /// The end.
+        /// The time at which it expired.
         until: DateTime<Utc>,
     },
     /// The signature is dated more than a day ahead.
@@ -103,7 +103,7 @@ pub enum TrustError {
     Ahead {
         /// The key.
         key: String,
-        /// When it claims to be made.
+        /// The time at which it claims to be made.
         at: DateTime<Utc>,
     },
 }
@@ -111,21 +111,21 @@ pub enum TrustError {
 /// The reason that a key may not sign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyState {
-    /// Nothing binds it to its owner: no valid self-signature, or none of its primary key.
+    /// Nothing binds it to its owner: it has no valid self-signature, or none of its primary key.
     Unbound,
-    /// It is for something else.
+    /// It is meant for another purpose.
     NotForSigning,
     /// It was made later than the signature, or than now.
     NotYet {
-        /// When it was made.
+        /// The time at which it was made.
         from: DateTime<Utc>,
     },
-    /// Its time is over.
+    /// It has expired.
     Expired {
-        /// Since when.
+        /// The time at which it expired.
         since: DateTime<Utc>,
     },
-    /// Its owner took it back.
+    /// Its owner revoked it.
     Revoked {
         /// The reason that the owner gave.
         reason: String,
@@ -162,7 +162,7 @@ impl Keyring {
                 if is_secret(bytes) {
                     return Err(KeyringError::Secret);
                 }
-                // The first byte of a packet has its highest bit set (RFC 9580, 4.2).
+                // The highest bit of a packet's first byte is set (RFC 9580, 4.2).
                 if bytes.first().is_none_or(|first| first & 0x80 == 0) {
                     return Err(KeyringError::Empty);
                 }
@@ -196,7 +196,7 @@ impl Keyring {
             .concat())
     }
 
-    /// Judges a detached signature, armored or not, of `bytes`. Of several signatures one that is good is enough.
+    /// Judges a detached signature, armored or not, of `bytes`. Of several signatures, one good one is enough.
     pub fn verify(
         &self,
         bytes: &[u8],
@@ -213,7 +213,7 @@ impl Keyring {
         Err(why)
     }
 
-    /// Judges one signature, a packet, of what `bytes` gives, which is read to its end if there is a key for it.
+    /// Judges one signature, a packet, of the bytes of `bytes`, which is read to its end if the keyring has the key.
     pub(super) fn verify_reader(
         &self,
         bytes: impl Read,
@@ -229,7 +229,8 @@ impl Keyring {
         }
     }
 
-    /// The newest key that may sign at `now`, as a fingerprint, and since when it may; or what keeps the first one from it.
+    /// The fingerprint of the newest key that may sign at `now`, and the time at which it was made; or the reason that prevents
+    /// the first one.
     pub(super) fn signing_key(
         &self,
         now: DateTime<Utc>,
@@ -250,7 +251,7 @@ impl Keyring {
         newest.map(|(at, key)| (key, at)).ok_or(why)
     }
 
-    /// Judges a signature, which has to be of this type.
+    /// Judges a signature, which must have this type.
     pub(super) fn judge(
         &self,
         bytes: impl Read,
@@ -283,7 +284,7 @@ impl Keyring {
         let state = if at < from {
             Err((key.key, KeyState::NotYet { from }))
         } else {
-            // A signature may be a day ahead, and so may its key.
+            // A signature may be dated up to a day ahead, and so may its key.
             key.state(now.max(at))
         };
         match state {
@@ -310,7 +311,7 @@ fn is_secret(bytes: &[u8]) -> bool {
     is_armored || tag == Some(u8::from(Tag::SecretKey))
 }
 
-/// The fingerprint of the key that keeps a signature from counting; that of a subkey with its primary key, by which the owner is known.
+/// The fingerprint of the key that invalidates a signature; a subkey is given with its primary key, which identifies the owner.
 fn key_name(key: &Component<'_>, barred: Key<'_>) -> String {
     let primary = name(&key.of.primary_key);
     match barred {
@@ -319,7 +320,7 @@ fn key_name(key: &Component<'_>, barred: Key<'_>) -> String {
     }
 }
 
-/// The signatures of a file; armored blocks may stand one after the other.
+/// The signatures of a file; it may contain several armored blocks.
 fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, TrustError> {
     const BEGIN: &str = "-----BEGIN PGP SIGNATURE-----";
     let unreadable = |error: pgp::errors::Error| TrustError::Unreadable {
@@ -343,8 +344,8 @@ fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, TrustError> {
     Ok(found.into_iter().map(|found| found.signature).collect())
 }
 
-/// Refuses a signature of another type, such as one of a text for that of a file: it says nothing about line ends. Refuses one
-/// by a digest that can be forged.
+/// Refuses a signature of another type, such as one of a text where one of a file is expected: it does not cover line ends.
+/// Refuses one with a digest that can be forged.
 fn check_kind(signature: &Signature, expected: SignatureType) -> Result<(), TrustError> {
     let weak = |how: String| Err(TrustError::Weak { how });
     match signature.typ() {

@@ -1,10 +1,11 @@
-//! RPMs, signed before they are published.
+//! Signs RPMs before they are published.
 //!
-//! A package that the build made is copied with a new signature header; main header and payload stay byte for byte what they were, and the
-//! workspace is not written to. The header is signed, and where it holds no digest of the payload, as those of rpm before 4.14,
-//! header and payload are, too: that is what `rpmsign` does, and without it no current client takes such a package. A signature is as old as its package, so the same package is the same file in every build. The copies stay
-//! in a cache, by the digest of the package that was signed: an unchanged package is not signed again, also where the signer's
-//! signatures differ each time, and its copy is known to the mirror without being read.
+//! A package that the build made is copied with a new signature header. Its main header and payload stay byte-identical, and the
+//! workspace is not changed. The header is signed. If it contains no digest of the payload, like those of rpm before 4.14, header
+//! and payload together are signed too, like `rpmsign` does: no current client accepts such a package without that. A signature
+//! has the date of its package, so the same package becomes the same file in every build. The copies are kept in a cache, by the
+//! digest of the original package. An unchanged package is therefore not signed again, even if the signer's signatures differ
+//! each time, and the mirror knows its copy without reading it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
@@ -33,18 +34,18 @@ use check::is_signed;
 pub use check::{Refused, check_package};
 use form::{Signatures, has_md5, has_payload_digest};
 
-/// The files to publish, packages signed. The cache belongs to this value as long as it lives.
+/// The files to publish, with signed packages. The cache is locked as long as this value lives.
 #[derive(Debug)]
 pub struct SignedPackages {
-    /// The files; a package that was not signed yet is a copy in the cache.
+    /// The files; a package that was not signed before is a copy in the cache.
     pub incoming: Incoming,
-    /// Packages that were signed now.
+    /// Packages that were signed by this call.
     pub signed: u64,
     /// Packages whose signed copy was in the cache.
     pub known: u64,
-    /// Packages that the key had signed already.
+    /// Packages that the key had already signed.
     pub left: u64,
-    /// Files that are called packages and are none, and why they are taken for none. They are left as they are.
+    /// Files with the name of a package that are not packages, with the reason. They are left unchanged.
     pub unsigned: BTreeMap<BuildPath, String>,
     _lock: fs::File,
 }
@@ -53,7 +54,7 @@ pub struct SignedPackages {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignPackagesError {
-    /// The signer refuses.
+    /// The signer failed.
     #[error("{path}: not signed")]
     Sign {
         /// The package.
@@ -72,9 +73,9 @@ pub enum SignPackagesError {
     Io {
         /// The operation that failed, a verb: `read`.
         op: &'static str,
-        /// On what.
+        /// The path that it failed on.
         path: Utf8PathBuf,
-        /// Why it failed.
+        /// The error that caused it.
         source: io::Error,
     },
 }
@@ -91,21 +92,21 @@ impl SignPackagesError {
 
 /// The result for one package.
 enum Done {
-    /// Left as it is: the key has signed it.
+    /// Unchanged: the key has already signed it.
     Left,
-    /// Left as it is: it is no package.
+    /// Unchanged: it is not a package.
     Unsigned(String),
-    /// Its copy, of this size, was there.
+    /// Its copy, of this size, was in the cache.
     Known(Utf8PathBuf, u64),
-    /// It was made now.
+    /// It was signed by this call.
     Signed(Utf8PathBuf, u64),
 }
 
-/// Signs the packages in `outputs/RPMS` and `outputs/SRPMS`. Copies that no package of these has are removed from `cache`,
-/// which is made where it is not there and is for one channel.
+/// Signs the packages in `outputs/RPMS` and `outputs/SRPMS`. Removes from `cache` the copies that none of these packages uses.
+/// `cache` is created if it does not exist, and serves one channel.
 ///
-/// A file that is called `.rpm` and is no package is left as it is, and so is a package that the key has signed so that clients of
-/// any age take it.
+/// A file named `.rpm` that is not a package is left unchanged. So is a package that the key has already signed in a way that
+/// clients of any age accept.
 pub fn sign_packages(
     mut incoming: Incoming,
     signer: &OpenPgp,
@@ -179,7 +180,7 @@ pub fn sign_packages(
     Ok(result)
 }
 
-/// Whether the build made a package; its inputs are signed by others.
+/// True if the build made a package; its inputs are signed by others.
 pub(super) fn is_own_package(path: &BuildPath) -> bool {
     let segments: Vec<_> = path.segments().collect();
     path.as_path().extension() == Some("rpm")
@@ -231,7 +232,7 @@ impl Signing<'_> {
         let part = self.dir.join(format!("{digest}.{}", rayon_index()));
         let length = write(&mut source.file, &front, headers.begin, &part)?;
         if !source.is_unchanged().map_err(read())? {
-            // The next sweep removes what is left of it; the change is the error to report.
+            // The next sweep removes the rest of the copy; the change is the error to report.
             fs::remove_file(&part).ok();
             return Err(changed());
         }
@@ -239,7 +240,7 @@ impl Signing<'_> {
         Ok(Done::Signed(copy, length))
     }
 
-    /// The size of a copy that is there and whole; one that cannot be read is made anew.
+    /// The size of a copy that is complete; one that cannot be read is made again.
     fn known(&self, copy: &Utf8Path, original: &Headers<'_>, size: u64) -> Option<u64> {
         let file = fs::File::open(copy).ok()?;
         let length = file.metadata().ok()?.len();
@@ -252,7 +253,7 @@ impl Signing<'_> {
         whole.then_some(length)
     }
 
-    /// The signatures of a package, as old as the package.
+    /// The signatures of a package, with the date of the package.
     fn signatures(
         &self,
         path: &BuildPath,
@@ -298,7 +299,7 @@ impl Signing<'_> {
     }
 }
 
-/// Takes what is written into a digest.
+/// Feeds written bytes to a digest.
 struct HashTo<'a>(&'a mut Md5);
 
 impl io::Write for HashTo<'_> {
@@ -312,7 +313,7 @@ impl io::Write for HashTo<'_> {
     }
 }
 
-/// An armored signature as the packet that RPM headers hold, and whether it is one of an RSA key.
+/// An armored signature as the packet that RPM headers contain, and true if it is one of an RSA key.
 fn packet(armored: &str) -> Result<(Vec<u8>, bool), SignError> {
     let read = DetachedSignature::from_string(armored).and_then(|(signature, _)| {
         let config = signature.signature.config();
@@ -330,7 +331,7 @@ fn packet(armored: &str) -> Result<(Vec<u8>, bool), SignError> {
     })
 }
 
-/// Writes lead and signature header, then what `from` has from its main header on; the size of all.
+/// Writes lead and signature header, then the bytes of `from` from its main header on; returns the total size.
 fn write(
     from: &mut fs::File,
     front: &[u8],
@@ -350,7 +351,7 @@ fn write(
         .into_inner()
         .map_err(|error| write()(error.into_error()))?;
     let modified = from.metadata().and_then(|metadata| metadata.modified());
-    // Durable before it has its name: a torn copy must not be taken for a whole one.
+    // Synced before it gets its name: a torn copy must not be taken for a complete one.
     let done = modified
         .and_then(|modified| file.file().set_modified(modified))
         .and_then(|()| file.sync_all())
@@ -358,7 +359,7 @@ fn write(
     Ok(done.map_err(write())?.len())
 }
 
-/// Two threads may be at packages of the same bytes.
+/// Keeps the names apart when two threads copy packages of the same bytes.
 fn rayon_index() -> usize {
     rayon::current_thread_index().unwrap_or_default()
 }
@@ -376,7 +377,7 @@ fn lock(cache: &Utf8Path) -> Result<fs::File, SignPackagesError> {
     Ok(file)
 }
 
-/// Removes the copies that are not used any more. What cannot be removed takes room, and does no other harm.
+/// Removes unused copies. A copy that cannot be removed takes space, and does no other harm.
 fn sweep(cache: &Utf8Path, dir: &Utf8Path, used: &BTreeSet<Utf8PathBuf>) {
     let entries = |dir: &Utf8Path| {
         let entries = dir.read_dir_utf8().into_iter().flatten().flatten();
@@ -384,7 +385,7 @@ fn sweep(cache: &Utf8Path, dir: &Utf8Path, used: &BTreeSet<Utf8PathBuf>) {
             .map(camino::Utf8DirEntry::into_path)
             .collect::<Vec<_>>()
     };
-    // Copies of a key that is not used any more. They only take room: the next run tries again.
+    // Copies of a key that is no longer used. They only take space: the next run tries again.
     for other in entries(cache).iter().filter(|path| *path != dir) {
         fs::remove_dir_all(other).ok();
     }

@@ -21,12 +21,12 @@ pub enum SigningBackend {
         program: String,
         /// The key, in any form that `--local-user` takes.
         key: String,
-        /// Its home directory; its own default where there is none.
+        /// Its home directory; `None` for its own default.
         home: Option<String>,
     },
-    /// A program that reads bytes on standard input and writes an armored detached signature to standard output, for
-    /// hardware modules and signing services. `SOURCE_DATE_EPOCH` in its environment says when the signature is to be made,
-    /// `SIGNATURE_TYPE` is `text` where it has to be one of a text.
+    /// A program that reads bytes on standard input and writes an armored detached signature to standard output, for hardware
+    /// modules and signing services. `SOURCE_DATE_EPOCH` in its environment is the time of the signature; `SIGNATURE_TYPE` is
+    /// `text` if the signature must be one of a text.
     Command {
         /// The program and its arguments.
         argv: Vec<String>,
@@ -45,7 +45,7 @@ impl fmt::Debug for SigningBackend {
     }
 }
 
-/// Its name in errors.
+/// The signer's name in errors.
 impl fmt::Display for SigningBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -56,22 +56,22 @@ impl fmt::Display for SigningBackend {
     }
 }
 
-/// Signs with one OpenPGP key, and judges each signature by the public key before it is given away.
+/// Signs with one OpenPGP key, and judges each signature by the public key before it is returned.
 #[derive(Debug, Clone)]
 pub struct OpenPgp {
     pub(super) backend: SigningBackend,
-    /// The same key where it is in this process, for texts.
+    /// The same key for texts, if it is in this process.
     pub(super) text: Option<Box<TextKey>>,
     pub(super) public: Keyring,
-    /// Since when the key that signs exists.
+    /// The time at which the signing key was made.
     pub(super) since: DateTime<Utc>,
 }
 
 impl OpenPgp {
-    /// Signs with a key that `gpg` has; its public half is asked for at once.
+    /// Signs with a key of `gpg`; requests its public half at once.
     ///
     /// # Errors
-    /// Those of `gpg`; [`SignError::Refused`] where there is no such key, several, or one that must not sign at `now`.
+    /// The errors of `gpg`; [`SignError::Refused`] if there is no such key, more than one, or one that may not sign at `now`.
     pub fn gpg(key: &str, home: Option<String>, now: DateTime<Utc>) -> Result<Self, SignError> {
         let program = "gpg".to_owned();
         let mut args = gpg_args(home.as_deref());
@@ -85,7 +85,7 @@ impl OpenPgp {
     /// Signs by a program, with the key whose public half is `public`.
     ///
     /// # Errors
-    /// [`SignError::Refused`] where that is not one key that may sign at `now`.
+    /// [`SignError::Refused`] if `public` is not one key that may sign at `now`.
     pub fn command(
         argv: Vec<String>,
         public_key: &[u8],
@@ -99,7 +99,7 @@ impl OpenPgp {
     /// Signs with an armored secret key, in this process.
     ///
     /// # Errors
-    /// [`SignError::Refused`] where that is not one key that may sign at `now`, or the passphrase is not its own.
+    /// [`SignError::Refused`] if the text is not one key that may sign at `now`, or if the passphrase is wrong.
     pub fn key(
         armored: &str,
         passphrase: Option<&str>,
@@ -141,7 +141,7 @@ impl OpenPgp {
 }
 
 impl OpenPgp {
-    /// Signs what `open` gives, twice: to sign it, and to judge the signature.
+    /// Signs the bytes that `open` returns. They are read twice: to sign them, and to judge the signature.
     pub(super) fn sign_reader<R: Read + Send>(
         &self,
         open: impl Fn() -> io::Result<R>,
@@ -151,8 +151,8 @@ impl OpenPgp {
         let (mut signature, made) = self.sign_once(&open, at)?;
         if made.timestamp() != at.timestamp() && matches!(self.backend, SigningBackend::Gpg { .. })
         {
-            // gpg does not stop its clock at the present second, and finished in a later one. That second is over now, so the
-            // next signature bears it, as any later one of the same bytes will.
+            // gpg's clock is not frozen at the present second, and gpg finished in a later one. The present second is over now,
+            // so the next signature has the requested time, like any later signature of the same bytes.
             (signature, _) = self.sign_once(&open, at)?;
         }
         String::from_utf8(signature)
@@ -161,7 +161,7 @@ impl OpenPgp {
             .ok_or_else(|| refused(&self.backend.to_string(), "its signature is not armored"))
     }
 
-    /// Signs and judges once; the signature, and the time that it bears.
+    /// Signs and judges once; returns the signature, and its time.
     fn sign_once<R: Read + Send>(
         &self,
         open: &impl Fn() -> io::Result<R>,
@@ -201,7 +201,7 @@ impl OpenPgp {
                 armored.map_err(key_file)?.into_bytes()
             }
         };
-        // A wrong one would be found by every reader, too late.
+        // A wrong signature would be noticed by every reader, after it was published.
         let signer = self.backend.to_string();
         let bytes = open().map_err(unread)?;
         let judged = self.public.verify_reader(bytes, &signature, at);
@@ -221,10 +221,10 @@ impl Signer for OpenPgp {
     }
 }
 
-/// The packages that hold `gpg`.
+/// The packages that provide `gpg`.
 pub(super) const GPG_PACKAGES: &str = "gpg (apt) or gnupg2 (dnf)";
 
-/// The first arguments of every call of `gpg`: it never prompts, and nothing about the machine gets into its output.
+/// The first arguments of every call of `gpg`: it never prompts, and its output does not depend on the machine.
 pub(super) fn gpg_args(home: Option<&str>) -> Vec<String> {
     let mut args: Vec<_> = [
         "--batch",

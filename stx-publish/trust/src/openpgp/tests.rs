@@ -1,7 +1,7 @@
 //! Signed indexes while they are replaced, and packages whose copies are damaged.
 //!
-//! The keys are those of `fixtures/`, made by `gpg` in 2018; other kinds of keys, and what `gpg`, `rpm` and `dnf` say of the
-//! signatures, are in the tests of the whole program.
+//! The keys are those of `fixtures/`, made by `gpg` in 2018. The tests of the whole program cover other kinds of keys, and the
+//! judgement of `gpg`, `rpm` and `dnf` on the signatures.
 
 use std::sync::{Arc, OnceLock};
 
@@ -122,7 +122,7 @@ async fn serials_grow_and_old_ones_are_refused() {
     let serial = first.serial(&key, path).expect("seen");
     assert_eq!(serial, now().timestamp().unsigned_abs());
 
-    // A clock that goes back does not make the serial do so.
+    // A clock that is set back does not set the serial back.
     put(&store, 2).await;
     let earlier = now() - TimeDelta::days(1);
     let made = refresh_sealed(&store, &site, Some(&seal(earlier))).await;
@@ -132,7 +132,7 @@ async fn serials_grow_and_old_ones_are_refused() {
     let second = mirror.seen();
     assert_eq!(second.serial(&key, path), Some(serial + 1));
 
-    // Half of its time is over: it is made anew, and nothing else is.
+    // Half of the time until the expiry has passed: the indexes are made again, and nothing else is.
     let half = earlier + TimeDelta::hours(84);
     let made = refresh_sealed(&store, &site, Some(&seal(half))).await;
     assert_eq!(made.expect("made").written.len(), 4, "two indexes, signed");

@@ -1,13 +1,13 @@
-//! A mirror of which nothing is believed that a keyring does not vouch for.
+//! A read-only mirror that returns only signed, current data.
 //!
-//! The sums of a build are believed when `SHA256SUMS.asc` is good and the record that they name is that of this build, its files by
-//! whoever compares them with the sums. What the mirror holds, and which build an alias means, is taken from the signed `index.json`
-//! of the root and of the channel: [`SeenSerials`] remembers their serials, so that a mirror that goes back in time is noticed, and
-//! their `expires`, so that one that stands still is.
+//! The sums of a build are trusted if `SHA256SUMS.asc` is good and the record that they name is that of this build. Its files are
+//! trusted by comparison with the sums. The contents of the mirror, and the targets of its aliases, are read from the signed
+//! `index.json` of the root and of the channel. [`SeenSerials`] remembers their serials, so that a mirror that goes back in time
+//! is noticed; their `expires` reveals a mirror that is no longer updated.
 //!
-//! Index and signature are two files. The writer puts a signature of the old and the new index beside the old one first, so
-//! a reader finds a good pair whichever it reads first; one that is slower than two writers, or behind a cache, reads again
-//! before it speaks of an attack.
+//! Index and signature are two files. The writer first puts a signature of both the old and the new index beside the old index,
+//! so a reader finds a good pair whichever it reads first. A reader that is slower than two writers, or behind a cache, reads
+//! again before it reports an attack.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -33,17 +33,17 @@ use stx_publish::store::{
     StoreError, read_all, record_path,
 };
 
-/// Bytes that a `SHA256SUMS` or its signature has at most.
+/// The largest `SHA256SUMS` or signature of it, in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// How often an index is read before its signature is believed to be wrong, and how long it is waited in between.
+/// The waits between reads of an index before its signature is considered wrong.
 const READS: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
     Duration::from_millis(1500),
 ];
 
-/// The highest serial that was seen of each index of a mirror, by the key that signed it and by its path.
+/// The highest known serial of each index of a mirror, by the key that signed it and by its path.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SeenSerials {
@@ -63,7 +63,7 @@ impl SeenSerials {
         *known = serial.max(*known);
     }
 
-    /// Notes all that another one has seen.
+    /// Adds the serials of another memory.
     pub fn merge(&mut self, other: &Self) {
         for (key, pages) in &other.serials {
             for (page, serial) in pages {
@@ -73,42 +73,42 @@ impl SeenSerials {
     }
 }
 
-/// Why a signed index is not believed.
+/// The reason that a signed index is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
-    /// It was seen in a later version.
+    /// A later version was seen before.
     #[error(
         "the mirror goes back in time: this is version {serial}, and version {seen} was seen before"
     )]
     Older {
-        /// The version that is there.
+        /// The serial of the present version.
         serial: u64,
-        /// The highest one that is known.
+        /// The highest known serial.
         seen: u64,
     },
-    /// It had to be made anew by now.
+    /// It should have been replaced by now.
     #[error(
         "the mirror is not kept up to date: this version was good until {expires}, and it is {now}"
     )]
     Expired {
-        /// The end.
+        /// The time at which it expired.
         expires: DateTime<Utc>,
-        /// The time now.
+        /// The present time.
         now: DateTime<Utc>,
     },
-    /// There is none at the mirror's root.
+    /// The mirror's root has no index.
     #[error("there is none: what the mirror holds is signed nowhere")]
     Missing,
-    /// It does not say which version it is, or until when it is good.
+    /// It has no serial, or no expiry.
     #[error("has no serial or no end")]
     Undated,
 }
 
-/// A mirror as far as a keyring vouches for it.
+/// A mirror whose data is checked against a keyring.
 ///
-/// Only the sums and the record of a build are checked when they are read. Other files are returned as the mirror has
-/// them; [`MirrorRead::sums`] tell whether they are right.
+/// Only the sums and the record of a build are checked when they are read. Other files are returned unchecked, for comparison
+/// with [`MirrorRead::sums`].
 #[derive(Debug)]
 pub struct TrustedMirror {
     inner: Arc<dyn MirrorRead>,
@@ -122,8 +122,8 @@ pub struct TrustedMirror {
 }
 
 impl TrustedMirror {
-    /// `inner`, of which the serials of `known` were seen before. With `stale`, an index that is expired, or older than one
-    /// that was seen, is believed all the same.
+    /// `inner`, checked with the serials of `known`. With `stale`, an index that is expired, or older than one that was seen, is
+    /// trusted anyway.
     pub fn new(
         inner: Arc<dyn MirrorRead>,
         keyring: Keyring,
@@ -143,12 +143,12 @@ impl TrustedMirror {
         }
     }
 
-    /// The serials of the indexes that were believed, to be remembered.
+    /// The serials of the trusted indexes, to be remembered.
     pub fn seen(&self) -> SeenSerials {
         lock(&self.seen).clone()
     }
 
-    /// The bytes of a file that is checked before it is read: the sums of a build, or their signature.
+    /// The bytes of a file that is checked before it is returned: the sums of a build, or their signature.
     async fn checked(&self, id: &BuildId, path: &BuildPath) -> Result<Option<Bytes>, StoreError> {
         let is_sums = *path == sums_path();
         if !is_sums && *path != signature_path() {
@@ -158,7 +158,7 @@ impl TrustedMirror {
         Ok(Some(if is_sums { sums } else { signature }))
     }
 
-    /// The sums of a build and their signature, which is good.
+    /// The sums of a build and their signature, after it was found good.
     async fn signed_sums(&self, id: &BuildId) -> Result<(Bytes, Bytes), StoreError> {
         if let Some(known) = lock(&self.sums).get(id) {
             return Ok(known.clone());
@@ -175,7 +175,7 @@ impl TrustedMirror {
         let judged = self.keyring.verify(&sums, &signature, self.now);
         let what = || format!("{id}/{}", Sums::FILE_NAME);
         judged.map_err(|why| untrusted(what(), why))?;
-        // A signature says nothing of a name: those of an older build, signed as well, could lie under a newer date.
+        // A signature does not cover a name: the signed sums of an older build could be offered under a newer date.
         let record = self.record_text(id, &parse_sums(id, &sums)?).await?;
         let Named { id: found } = serde_json::from_slice(&record)
             .map_err(|error| damaged(&format!("{id}/{}", BuildRecord::FILE_NAME), error))?;
@@ -186,7 +186,7 @@ impl TrustedMirror {
         Ok((sums, signature))
     }
 
-    /// The text of a build's record, which its sums name.
+    /// The text of a build's record, compared with its digest in the sums.
     async fn record_text(&self, id: &BuildId, sums: &Sums) -> Result<Vec<u8>, StoreError> {
         let text = read_all(&*self.inner, id, &record_path(), LONGEST).await?;
         if sums.get(&record_path()) != Some(digest_of(&text)) {
@@ -196,7 +196,7 @@ impl TrustedMirror {
         Ok(text)
     }
 
-    /// An index, whose signature is good, and which is neither too old nor expired.
+    /// An index with a good signature that is neither too old nor expired.
     async fn index(&self, channel: Option<&Channel>) -> Result<Bytes, StoreError> {
         let page = PageId {
             channel: channel.cloned(),
@@ -231,7 +231,7 @@ impl TrustedMirror {
         Ok(text)
     }
 
-    /// An index and its signature, which is good. One that is being replaced is read again.
+    /// An index and its good signature. One that is being replaced is read again.
     async fn signed_index(&self, page: &PageId) -> Result<(Bytes, ValidSignature), StoreError> {
         let signature = PageId {
             channel: page.channel.clone(),
@@ -265,7 +265,7 @@ impl TrustedMirror {
         RootIndex::from_json(&text).map_err(|error| damaged("index.json", error))
     }
 
-    /// The index of a channel, which is not older than the root says.
+    /// The index of a channel, at least as new as the root states.
     pub(super) async fn channel(&self, channel: &Channel) -> Result<ChannelIndex, StoreError> {
         let root = self.root().await?;
         let text = self.index(Some(channel)).await?;
@@ -290,7 +290,7 @@ impl TrustedMirror {
     }
 }
 
-/// The serial and the end of an index.
+/// The serial and the expiry of an index.
 type Dates = (Option<u64>, Option<DateTime<Utc>>);
 
 fn dates(text: &[u8]) -> Result<Dates, serde_json::Error> {
@@ -303,13 +303,13 @@ fn dates(text: &[u8]) -> Result<Dates, serde_json::Error> {
     Ok((dated.serial, dated.expires))
 }
 
-/// The build that a record is of; the rest may be of a later version.
+/// The build that a record describes; the other fields may be those of a later version.
 #[derive(Deserialize)]
 struct Named {
     id: BuildId,
 }
 
-/// Signed sums are those of another build.
+/// Signed sums that belong to another build.
 #[derive(Debug, thiserror::Error)]
 #[error("it is signed as that of {found}: the mirror shows another build under this name")]
 struct OtherBuild {
@@ -428,7 +428,7 @@ impl MirrorRead for TrustedMirror {
     }
 
     fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf> {
-        // The sums and their signature are checked, so that they are read through here only.
+        // The sums and their signature are checked, so they are only read through these methods.
         if *path == sums_path() || *path == signature_path() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! A statement against the build that it lies in: data in, disagreements out.
+//! Compares a statement with its build: a pure function that returns the disagreements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use stx_publish::plan::ORIGIN;
 
 use super::statement::{Resource, Statement, recipe_file};
 
-/// Where a statement and its build do not agree.
+/// A disagreement between a statement and its build.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Disagreement {
     /// It is about another build.
@@ -18,13 +18,13 @@ pub enum Disagreement {
         /// The build that it names.
         found: String,
     },
-    /// A digest is not that of `SHA256SUMS`.
+    /// A digest differs from that in `SHA256SUMS`.
     #[error("{path}: the provenance states another digest than SHA256SUMS has")]
     Digest {
         /// The file.
         path: String,
     },
-    /// An output or image is no subject, or an input or commit no dependency.
+    /// An output or image is not a subject, or an input or commit is not a dependency.
     #[error("{name}: in the build, and not in the provenance")]
     Unstated {
         /// The name of the output, image, input or commit.
@@ -36,7 +36,7 @@ pub enum Disagreement {
         /// The name of the output, image, input or commit.
         name: String,
     },
-    /// A source is not at the commit that the record has.
+    /// The commit of a source differs from that in the record.
     #[error("{path}: the provenance states another commit than build.json has")]
     Commit {
         /// The work tree.
@@ -44,10 +44,11 @@ pub enum Disagreement {
     },
 }
 
-/// Compares a statement with the record and the sums of its build: every output has to be a subject, every input, every
-/// commit and every file of the recipe a dependency, as every file of [`ORIGIN`], each with the same digest, and nothing else may be stated.
+/// Compares a statement with the record and the sums of its build. Every output must be a subject; every input, every commit,
+/// every file of the recipe and every file of [`ORIGIN`] must be a dependency. Each must have the same digest, and nothing else
+/// may be stated.
 ///
-/// The rest of a statement, such as who built, follows from no other file; signatures vouch for it.
+/// The rest of a statement, such as the builder, does not follow from any other file; signatures vouch for it.
 pub fn check(statement: &Statement, record: &BuildRecord, sums: &Sums) -> Vec<Disagreement> {
     let mut found = BTreeSet::new();
     let definition = &statement.predicate.build_definition;
@@ -82,7 +83,7 @@ pub fn check(statement: &Statement, record: &BuildRecord, sums: &Sums) -> Vec<Di
     found.into_iter().collect()
 }
 
-/// Compares what is stated with the files of some sections and whatever `others` the build has beside them.
+/// Compares the stated resources with the files of some sections, and with the `others` that the build has.
 fn compare(
     stated: &[Resource],
     sums: &Sums,
@@ -98,8 +99,8 @@ fn compare(
         let Some(section) = first.filter(|first| sections.contains(first)) else {
             continue;
         };
-        // As for the statement: metadata of inputs is none of them. Builds from before apt metadata was made name the files
-        // of that name that they came with.
+        // As in the statement, metadata of inputs does not count as an input. Builds that are older than the publisher's apt
+        // metadata name the files with those names that came with their inputs.
         let derived = section == "inputs" && repositories.is_metadata(&line.path);
         let all = if derived {
             &mut derived_files

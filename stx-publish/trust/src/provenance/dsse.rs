@@ -1,7 +1,7 @@
 //! The signed envelope: DSSE v1, <https://github.com/secure-systems-lab/dsse/blob/master/envelope.md>.
 //!
-//! A signature covers the *pre-authentication encoding* of payload and type, so that no signature holds for the same bytes
-//! under another type.
+//! A signature covers the *pre-authentication encoding* of payload and type, so it is not valid for the same bytes under another
+//! type.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use stx_publish::seal::SignError;
 /// The type of a payload that is an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
-/// Signs envelopes with one key, wherever that is kept.
+/// Signs envelopes with one key, which may be kept anywhere.
 ///
 /// # Contract
-/// - The signature is one of exactly these bytes, by the key that [`key_id`](Self::key_id) names. May block.
+/// - The signature covers exactly these bytes, and is made by the key that [`key_id`](Self::key_id) names. May block.
 pub trait EnvelopeSigner: fmt::Debug + Send + Sync {
     /// The identifier of the key: the SHA-256 digest of its public half in DER form, in lower-case hexadecimal digits.
     /// A hint for readers, on which they must not rely.
@@ -32,7 +32,7 @@ pub trait EnvelopeKey: fmt::Debug + Send + Sync {
     /// The identifier of the key, as for [`EnvelopeSigner::key_id`].
     fn id(&self) -> &str;
 
-    /// Whether this is the key's signature of `message`.
+    /// True if this is the key's signature of `message`.
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool;
 }
 
@@ -50,13 +50,13 @@ pub struct Envelope {
 /// One signature of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// The identifier of the key as the signer wrote it; empty where it wrote none.
+    /// The identifier of the key as the signer wrote it; empty if it wrote none.
     pub key_id: String,
     /// The signature.
     pub bytes: Vec<u8>,
 }
 
-/// An envelope that is none, or is not signed by whom it should be.
+/// An invalid envelope, or one without a trusted signature.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
@@ -67,24 +67,24 @@ pub enum EnvelopeError {
         #[from]
         source: serde_json::Error,
     },
-    /// The payload or a signature is no base64.
+    /// The payload or a signature is not base64.
     #[error("the envelope's {what} is not in base64")]
     Base64 {
-        /// Which of its fields.
+        /// The field.
         what: &'static str,
         /// The error of the decoder.
         source: base64::DecodeError,
     },
-    /// The payload is something else than a statement.
+    /// The payload is not a statement.
     #[error("the envelope holds {found}, not {PAYLOAD_TYPE}")]
     PayloadType {
         /// The type that the envelope states.
         found: String,
     },
-    /// There is no signature.
+    /// The envelope has no signature.
     #[error("the envelope has no signature")]
     Unsigned,
-    /// No signature is one of the keys'.
+    /// None of the keys made a signature of it.
     #[error("not signed by any of the keys that are trusted; it says that it is signed by {}", .named.join(", "))]
     Untrusted {
         /// The keys that the signatures name.
@@ -139,7 +139,7 @@ impl Envelope {
         })
     }
 
-    /// Checks that one of these keys signed it. What a signature says of its key is not relied on.
+    /// Checks that one of these keys signed it. The key identifiers in the signatures are not trusted.
     pub fn verify<'k, K: EnvelopeKey>(
         &self,
         keys: impl IntoIterator<Item = &'k K>,
@@ -195,7 +195,7 @@ impl Envelope {
         })
     }
 
-    /// The text of the bundle: a line.
+    /// The text of the bundle: one line.
     pub fn to_jsonl(&self) -> String {
         let signatures = self.signatures.iter().map(|signature| FormSignature {
             keyid: signature.key_id.clone(),

@@ -1,6 +1,6 @@
-//! Keys of envelopes: Ed25519 to sign and to check, ECDSA on P-256 to check what hardware and key services sign.
+//! Keys of envelopes: Ed25519 to sign and to check, ECDSA on P-256 to check signatures of hardware and key services.
 //!
-//! They are read in PEM form, as `openssl genpkey` and `openssl pkey -pubout` write them.
+//! They are read in PEM form, as written by `openssl genpkey` and `openssl pkey -pubout`.
 
 use std::fmt;
 
@@ -16,8 +16,8 @@ use crate::run::run;
 use stx_publish::incoming::digest_of;
 use stx_publish::seal::SignError;
 
-/// A public key in DER form is one of these, and the key itself; DER has one way to write them.
-/// Ed25519: RFC 8410, section 4. P-256: RFC 5480, section 2, with an uncompressed point.
+/// A public key in DER form is one of these prefixes, followed by the key itself; DER has only one encoding. Ed25519: RFC 8410,
+/// section 4. P-256: RFC 5480, section 2, with an uncompressed point.
 const ED25519_PREFIX: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 const P256_PREFIX: &[u8] =
     b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
@@ -26,14 +26,14 @@ const P256_PREFIX: &[u8] =
 const ED25519_LENGTH: usize = 32;
 const P256_LENGTH: usize = 65;
 
-/// A text that is no key of these kinds.
+/// A text that is not a key of these kinds.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Not PEM, or nothing of the kind in it.
+    /// Not PEM, or without a block of the expected kind.
     #[error("no {wanted} in PEM form")]
     Pem {
-        /// The kind of PEM block that was looked for.
+        /// The kind of PEM block that was expected.
         wanted: &'static str,
         /// The error of the PEM parser.
         source: pem::Error,
@@ -108,13 +108,13 @@ impl EnvelopeKey for PublicKey {
     }
 }
 
-/// A program that signs, for keys in hardware modules and signing services: what is to be signed on its standard input, the
-/// signature and nothing else on its standard output.
+/// A program that signs, for keys in hardware modules and signing services: it reads the bytes to sign on its standard input, and
+/// writes the signature and nothing else to its standard output.
 #[derive(Debug, Clone)]
 pub struct SigningCommand {
     /// The program and its arguments.
     pub argv: Vec<String>,
-    /// The public half of the key that it signs with. A signature that it does not check is not given away.
+    /// The public half of the signing key. A signature that it does not verify is not returned.
     pub public: PublicKey,
 }
 
@@ -141,7 +141,7 @@ impl EnvelopeSigner for SigningCommand {
     }
 }
 
-/// A key to sign with. What it is made of is in no `Debug` text.
+/// A key to sign with. Its `Debug` text does not contain the secret.
 #[derive(Debug)]
 pub struct SigningKey {
     pair: Ed25519KeyPair,
@@ -156,7 +156,7 @@ impl SigningKey {
             wanted: "private key (PKCS#8)",
             source,
         })?;
-        // OpenSSL writes no public half, which could be compared.
+        // OpenSSL writes no public half that could be compared.
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der());
         let pair = pair.map_err(|_| KeyError::Kind {
             what: "no Ed25519 key",

@@ -1,7 +1,7 @@
 //! The statement about a build: an in-toto statement v1 whose predicate is SLSA provenance v1.
 //!
 //! The forms are those of <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md> and
-//! <https://slsa.dev/spec/v1.1/provenance>. Fields that are not known here are left out of account, as both ask of readers.
+//! <https://slsa.dev/spec/v1.1/provenance>. Unknown fields are ignored, as both demand of readers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,17 +20,17 @@ pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// The predicate type of SLSA provenance v1.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 
-/// The build type of a build that this program ran by a recipe. A name: `docs/provenance.md` says what it means.
+/// The build type of a build that this program ran by a recipe. It is a name; `docs/provenance.md` defines it.
 pub const BUILT: &str = "https://starlingx.io/stx-builds/build/v1";
 
-/// The build type of a finished tree that was published: who made it is not known. A name, as [`BUILT`] is.
+/// The build type of a finished tree that was published; its builder is unknown. It is a name, like [`BUILT`].
 pub const PUBLISHED: &str = "https://starlingx.io/stx-builds/publish/v1";
 
-/// The build type of a build that was promoted: the bytes are those of another build, whose own provenance lies in
-/// [`ORIGIN`]. A name, as [`BUILT`] is.
+/// The build type of a promoted build: the bytes are those of another build, whose own provenance is in [`ORIGIN`]. It is a name,
+/// like [`BUILT`].
 pub const PROMOTED: &str = "https://starlingx.io/stx-builds/promote/v1";
 
-/// Who built: a URI that names the builder to those who decide whether to trust it.
+/// The builder: a URI that names it to readers who decide on their trust in it.
 ///
 /// ```
 /// # use stx_trust::provenance::BuilderId;
@@ -48,7 +48,7 @@ impl BuilderId {
 }
 
 impl Default for BuilderId {
-    /// That of a builder that nobody named.
+    /// The builder that has no configured name.
     fn default() -> Self {
         Self("https://starlingx.io/stx-builds/unnamed-builder".to_owned())
     }
@@ -60,7 +60,7 @@ impl fmt::Display for BuilderId {
     }
 }
 
-/// A builder that has no URI for a name.
+/// A builder's name that is not a URI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}: a builder is named by a URI, such as https://builds.example.org/stx/v1")]
 #[non_exhaustive]
@@ -91,7 +91,7 @@ impl FromStr for BuilderId {
     }
 }
 
-/// Who made a build, and with what.
+/// The builder of a build, and its parts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Builder {
     /// Its name.
@@ -121,7 +121,7 @@ pub struct Statement {
 pub struct Predicate {
     /// The inputs of the build: the request, and the sources and files that it was made from.
     pub build_definition: BuildDefinition,
-    /// Who built it, and when.
+    /// The builder and the times of the build.
     pub run_details: RunDetails,
 }
 
@@ -133,12 +133,11 @@ pub struct BuildDefinition {
     pub build_type: String,
     /// The parameters of the request.
     pub external_parameters: ExternalParameters,
-    /// How the builder worked.
+    /// The parameters that the builder chose.
     #[serde(default, skip_serializing_if = "InternalParameters::is_empty")]
     pub internal_parameters: InternalParameters,
-    /// The commits of the sources by their paths in the source tree, then the `SHA256SUMS` of the build
-    /// below by its path on the mirror, then the files of `inputs/` by their paths in the build;
-    /// of a build that was promoted also those of [`ORIGIN`].
+    /// The commits of the sources by their paths in the source tree, then the `SHA256SUMS` of the build below by its path on the
+    /// mirror, then the files of `inputs/` by their paths in the build; for a promoted build, also those of [`ORIGIN`].
     #[serde(default)]
     pub resolved_dependencies: Vec<Resource>,
 }
@@ -156,25 +155,25 @@ pub struct ExternalParameters {
     /// The recipe's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
-    /// Why it was built.
+    /// The reason for the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
     /// The build that was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_from: Option<String>,
-    /// Who promoted it.
+    /// The person or program that promoted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_by: Option<String>,
-    /// Why it was promoted.
+    /// The reason for the promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_for: Option<String>,
 }
 
-/// How the builder worked, beyond the request.
+/// The parameters that the builder chose, beyond the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InternalParameters {
-    /// The phases whose files could be read over HTTP while the build ran, by the phases after them.
+    /// The phases whose files later phases could read over HTTP while the build ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previewed_phases: Vec<String>,
 }
@@ -185,16 +184,16 @@ impl InternalParameters {
     }
 }
 
-/// Who built, and when.
+/// The builder and the times of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunDetails {
-    /// Who built.
+    /// The builder.
     pub builder: BuilderDetails,
-    /// Which build, and when.
+    /// The build and its times.
     pub metadata: RunMetadata,
 }
 
-/// Who built.
+/// The builder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuilderDetails {
     /// The URI that names it.
@@ -204,27 +203,27 @@ pub struct BuilderDetails {
     pub version: BTreeMap<String, String>,
 }
 
-/// Which build, and when.
+/// A build and its times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunMetadata {
     /// The build.
     pub invocation_id: String,
-    /// When its source sync started.
+    /// The time at which its source sync started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_on: Option<DateTime<Utc>>,
-    /// When its last phase ended; absent where no phase ran.
+    /// The time at which its last phase ended; absent if no phase ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_on: Option<DateTime<Utc>>,
 }
 
-/// A file, a commit or an image: in-toto's resource descriptor, as far as it is used here.
+/// A file, a commit or an image: the fields of in-toto's resource descriptor that are used here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
     /// The path in the build or in the source tree, or the name of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where it comes from.
+    /// Its origin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     /// Its digests by algorithm.
@@ -232,7 +231,7 @@ pub struct Resource {
     pub digest: BTreeMap<String, String>,
 }
 
-/// The name of a file of the recipe among the dependencies.
+/// The name of a recipe file among the dependencies.
 pub(super) fn recipe_file(file: &RecipeFileRecord) -> String {
     format!("recipe/{}", file.path)
 }
@@ -261,23 +260,23 @@ impl Resource {
         }
     }
 
-    /// Its name, or nothing.
+    /// Its name, or an empty text.
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
     }
 
-    /// The SHA-256 digest, where it has one in the usual form.
+    /// The SHA-256 digest, if it has one in the usual form.
     pub fn sha256(&self) -> Option<Sha256> {
         self.digest.get(Self::SHA256)?.parse().ok()
     }
 
-    /// The commit, where it is one.
+    /// The commit, if it has one.
     pub fn git_commit(&self) -> Option<&str> {
         self.digest.get(Self::GIT_COMMIT).map(String::as_str)
     }
 }
 
-/// A text that is no statement, or one of another kind.
+/// A text that is not a statement, or one of another kind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatementError {
@@ -288,12 +287,12 @@ pub enum StatementError {
         #[from]
         source: serde_json::Error,
     },
-    /// Of another type or about something else.
+    /// A statement of another type or about something else.
     #[error("a statement of type {found}, not {expected}")]
     Type {
         /// Its type.
         found: String,
-        /// The type that is read here.
+        /// The expected type.
         expected: &'static str,
     },
 }
@@ -334,7 +333,7 @@ impl Statement {
 
 /// The statement about the build of `record`, whose files have these `sums`.
 ///
-/// Pure: the same record, sums and builder give the same statement. Repository metadata of `inputs/` is left out, as the
+/// Pure: the same record, sums and builder give the same statement. Repository metadata of `inputs/` is left out, because the
 /// publisher makes it.
 pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statement {
     let repositories = Repositories::of(sums.lines().iter().map(|line| &line.path));
@@ -353,7 +352,7 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
     let recipe = record.recipe_files.iter();
     let recipe = recipe.map(|file| Resource::file(&recipe_file(file), file.sha256));
     let after = record.after.iter().map(|after| {
-        // A path on the mirror, wherever that is read.
+        // A path on the mirror, independent of the mirror's address.
         let sums = format!("{}/{}", after.build, Sums::FILE_NAME);
         Resource::file(&sums, after.sums)
     });
@@ -407,7 +406,7 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
                 metadata: RunMetadata {
                     invocation_id: record.id.to_string(),
                     started_on: Some(record.id.date.time()),
-                    // Whole seconds, which every reader of timestamps takes.
+                    // Whole seconds, which every reader of timestamps accepts.
                     finished_on: finished.max().map(|time| time.trunc_subsecs(0)),
                 },
             },
@@ -428,14 +427,14 @@ const NOT_IN_A_URI: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// `git+URL@COMMIT`, as SPDX writes where a source comes from; `None` for a path that means something on one machine only.
+/// `git+URL@COMMIT`, the notation of SPDX for the origin of a source; `None` for a path that is valid on one machine only.
 fn git_uri(url: &str, commit: &str) -> Option<String> {
     let url = match url.split_once("://") {
-        // A URL already: its parts cannot be told from what they hold.
+        // Already a URL: its delimiters cannot be told apart from characters that should be escaped.
         Some(_) => utf8_percent_encode(url, NOT_IN_A_URI).to_string(),
         None if url.starts_with('/') => format!("file://{}", encode_path(url)),
         None => match url.split_once(':') {
-            // What git reads as `ssh://` without a scheme. Its path is taken as it is written, also with a `%`.
+            // Text that git reads as `ssh://` without a scheme. Its path is taken literally, including `%`.
             Some((host, path)) if !host.is_empty() && !host.contains('/') => {
                 let host = utf8_percent_encode(host, NOT_IN_A_URI);
                 format!("ssh://{host}/{}", encode_path(path.trim_start_matches('/')))

@@ -104,7 +104,7 @@ fn what_other_tools_add_to_a_statement_is_left_out_of_account() {
     assert!(refused.to_string().contains("spdx.dev"), "{refused}");
 }
 
-/// A statement and its build agree until anything of either changes.
+/// A statement and its build agree until either of them changes.
 #[test]
 fn every_disagreement_is_found() {
     let (record, sums) = (record(), sums(&FILES));
@@ -175,7 +175,7 @@ fn every_disagreement_is_found() {
     assert_eq!(check(&less, &record, &sums).len(), 2);
 }
 
-/// Its signature of a message is the message.
+/// A signer whose signature of a message is the message itself.
 #[derive(Debug)]
 pub(crate) struct Mirroring;
 

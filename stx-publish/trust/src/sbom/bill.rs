@@ -1,4 +1,4 @@
-//! The document. Values in, text out.
+//! Writes the document: a pure function.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,11 +14,11 @@ use super::cyclonedx::{
 use super::iso::{File, Format, Image, Package};
 use stx_publish::incoming::digest_of;
 
-/// Where packages of an image are published, by their digests in the image; with the digests of what is published, which
-/// are others where it is signed anew.
+/// The published paths of an image's packages, by their digests in the image; with the published digests, which differ for
+/// packages that were signed anew.
 pub(super) type Published = BTreeMap<Sha256, Vec<(BuildPath, Sha256)>>;
 
-/// A package of the build, of which it is not known whether the image has it.
+/// A package of the build that may or may not be in the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Declared {
     pub(super) path: BuildPath,
@@ -26,8 +26,8 @@ pub(super) struct Declared {
     pub(super) package: Package,
 }
 
-/// The bill of materials of the image at `path` of a build, whose packages are `published` where these paths say. Of an image
-/// that tells of no package, the `declared` ones are named, and that they are those of the build.
+/// The bill of materials of the image at `path` of a build. `published` holds the paths of its published packages. If the image
+/// lists no packages, the bill names the `declared` ones, and states that they are those of the build.
 ///
 /// The same image, build and version give the same bytes.
 pub(super) fn write(
@@ -72,8 +72,8 @@ pub(super) fn write(
     text.into()
 }
 
-/// Numbers components that have the same reference: a directory of the image can have a name twice, and a list can name a package in two
-/// versions. The time is linear, also for an image with nothing but such names.
+/// Numbers components with the same reference: a directory of the image can contain a name twice, and a list can name a package
+/// in two versions. The time is linear, even for an image with only such names.
 fn tell_apart(components: &mut [Component], root: &str) {
     let mut known = HashMap::from([(root.to_owned(), 1)]);
     for name in components.iter_mut().filter_map(|it| it.bom_ref.as_mut()) {
@@ -91,7 +91,7 @@ fn compositions(root: &str, declared: &[Declared]) -> Vec<Composition> {
     let root = vec![root.to_owned()];
     let mut all = vec![Composition {
         aggregate: Aggregate::Complete,
-        // Every file of the image is listed. What is in a file system image or an initrd is not looked into.
+        // Every file of the image is listed. The contents of file system images and initrds are not.
         assemblies: root.clone(),
         dependencies: Vec::new(),
     }];
@@ -99,14 +99,14 @@ fn compositions(root: &str, declared: &[Declared]) -> Vec<Composition> {
         all.push(Composition {
             aggregate: Aggregate::Unknown,
             assemblies: Vec::new(),
-            // Which of the build's packages the image was made of, it does not tell.
+            // The image does not tell which of the build's packages it contains.
             dependencies: root,
         });
     }
     all
 }
 
-/// A number of its own for each image of each build, which is the same whenever it is made.
+/// A unique number for each image of each build, which is the same whenever it is made.
 fn serial(id: &BuildId, path: &BuildPath, image: &Image) -> uuid::Uuid {
     let digest = digest_of(format!("{id}/{path} {}", image.digest).as_bytes());
     let mut bytes = [0; 16];
@@ -142,7 +142,7 @@ fn metadata(
         ..Component::new(Kind::Application, "stx-builds")
     };
     Metadata {
-        // As old as the build, so that it does not matter when it was made.
+        // The date of the build, so that the text does not depend on the time at which it is made.
         timestamp: id.date.time().to_rfc3339_opts(SecondsFormat::Secs, true),
         tools: Tools {
             components: vec![tool],
@@ -185,12 +185,12 @@ fn component(id: &BuildId, image: &BuildPath, file: &File, published: &Published
     }
 }
 
-/// Stands for the path of packages that the image does not name.
+/// Replaces the path of packages that the image does not name.
 const FROM_BUILD: &str = "the build: the image tells of no package";
 
 /// A package that a list in the image names.
 fn listed_component(id: &BuildId, list: &File, package: &Package) -> Component {
-    // No file of the image is called so, and no name of a package has a `#`.
+    // No file of the image has this name, and no package name contains a `#`.
     let name = format!("listed:/{}#{}:{}", list.path, package.name, package.arch);
     Component {
         bom_ref: Some(name),
@@ -238,7 +238,7 @@ fn of_package(id: &BuildId, package: &Package) -> Component {
     }
 }
 
-/// Version and release: `1.0-2`, `1.0` of a native Debian package.
+/// Version and release: `1.0-2`; `1.0` for a native Debian package.
 fn released(package: &Package) -> String {
     let Package {
         version, release, ..
@@ -249,12 +249,12 @@ fn released(package: &Package) -> String {
     }
 }
 
-/// `pkg:rpm/centos/NAME@VERSION-RELEASE?arch=…`, `pkg:deb/debian/NAME@VERSION?arch=…`, as
-/// <https://github.com/package-url/purl-spec> has it for RPM and Debian: the epoch of RPM is a qualifier, that of Debian is in
-/// the version.
+/// `pkg:rpm/centos/NAME@VERSION-RELEASE?arch=…`, `pkg:deb/debian/NAME@VERSION?arch=…`, as defined by
+/// <https://github.com/package-url/purl-spec> for RPM and Debian: the epoch of RPM is a qualifier, that of Debian is in the
+/// version.
 ///
-/// Written here, because the `purl` crate leaves `+` as it is: the specification has all but unreserved characters encoded,
-/// and whoever compares such texts finds `libstdc%2B%2B` only.
+/// Written here because the `purl` crate does not encode `+`: the specification encodes all but unreserved characters, and tools
+/// that compare such texts find only `libstdc%2B%2B`.
 fn purl(id: &BuildId, package: &Package) -> String {
     let distro = encode_segment(id.channel.distro.as_str());
     let name = encode_segment(&package.name);
@@ -262,7 +262,7 @@ fn purl(id: &BuildId, package: &Package) -> String {
     let epoch = epoch.map(|epoch| epoch.to_string());
     let arch = ("arch", Some(package.arch.clone()));
     let upstream = ("upstream", package.source.clone());
-    // By name, as the specification has them; one without a value is left out.
+    // Sorted by name, as the specification demands; a qualifier without a value is left out.
     let (kind, version, qualifiers) = match package.format {
         Format::Rpm => ("rpm", released(package), [arch, ("epoch", epoch), upstream]),
         Format::Deb => {
@@ -272,7 +272,7 @@ fn purl(id: &BuildId, package: &Package) -> String {
             );
             let platform = id.channel.platform.as_ref();
             let codename = platform.map(|platform| platform.codename.to_string());
-            // The name of the source package; its version stands behind it where it is another.
+            // The name of the source package; if its version differs, it follows the name.
             let source = package
                 .source
                 .as_deref()
@@ -296,7 +296,7 @@ fn reference(path: &str) -> String {
     format!("/{path}")
 }
 
-/// The way from the image's directory to another file of the build, as a URI reference.
+/// The path from the image's directory to another file of the build, as a URI reference.
 fn relative(image: &BuildPath, to: &BuildPath) -> String {
     let from = image.parent();
     let from: Vec<_> = from.iter().flat_map(BuildPath::segments).collect();

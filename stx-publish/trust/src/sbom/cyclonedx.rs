@@ -1,8 +1,8 @@
 //! The parts of CycloneDX 1.5 that bills of materials of images use, in the order in which its JSON is usually written.
 //!
-//! <https://cyclonedx.org/docs/1.5/json/>. The values are valid by their types; the tests read whole documents with the reader of the
-//! project that CycloneDX belongs to. The library for Rust has every version, in XML as well, and took a twentieth of the time of a first
-//! compilation.
+//! <https://cyclonedx.org/docs/1.5/json/>. The types only allow valid values; the tests read whole documents with the reader of
+//! the CycloneDX project. The types are defined here because the library for Rust supports every version, in XML as well, and took a
+//! twentieth of the time of a first compilation.
 
 use serde::{Serialize, Serializer};
 use spdx::{Expression, ParseMode};
@@ -30,7 +30,7 @@ pub(super) struct Bom {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Metadata {
-    /// As RFC 3339 has it.
+    /// In the format of RFC 3339.
     pub(super) timestamp: String,
     pub(super) tools: Tools,
     pub(super) component: Component,
@@ -41,7 +41,7 @@ pub(super) struct Tools {
     pub(super) components: Vec<Component>,
 }
 
-/// A file, a package, a program. Empty lists are left out.
+/// A file, a package or a program. Empty lists are left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Component {
@@ -115,7 +115,7 @@ impl From<Sha256> for Hash {
     }
 }
 
-/// A licence as SPDX writes it, else under the name that the package gives it.
+/// A licence as an SPDX expression, or else the name that the package gives.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum License {
@@ -179,7 +179,7 @@ pub(super) struct Dependency {
     pub(super) depends_on: Vec<String>,
 }
 
-/// How much of a component the document tells.
+/// The completeness of the document's description of a component.
 #[derive(Debug, Serialize)]
 pub(super) struct Composition {
     pub(super) aggregate: Aggregate,

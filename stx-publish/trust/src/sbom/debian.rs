@@ -1,4 +1,4 @@
-//! Debian packages in an image, and lists of those that are installed in one of its file systems.
+//! Debian packages in an image, and lists of the packages that are installed in one of its file systems.
 //!
 //! | list | made by | a line or paragraph |
 //! |---|---|---|
@@ -12,17 +12,17 @@ use stx_deb::{DebError, Paragraph, Version, paragraphs, read_control};
 
 use super::iso::{Format, Package};
 
-/// The fields of a Debian package; `None` for a file that is none.
+/// The fields of a Debian package; `None` for a file that is not one.
 pub(super) fn package(file: impl Read) -> io::Result<Option<Package>> {
     match read_control(file) {
         Ok(control) => Ok(described(&control.paragraph)),
         Err(DebError::Io { source }) => Err(source),
-        // It is listed as a file like any other.
+        // It is listed like any other file.
         Err(_) => Ok(None),
     }
 }
 
-/// Whether a file has the name of a list of packages.
+/// True if a file has the name of a list of packages.
 pub(super) fn is_list(path: &str) -> bool {
     path.ends_with(".manifest")
         || path.ends_with(".packages")
@@ -30,8 +30,8 @@ pub(super) fn is_list(path: &str) -> bool {
         || path == "dpkg/status"
 }
 
-/// The packages of a list, each once, in its order; none where the text is no list of packages: other programs call their
-/// files `manifest` too.
+/// The packages of a list, without duplicates, in its order; empty if the text is not a list of packages: other programs call
+/// their files `manifest` too.
 pub(super) fn listed(path: &str, text: &[u8]) -> Vec<Package> {
     let text = String::from_utf8_lossy(text);
     let found = if path.ends_with("status") {
@@ -56,13 +56,13 @@ fn of_line(line: &str) -> Option<Package> {
         Some(parts) => parts,
         None => (name, ""),
     };
-    // Policy has no upper case in names of packages.
+    // Debian policy does not allow upper case in names of packages.
     let is_first = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     let is_name = |letter: char| is_first(letter) || "+-.".contains(letter);
     if !name.starts_with(is_first) || !name.chars().all(is_name) {
         return None;
     }
-    // A version begins with a digit; other lists have words in its place.
+    // A version begins with a digit; other lists have words in this position.
     version
         .starts_with(|letter: char| letter.is_ascii_digit())
         .then_some(())?;

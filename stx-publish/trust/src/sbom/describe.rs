@@ -1,4 +1,4 @@
-//! Adds the bill of materials to what is to be published.
+//! Adds bills of materials to the files to be published.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -15,7 +15,7 @@ use super::iso::{File, Image, package, read};
 use stx_publish::incoming::{Entry, Incoming};
 use stx_publish::ingest::hash_file;
 
-/// An image of which no bill of materials could be made.
+/// An image for which no bill of materials could be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SbomError {
@@ -24,10 +24,10 @@ pub enum SbomError {
     Io {
         /// The file.
         path: String,
-        /// Why not.
+        /// The error that caused it.
         source: std::io::Error,
     },
-    /// It is no ISO 9660 file system, or a damaged one.
+    /// It is not an ISO 9660 file system, or it is damaged.
     #[error("{path}: no ISO 9660 image that can be read: {reason}")]
     NoImage {
         /// The file.
@@ -35,7 +35,7 @@ pub enum SbomError {
         /// The error of reading it.
         reason: String,
     },
-    /// The name of its bill of materials would be none.
+    /// Its bill of materials would have an invalid name.
     #[error("its name leaves no room for that of its bill of materials")]
     Unnamed {
         /// The error in that name.
@@ -43,19 +43,19 @@ pub enum SbomError {
     },
 }
 
-/// The images that were looked at, as far as there is something to say of them.
+/// The examined images that need a message.
 #[derive(Debug, Default)]
 pub struct Described {
-    /// Those that could not be described, and why.
+    /// The images that could not be described, with the reason.
     pub failed: Vec<(BuildPath, SbomError)>,
-    /// Those that tell of no package, neither in files nor in lists; their bills name the Debian packages of the build.
+    /// The images that list no packages, neither as files nor in lists; their bills name the Debian packages of the build.
     pub assumed: Vec<BuildPath>,
 }
 
-/// Adds a bill of materials for each ISO image in `outputs/` that has none yet. `version` is that of the program that calls.
-/// Reads the images, and what has the name of a package in an image.
+/// Adds a bill of materials for each ISO image in `outputs/` that has none yet. `version` is that of the calling program. Reads
+/// the images, and the files that have the name of a package in an image.
 ///
-/// Symlinks are passed over: what they lead to has a bill of its own.
+/// Symlinks are skipped: their targets have bills of their own.
 pub fn describe(incoming: &mut Incoming, id: &BuildId, version: &str) -> Described {
     let mut bills = Vec::new();
     let mut described = Described::default();
@@ -91,7 +91,7 @@ pub fn describe(incoming: &mut Incoming, id: &BuildId, version: &str) -> Describ
     described
 }
 
-/// The bill of an image, and whether its packages are those of the build.
+/// The bill of an image, and true if its packages are those of the build.
 fn describe_one(
     incoming: &Incoming,
     id: &BuildId,
@@ -111,7 +111,7 @@ fn describe_one(
     Ok((text, !declared.is_empty()))
 }
 
-/// The Debian packages of the build: those that it made, `outputs/TYPE/packages`, and those that it took, `inputs/packages`.
+/// The Debian packages of the build: those that it made, `outputs/TYPE/packages`, and those that it used, `inputs/packages`.
 fn declared(incoming: &Incoming) -> Result<Vec<Declared>, SbomError> {
     let mut declared = Vec::new();
     for (path, entry) in &incoming.entries {
@@ -147,8 +147,8 @@ fn declared(incoming: &Incoming) -> Result<Vec<Declared>, SbomError> {
     Ok(declared)
 }
 
-/// Where the packages of an image are published, by their digests in the image, with the digests of what is published: the
-/// same bytes, or the same package with another signature. Only what has the name of a package of the image is read.
+/// The published paths of an image's packages, by their digests in the image, with the published digests: of the same bytes, or
+/// of the same package with another signature. Only files that have the name of a package of the image are read.
 fn published(incoming: &Incoming, image: &Image) -> Result<Published, SbomError> {
     let mut wanted: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for file in &image.files {

@@ -1,5 +1,5 @@
-//! The contents of an ISO image: every file with its digest, what the headers of packages say, and lists of the packages that
-//! are installed in a file system of the image.
+//! The contents of an ISO image: every file with its digest, the fields of package headers, and lists of the packages that are
+//! installed in a file system of the image.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,37 +20,37 @@ use stx_layout::rpm::{self, HeadError, Header, Headers, read_head};
 use super::{SbomError, debian};
 use stx_publish::ingest::Source;
 
-/// Bytes of a sector, which is what extents are counted in.
+/// The size of a sector in bytes, the unit of extents.
 const SECTOR: u64 = 2048;
 
-/// How deep directories may lie in each other. ISO 9660 has 8, and its extensions take that limit away.
+/// The deepest nesting of directories. ISO 9660 allows 8, and its extensions remove that limit.
 const DEEPEST: usize = 64;
 
-/// Longest directory that is read, in bytes: some 100,000 names with what Rock Ridge says of each.
+/// The longest directory that is read, in bytes: some 100,000 names with their Rock Ridge entries.
 const LONGEST_DIRECTORY: u64 = 16 << 20;
 
-/// Longest piece of the image that is read at once besides a directory: what Rock Ridge says elsewhere of one name.
+/// The longest other piece of the image that is read at once, in bytes: the Rock Ridge continuation of one name.
 const LONGEST_PIECE: u64 = 32 << 10;
 
-/// Bytes of directories, and of what is said elsewhere of their names, that are read of one image.
+/// The limit for directories and continuations of their names that are read from one image, in bytes.
 const MOST_DIRECTORIES: u64 = 256 << 20;
 
-/// Volume descriptors of one image. There are two or three.
+/// The limit for volume descriptors of one image. Usually there are two or three.
 const MOST_DESCRIPTORS: u64 = 32;
 
-/// Longest table of paths. It has room for as many directories as it can number.
+/// The longest table of paths, in bytes. It has room for as many directories as it can number.
 const LONGEST_PATH_TABLE: u32 = 4 << 20;
 
-/// Files of one image.
+/// The limit for files of one image.
 const MOST_FILES: usize = 200_000;
 
-/// Longest name in an image, in bytes: that of Linux.
+/// The longest name in an image, in bytes: the limit of Linux.
 const LONGEST_NAME: usize = 255;
 
-/// Longest list of packages that is read, in bytes. The status of dpkg on a desktop has 2 MB.
+/// The longest list of packages that is read, in bytes. The status of dpkg on a desktop has 2 MB.
 const LONGEST_LIST: u64 = 32 << 20;
 
-/// How many times the bytes of an image its files may have together: some share a part of their bytes with others.
+/// The limit for the total size of an image's files, as a multiple of the image's size: some files share bytes with others.
 const MOST_OVERLAP: u64 = 4;
 
 /// The digest and the files of an image.
@@ -105,9 +105,10 @@ pub(super) struct Package {
     pub(super) vendor: Option<String>,
     pub(super) url: Option<String>,
     pub(super) summary: Option<String>,
-    /// The name of the file of its source package; of a Debian package, the name of that, and its version if it is another.
+    /// The name of the file of its source package; for a Debian package, the name of its source package, and the version if it
+    /// differs.
     pub(super) source: Option<String>,
-    /// The digest of its header without signatures, which is the same before and after it is signed.
+    /// The digest of its header without signatures, which does not change when it is signed.
     pub(super) header: Option<String>,
 }
 
@@ -120,7 +121,7 @@ pub(super) fn read(path: &Utf8Path) -> Result<Image, SbomError> {
     let mut source = Source::open(path).map_err(fail)?;
     let (digest, _) = source.hash(None).map_err(fail)?;
     let file = fs::File::open(path).map_err(fail)?;
-    // No image makes a program panic that has a build to publish.
+    // No image may cause a panic in a program that has a build to publish.
     let files = catch_unwind(AssertUnwindSafe(|| files(file)));
     let files = files.unwrap_or_else(|_| Err(io::Error::other("it cannot be made sense of")));
     let files = files.map_err(|error| SbomError::NoImage {
@@ -133,7 +134,7 @@ pub(super) fn read(path: &Utf8Path) -> Result<Image, SbomError> {
     Ok(Image { digest, files })
 }
 
-/// The error of the library, in words; for an image that is cut off, the library has only a kind of error.
+/// The error of the library, in words; for a truncated image, the library has only a kind of error.
 fn damaged(error: hadris_iso::Error) -> io::Error {
     match error.kind() {
         ErrorKind::UnexpectedEof => io::Error::other("it ends too early"),
@@ -141,12 +142,12 @@ fn damaged(error: hadris_iso::Error) -> io::Error {
     }
 }
 
-/// How much may still be read of an image. The library allocates what directories and names claim to be long.
+/// The number of bytes that may still be read from an image. The library allocates the lengths that directories and names claim.
 #[derive(Debug, Clone)]
 struct Allowance {
-    /// Bytes in all.
+    /// The total number of bytes.
     bytes: Rc<Cell<u64>>,
-    /// Bytes in pieces that are longer than [`LONGEST_PIECE`].
+    /// The number of bytes in pieces longer than [`LONGEST_PIECE`].
     long: Rc<Cell<u64>>,
 }
 
@@ -164,7 +165,7 @@ impl Allowance {
     }
 }
 
-/// An image of which no more is read than is allowed.
+/// An image that can be read only up to the allowance.
 #[derive(Debug)]
 struct Bounded<R> {
     data: BufReader<R>,
@@ -196,7 +197,7 @@ impl<R: Seek> Seek for Bounded<R> {
     }
 }
 
-/// Refuses an image whose descriptors claim more than an image has, before the library reads them all.
+/// Refuses an image whose descriptors claim more than an image can have, before the library reads them all.
 fn check_descriptors<R: Read + Seek>(data: &mut R) -> io::Result<()> {
     const PRIMARY: u8 = 1;
     const END: u8 = 255;
@@ -206,7 +207,7 @@ fn check_descriptors<R: Read + Seek>(data: &mut R) -> io::Result<()> {
         data.read_exact(&mut descriptor)
             .map_err(|_| io::Error::other("it ends too early"))?;
         if descriptor[1..6] != *b"CD001" {
-            // The library says what is wrong with it.
+            // The library reports the problem.
             return Ok(());
         }
         match descriptor[0] {
@@ -252,18 +253,18 @@ pub(super) fn files<R: Read + Seek>(mut data: R) -> io::Result<Vec<File>> {
     Ok(walk.files.into_values().collect())
 }
 
-/// How names are written in a tree.
+/// The encoding of names in a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Names {
-    /// As Rock Ridge has them.
+    /// Rock Ridge names.
     RockRidge,
-    /// UTF-16, and perhaps a version.
+    /// UTF-16, possibly with a version.
     Joliet,
-    /// ASCII, and perhaps a version.
+    /// ASCII, possibly with a version.
     Plain,
 }
 
-/// The tree that Linux shows of an image: that with Rock Ridge names, else the Joliet one, else the plain one.
+/// The tree that Linux shows: that with Rock Ridge names, else the Joliet one, else the plain one.
 fn tree<R: Read + Seek>(image: &IsoImage<R>) -> io::Result<(RootDir, Names)> {
     let find = |joliet: bool| {
         let mut roots = image.root_dirs().iter().copied();
@@ -302,15 +303,15 @@ impl Names {
 struct Walk<'a, R: Read + Seek> {
     image: &'a IsoImage<Bounded<R>>,
     allowed: Allowance,
-    /// Bytes of directories that may still be read.
+    /// The number of bytes of directories that may still be read.
     directory_bytes: u64,
-    /// Bytes of files that may still be read.
+    /// The number of bytes of files that may still be read.
     file_bytes: u64,
     names: Names,
     files: BTreeMap<String, File>,
-    /// Where the directories lie that were entered.
+    /// The positions of the directories that were entered.
     directories: BTreeSet<usize>,
-    /// The files by where they lie: images hold one file under several names.
+    /// The files by their positions: images contain one file under several names.
     known: BTreeMap<Vec<(usize, u32)>, File>,
 }
 
@@ -415,12 +416,12 @@ impl<R: Read + Seek> Walk<'_, R> {
     }
 }
 
-/// The bytes of a file in an image, which are hashed as they are read.
+/// The bytes of a file in an image, which are hashed while they are read.
 struct Contents<'a, R: Read + Seek> {
     image: &'a IsoImage<Bounded<R>>,
-    /// The extents that were not read to their end yet.
+    /// The extents that were not fully read yet.
     extents: Vec<Extent>,
-    /// Where in the first of them.
+    /// The position in the first of them.
     at: u32,
     hasher: sha2::Sha256,
 }
@@ -447,18 +448,18 @@ impl<R: Read + Seek> Read for Contents<'_, R> {
     }
 }
 
-/// The package in a file; `None` for a file that is no package.
+/// The package in a file; `None` if the file is not a package.
 pub(super) fn package(file: &mut impl io::BufRead) -> io::Result<Option<Package>> {
     let head = match read_head(file) {
         Ok(head) => head,
         Err(HeadError::Io { source }) => return Err(source),
-        // It is listed as a file like any other.
+        // It is listed like any other file.
         Err(HeadError::Frame { .. }) => return Ok(None),
     };
     Ok(Headers::parse(&head).ok().and_then(described))
 }
 
-/// The package that these headers describe; `None` where its name, version, release or architecture is missing.
+/// The package that these headers describe; `None` if its name, version, release or architecture is missing.
 fn described(
     Headers {
         signature, main, ..

@@ -35,7 +35,7 @@ fn package(name: &str) -> Package {
     }
 }
 
-/// An image of a package that is published, one that is not and says odd things of itself, and a kernel.
+/// An image with a published package, an unpublished one with odd fields, and a kernel.
 fn image() -> Image {
     let whole = Package {
         epoch: Some(2),
@@ -133,7 +133,7 @@ fn no_two_components_have_one_name() {
     );
 }
 
-/// A file that is called an image and is none stops nothing; an image that has a bill keeps it.
+/// A file with the name of an image that is not an image stops nothing; an image that has a bill keeps it.
 #[test]
 fn what_cannot_be_described_is_said() {
     let dir = Utf8TempDir::new().expect("a directory");
@@ -151,7 +151,7 @@ fn what_cannot_be_described_is_said() {
     };
     add("outputs/iso/empty.iso", b"");
     add("outputs/iso/short.iso", &vec![0; 100_000]);
-    // A volume descriptor that says nothing.
+    // A volume descriptor without contents.
     let mut torn = vec![0; 100_000];
     torn[16 * 2048..][..7].copy_from_slice(b"\x01CD001\x01");
     add("outputs/iso/torn.iso", &torn);
@@ -208,7 +208,7 @@ fn record(name: &[u8], directory: bool, sector: u32, length: u32) -> Vec<u8> {
 }
 
 impl Iso {
-    /// An image whose root has these records besides its own two.
+    /// An image whose root has these records in addition to its own two.
     fn new(records: &[Vec<u8>]) -> Self {
         let mut iso = Self(vec![0; 21 * 2048]);
         iso.at(PRIMARY, 0, b"\x01CD001\x01");
@@ -238,7 +238,7 @@ impl Iso {
         self.0[sector * 2048 + offset..][..bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Its files, or what is wrong with it.
+    /// Its files, or the error of reading it.
     fn files(self) -> Result<Vec<File>, String> {
         iso::files(std::io::Cursor::new(self.0)).map_err(|error| error.to_string())
     }

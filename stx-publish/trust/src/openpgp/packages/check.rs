@@ -1,4 +1,4 @@
-//! Whether a client takes a package: what `rpm -K` and `dnf` check of it, in one pass over its bytes.
+//! Decides if a client accepts a package: the checks of `rpm -K` and `dnf`, in one pass over its bytes.
 
 use std::io::{self, Read};
 
@@ -11,35 +11,35 @@ use stx_layout::rpm::{FrameError, HeadError, Headers, is_hex, read_head};
 use super::form::{has_md5, has_payload_digest, header_signatures, whole_signatures};
 use crate::openpgp::{Keyring, TrustError, ValidSignature};
 
-/// Why a client refuses a package.
+/// The reason that a client refuses a package.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It is none.
+    /// It is not a package.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// No key of the keyring signed its header.
     #[error("its header is not signed by a trusted key: {0}")]
     Header(TrustError),
-    /// The signature of header and payload is not one of a key of the keyring.
+    /// No key of the keyring made the signature of header and payload.
     #[error("the signature of its header and payload is not of a trusted key: {0}")]
     Whole(TrustError),
-    /// It has other bytes than a digest of it says.
+    /// Its bytes differ from one of its digests.
     #[error("its {0} is another one than its header says")]
     Digest(&'static str),
-    /// No digest says which bytes its payload has.
+    /// No digest covers the bytes of its payload.
     #[error("no digest covers its payload")]
     Uncovered,
 }
 
-/// Tags with digests.
+/// Tags that contain digests.
 mod tag {
-    /// Of the signature header: of the main header, SHA-1.
+    /// In the signature header: the SHA-1 of the main header.
     pub(super) const SHA1: u32 = 269;
-    /// Of the signature header: of the main header, SHA-256.
+    /// In the signature header: the SHA-256 of the main header.
     pub(super) const SHA256: u32 = 273;
 }
 
-/// Reads a package to its end, and says why a client that trusts `keyring` refuses it.
+/// Reads a package to its end; returns the reason if a client that trusts `keyring` refuses it.
 ///
 /// # Errors
 /// A package that cannot be read.
@@ -114,7 +114,7 @@ fn check(
     let digest = match stated.algorithm {
         Some(8) => Some(hashing.sha256.finalize().to_vec()),
         Some(10) => Some(hashing.sha512.finalize().to_vec()),
-        // One that rpm never made.
+        // A package in a form that rpm never made.
         Some(_) | None => None,
     };
     let known = digest.zip(stated.payload);
@@ -123,7 +123,7 @@ fn check(
     {
         return Ok(Err(Refused::Digest("digest of the payload")));
     }
-    // Where the signed header says nothing of the payload, rpm wants a digest of both, and dnf a signature, too.
+    // If the signed header does not cover the payload, rpm demands a digest of both, and dnf a signature too.
     if known.is_none() && whole.is_none() {
         return Ok(Err(Refused::Whole(TrustError::Unsigned)));
     }
@@ -133,7 +133,7 @@ fn check(
     Ok(Ok(()))
 }
 
-/// Who signed the main header.
+/// The signature of the main header.
 fn header(
     headers: &Headers<'_>,
     keyring: &Keyring,
@@ -149,7 +149,7 @@ fn header(
     Err(why)
 }
 
-/// Whether a key of `keyring` signed a package so that clients of any age take it, as far as its headers tell.
+/// True if a key of `keyring` signed a package in a way that clients of any age accept, as far as its headers show.
 pub(super) fn is_signed(headers: &Headers<'_>, keyring: &Keyring, now: DateTime<Utc>) -> bool {
     let signature = headers.signature;
     let is_covered = has_payload_digest(headers.main)
@@ -157,7 +157,7 @@ pub(super) fn is_signed(headers: &Headers<'_>, keyring: &Keyring, now: DateTime<
     is_covered && header(headers, keyring, now).is_ok()
 }
 
-/// Main header and payload, hashed as they are read.
+/// Main header and payload, hashed while they are read.
 struct Hashing<'a, R> {
     payload: R,
     /// The part of the header that was not read yet.
@@ -165,7 +165,7 @@ struct Hashing<'a, R> {
     md5: Md5,
     sha256: Sha256,
     sha512: Sha512,
-    /// An error of the payload, which a reader of this may take for a bad signature.
+    /// An error of the payload, which a reader of this type could mistake for a bad signature.
     error: Option<io::Error>,
 }
 

@@ -1,37 +1,37 @@
-//! The signature header of a package: which tags hold signatures, and how it is written with others.
+//! The signature header of a package: the tags that contain signatures, and a writer that replaces them.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use stx_layout::rpm::{Header, Headers};
 
-/// Tags of signature headers, as rpm's `rpmtag.h` has them.
+/// Tags of signature headers, as defined in rpm's `rpmtag.h`.
 mod tag {
-    /// The region: everything in the header.
+    /// The region: the whole header.
     pub(super) const REGION: u32 = 62;
-    /// Of the main header, by a DSA or elliptic curve key.
+    /// A signature of the main header by a DSA or elliptic curve key.
     pub(super) const DSA: u32 = 267;
-    /// Of the main header, by an RSA key.
+    /// A signature of the main header by an RSA key.
     pub(super) const RSA: u32 = 268;
-    /// Of the main header, as texts, by any keys: rpm 6.
+    /// Signatures of the main header, as texts, by any keys: rpm 6.
     pub(super) const OPENPGP: u32 = 278;
-    /// Of header and payload, by an RSA key.
+    /// A signature of header and payload by an RSA key.
     pub(super) const PGP: u32 = 1002;
-    /// Of header and payload: their MD5.
+    /// The MD5 of header and payload.
     pub(super) const MD5: u32 = 1004;
-    /// Of header and payload, by a DSA or elliptic curve key.
+    /// A signature of header and payload by a DSA or elliptic curve key.
     pub(super) const GPG: u32 = 1005;
-    /// Of the main header: the digest of the payload, since rpm 4.14.
+    /// In the main header: the digest of the payload, since rpm 4.14.
     pub(super) const PAYLOADDIGEST: u32 = 5092;
-    /// Of the main header: the version of the format, where it is not 4.
+    /// In the main header: the version of the format, if it is not 4.
     pub(super) const RPMFORMAT: u32 = 5114;
 }
 
-/// Whether the main header holds a digest of the payload, so that whoever signs the header signs the payload as well.
+/// True if the main header contains a digest of the payload, so that a signature of the header covers the payload as well.
 pub(super) fn has_payload_digest(main: Header<'_>) -> bool {
     main.tag(tag::PAYLOADDIGEST).is_some()
 }
 
-/// Whether the signature header holds the digest of main header and payload, as it does since rpm 2.
+/// True if the signature header contains the digest of main header and payload, as it does since rpm 2.
 pub(super) fn has_md5(signature: Header<'_>) -> bool {
     signature.binary(tag::MD5).is_some()
 }
@@ -53,21 +53,21 @@ pub(super) fn whole_signatures(signature: Header<'_>) -> impl Iterator<Item = &[
     tags.filter_map(move |tag| signature.binary(tag))
 }
 
-/// Signatures that are written into a header, as packets.
+/// Signatures to be written into a header, as packets.
 pub(super) struct Signatures {
-    /// Whether the key is an RSA key.
+    /// True if the key is an RSA key.
     pub(super) rsa: bool,
-    /// Of the main header.
+    /// The signature of the main header.
     pub(super) header: Vec<u8>,
-    /// Of main header and payload, where no digest of the payload is in the header.
+    /// The signature of main header and payload, if the header contains no digest of the payload.
     pub(super) whole: Option<Vec<u8>>,
-    /// The MD5 of main header and payload, where it is missing and no digest of the payload is in the header: one of the two
-    /// has to be there.
+    /// The MD5 of main header and payload, if it is missing and the header contains no digest of the payload: one of the two is
+    /// required.
     pub(super) md5: Option<[u8; 16]>,
 }
 
-/// The signature header with these signatures in the place of all others, and what comes between it and the main header. All
-/// other tags stay: digests and sizes, which old clients need, too.
+/// The signature header with these signatures in place of all others, and the padding before the main header. All other tags are
+/// kept, such as digests and sizes, which old clients need too.
 pub(super) fn signed(headers: &Headers<'_>, signatures: Signatures) -> Vec<u8> {
     const BINARY: u32 = 7;
     const TEXTS: u32 = 8;
@@ -126,7 +126,7 @@ fn written(mut tags: Vec<(u32, u32, u32, Vec<u8>)>) -> Vec<u8> {
         index.extend([*tag, *kind, number(data.len()), *count]);
         data.extend_from_slice(bytes);
     }
-    // The region's entry comes first and leads to its trailer, which ends the data and leads back to the first entry.
+    // The region's entry comes first and points to its trailer, which ends the data and points back to the first entry.
     let entries = number(tags.len() + 1);
     let region = [tag::REGION, 7, number(data.len()), number(ENTRY)];
     let back = (number(ENTRY) * entries).wrapping_neg();
