@@ -1,8 +1,8 @@
-//! The page of each build: the choice of pages to make anew, and the facts that a page is made of.
+//! The page of each build: selects the pages to replace, and reads the facts that a page shows.
 //!
-//! A page lies beside its build, as the files for `apt` and `dnf` do: nothing is written into a build after its commit. The index
-//! of the channel holds the digest of the page; `verify` compares the digest, and a signed index covers it. A page follows from
-//! the build's entry in the index, from the files of the build, and from [`look`]. If the index says that none of these changed,
+//! A page is placed beside its build, like the files for `apt` and `dnf`: nothing is written into a build after its commit. The
+//! index of the channel contains the digest of the page; `verify` compares it, and a signed index covers it. A page is a function
+//! of the build's entry in the index, of the files of the build, and of [`look`]. If the index shows that none of these changed,
 //! the page is not even read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,13 +20,13 @@ use crate::html::build::{Facts, build_page, look};
 use crate::locked::LockedPages;
 use crate::site::{PARALLEL, Refreshed, Site};
 
-/// Bytes of a `CHANGELOG` that a page shows at most.
+/// The largest part of a `CHANGELOG` that a page shows, in bytes.
 const LONGEST_CHANGELOG: u64 = 64 << 10;
 
 /// The contents of the trash.
 #[derive(Debug, Default)]
 pub(super) struct InTrash {
-    /// Sections, by the build that they were taken from.
+    /// Sections, by the build from which they were retired.
     sections: BTreeMap<BuildId, BTreeSet<BuildPath>>,
     /// Whole builds.
     builds: BTreeSet<BuildId>,
@@ -66,7 +66,7 @@ fn page_id(channel: &Channel, date: BuildDate) -> PageId {
     }
 }
 
-/// The places in the index of the builds whose pages have to be made anew. The others get their pages from the `old` index.
+/// The positions in the index of the builds whose pages must be made again. The others get their pages from the `old` index.
 pub(super) fn changed(
     (site, keys): (&Site, Option<&str>),
     in_trash: &InTrash,
@@ -98,14 +98,14 @@ pub(super) fn changed(
     changed
 }
 
-/// The state of a build and its page before the page is made anew.
+/// The state of a build and its page before the page is made again.
 pub(super) struct Before {
-    /// Absent where the build is not there any more.
+    /// Absent if the build no longer exists.
     facts: Option<Facts>,
     page: Option<Bytes>,
 }
 
-/// Reads the facts that the page of a build shows, and the page that is there.
+/// Reads the facts that the page of a build shows, and the existing page.
 pub(super) async fn look_at(
     pages: &LockedPages<'_>,
     id: BuildId,
@@ -118,13 +118,13 @@ pub(super) async fn look_at(
 
 /// The pages of builds that were made.
 pub(super) struct MadePages {
-    /// For each place in the index, the page that its build has now; absent where the build is not there any more.
+    /// For each position in the index, the current page of its build; absent if the build no longer exists.
     pub(super) of_builds: Vec<(usize, Option<BuildPage>)>,
     pub(super) done: Refreshed,
 }
 
-/// Replaces the pages of those builds that [`changed`], and removes those of builds that are gone. `early` holds the builds that were
-/// looked at already.
+/// Replaces the pages of those builds that [`changed`], and removes those of deleted builds. `early` holds the builds that were
+/// already read.
 pub(super) async fn replace(
     pages: &LockedPages<'_>,
     (site, keys): (&Site, Option<&str>),
@@ -161,7 +161,7 @@ pub(super) async fn replace(
             look_at(pages, id, keys.is_some()).await?
         };
         let Some(facts) = before.facts else {
-            // Retired meanwhile: the process that retired it refreshes the pages, too.
+            // Retired meanwhile: the process that retired it refreshes the pages as well.
             return Ok((place, None, None));
         };
         let text = Bytes::from(build_page(site, channel, build, keys, &facts));
@@ -185,7 +185,7 @@ pub(super) async fn replace(
     }
     let mut gone = gone(old, index);
     if site.thorough {
-        // The pages of a build that was retired after its page was written and before the index named the page.
+        // Pages of builds that were retired after the page was written and before the index named it.
         let builds = in_trash.builds.iter();
         let builds = builds.filter(|id| id.channel == *channel);
         let there = |date: &BuildDate| index.builds.iter().any(|build| build.date == *date);
@@ -198,7 +198,7 @@ pub(super) async fn replace(
     Ok(MadePages { of_builds, done })
 }
 
-/// The builds that had a page and are not there any more.
+/// The builds that had a page and no longer exist.
 fn gone(old: Option<&ChannelIndex>, index: &ChannelIndex) -> BTreeSet<BuildDate> {
     let there: BTreeSet<_> = index.builds.iter().map(|build| build.date).collect();
     let old = old.into_iter().flat_map(|old| &old.builds);
@@ -208,13 +208,13 @@ fn gone(old: Option<&ChannelIndex>, index: &ChannelIndex) -> BTreeSet<BuildDate>
         .collect()
 }
 
-/// The page of a build, as its entry in an index vouches for it.
+/// The page of a build, with the digest in its index entry.
 pub(super) fn page_of(index: &ChannelIndex, build: &BuildIndex) -> Option<(PageId, Sha256)> {
     let page = page_id(&index.channel, build.date);
     Some((page, build.page.as_ref()?.sha256))
 }
 
-/// Looks into a build; `None` where it is not there any more.
+/// Reads the facts of a build; `None` if it no longer exists.
 async fn facts(
     store: &dyn MirrorStore,
     id: &BuildId,
@@ -257,7 +257,7 @@ async fn facts(
     Ok(Some(facts))
 }
 
-/// The first lines of a text, and whether that is all of it.
+/// The first lines of a text, and true if that is all of it.
 async fn beginning(
     store: &dyn MirrorStore,
     id: &BuildId,
@@ -277,7 +277,7 @@ async fn beginning(
     }
     let is_whole = bytes.len() as u64 >= body.size;
     if !is_whole {
-        // The last line may be half of one.
+        // The last line may be incomplete.
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
     }
     Ok(Some((

@@ -1,4 +1,4 @@
-//! Differences of the packages of two builds.
+//! Differences between the packages of two builds.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,10 +11,10 @@ use stx_layout::{BuildDate, PackageFileName, Sha256, Sums, cmp_versions};
 /// Identifies a package of a build: phase, format, name and architecture.
 type Key<'a> = (&'a str, Format, Cow<'a, str>, Cow<'a, str>);
 
-/// The binary packages of a build: version and digest; of several versions the newest.
+/// The binary packages of a build: version and digest; of several versions, the newest.
 type Packages<'a> = BTreeMap<Key<'a>, (Cow<'a, str>, Sha256)>;
 
-/// The forms of packages, each with an order of versions.
+/// The formats of packages, each with an order of versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Format {
     Rpm,
@@ -77,7 +77,7 @@ fn packages(sums: &Sums) -> Packages<'_> {
     newest
 }
 
-/// The difference between the packages of the build `since` and those of a later one. A package of two phases is two.
+/// The difference between the packages of the build `since` and those of a later one. A package in two phases counts as two.
 pub(crate) fn changes(since: BuildDate, before: &Sums, after: &Sums) -> PackageChanges {
     let (before, after) = (packages(before), packages(after));
     let mut changes = PackageChanges {
@@ -155,7 +155,7 @@ mod tests {
         let [update] = &found.updated[..] else {
             panic!("{found:?}");
         };
-        // By the rule of rpm, 1.0+1 and 1.0.1 would be the same.
+        // By the rules of rpm, 1.0+1 and 1.0.1 would be equal.
         let shown = [&update.name, &update.from, &update.to];
         assert_eq!(shown, ["a.all", "1.0.1", "1.0.2"]);
     }

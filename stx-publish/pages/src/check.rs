@@ -17,13 +17,13 @@ use crate::site::PARALLEL;
 use crate::summary::latest_of;
 use crate::{build_pages, layers};
 
-/// How long to wait before the pages are looked at again.
+/// The wait before the pages are checked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Adds to a report which catalog pages are missing, and which are older than the mirror.
+/// Adds to a report the catalog pages that are missing, and those that are older than the mirror.
 ///
-/// `makes` says whether the mirror is meant to have pages; one that has an index has the others, too. Pages follow a change
-/// after a moment, so what differs is looked at again for as long as `patience` says.
+/// `makes` is true if the mirror should have pages; a mirror that has an index should have the others too. Pages follow a change
+/// after a moment, so differences are checked again until `patience` has passed.
 ///
 /// # Errors
 /// The mirror cannot be read.
@@ -44,7 +44,7 @@ pub async fn verify_pages(
         tokio::time::sleep(PAUSE).await;
         waited += PAUSE;
         let again = wrong_pages(store, scope, makes).await.map_err(fail)?;
-        // What is not the same any more is being made just now.
+        // A difference that has disappeared was being fixed by a running refresh.
         found.retain(|finding| again.contains(finding));
     }
     report
@@ -125,7 +125,7 @@ async fn of_channel(
         let finding = wrong(&json, FindingKind::PageStale, message);
         found.push((finding, Some(text.clone())));
     }
-    // Those that cannot be read are a finding of their own.
+    // Builds that cannot be read are a finding of their own.
     let catalog = Catalog {
         channels: [(channel.clone(), entry.clone())].into(),
     };
@@ -144,7 +144,7 @@ async fn of_channel(
     others(store, Some(channel), Some(digest.to_string()), found).await
 }
 
-/// The pages of a channel's builds, by the digests in the index. An index that an earlier version wrote has none.
+/// The pages of a channel's builds, by the digests in the index. An index from an earlier version has none.
 async fn of_builds(
     store: &dyn MirrorStore,
     index: &ChannelIndex,
@@ -170,7 +170,7 @@ async fn of_builds(
     Ok(())
 }
 
-/// The first difference of an index from its channel, in words; `None` where they agree.
+/// The first difference between an index and its channel, in words; `None` if they agree.
 fn differs(index: &ChannelEntry, entry: &ChannelEntry) -> Option<String> {
     let dates = |entry: &ChannelEntry| entry.builds.keys().copied().collect::<BTreeSet<_>>();
     let (said, there) = (dates(index), dates(entry));
@@ -237,7 +237,7 @@ async fn of_root(
     others(store, None, Some(digest.to_string()), found).await
 }
 
-/// The pages that were made of an index: they say of which one. What an earlier version made does not.
+/// The pages that were made from an index, which contain its digest. Pages of an earlier version do not.
 async fn others(
     store: &dyn MirrorStore,
     channel: Option<&Channel>,
@@ -266,7 +266,7 @@ async fn others(
     Ok(())
 }
 
-/// The digest of the index that a page was made of.
+/// The digest of the index from which a page was made.
 fn made_of(text: &[u8]) -> Option<&[u8]> {
     let mark = MADE_OF.as_bytes();
     let at = memchr::memmem::find(text, mark)? + mark.len();

@@ -1,4 +1,4 @@
-//! The facts about a build's files in the index of its channel.
+//! The facts about a build's files for the index of its channel.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use stx_publish::store::{MirrorStore, StoreError};
 
 use crate::changes;
 
-/// Looks into the builds of a channel whose sums were [loaded](Self::load). One that is retired meanwhile has nothing.
+/// Reads facts about the builds of a channel whose sums were [loaded](Self::load). A build that is retired meanwhile has none.
 pub(crate) struct Files<'a> {
     pub(crate) store: &'a dyn MirrorStore,
     pub(crate) channel: &'a Channel,
@@ -57,7 +57,7 @@ impl Files<'_> {
         });
         let mut media = Vec::<Media>::new();
         for (image, size) in try_join_all(sizes).await? {
-            // A second name of the same image, a symlink for one.
+            // A second name of the same image, such as a symlink.
             if media.iter().any(|known| known.sha256 == image.digest) {
                 continue;
             }
@@ -72,7 +72,7 @@ impl Files<'_> {
         Ok(media)
     }
 
-    /// The repositories of packages that the build made, with metadata.
+    /// The repositories of packages that the build made, if they have metadata.
     pub(crate) fn repositories(&self, date: BuildDate) -> Vec<BuildPath> {
         let sums = &self.sums[&date];
         let found = Repositories::of(sums.lines().iter().map(|line| &line.path));

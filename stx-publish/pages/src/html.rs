@@ -1,4 +1,4 @@
-//! The pages for people. The templates are checked when this crate is compiled, and escape all they are given.
+//! The HTML pages and the feed. The templates are checked when this crate is compiled, and escape all values.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -36,7 +36,7 @@ pub use dashboard::{
 pub use listing::{Listed, listing};
 pub(super) use root::root_pages;
 
-/// The heading of a mirror that was not given one.
+/// The default heading of a mirror.
 const TITLE: &str = "StarlingX builds";
 
 /// The pages of the root.
@@ -45,11 +45,11 @@ pub(super) const PAGES_OF_ROOT: [PageName; 1] = [PageName::IndexHtml];
 /// The pages of a channel besides its index.
 pub(super) const PAGES_OF_CHANNEL: [PageName; 2] = [PageName::IndexHtml, PageName::Feed];
 
-/// The text that precedes, in a page, the digest of the index that it was made of.
+/// The text on a page before the digest of the index from which the page was made.
 pub(super) const MADE_OF: &str = "data-index=\"";
 
-/// The digest of a channel's index, as it stands in a page made of it. The dates of a signed index are left out: they
-/// change while nothing that a page shows does.
+/// The digest of a channel's index, as embedded in a page made from it. The dates of a signed index are left out: they change even
+/// if nothing on the page does.
 pub(super) fn digest_of_channel(index: &ChannelIndex) -> Sha256 {
     let index = ChannelIndex {
         serial: None,
@@ -59,7 +59,7 @@ pub(super) fn digest_of_channel(index: &ChannelIndex) -> Sha256 {
     digest_of(index.to_json().as_bytes())
 }
 
-/// As [`digest_of_channel`], of the root's index.
+/// Like [`digest_of_channel`], for the root's index.
 pub(super) fn digest_of_root(index: &RootIndex) -> Sha256 {
     let channels = index.channels.iter().cloned();
     let index = RootIndex {
@@ -77,12 +77,12 @@ pub(super) fn digest_of_root(index: &RootIndex) -> Sha256 {
     digest_of(index.to_json().as_bytes())
 }
 
-/// The version of the pages of channels; increase it when the code here renders something else. Changes of the templates count by
-/// themselves.
+/// The version of the pages of channels; increase it when the code here renders something else. Changes to the templates are
+/// detected automatically.
 const FORM: u32 = 1;
 
-/// The digest of everything on pages that comes neither from the mirror nor from `site.stays`: the program, and the texts and keys
-/// that it was given. Pages that were made with a different one are out of date.
+/// The digest of everything on pages that comes neither from the mirror nor from `site.stays`: the program, and its configured
+/// texts and keys. Pages that were made with a different one are out of date.
 pub fn look_of_all(site: &Site, seal: Option<&IndexSeal>) -> Sha256 {
     let keys = seal.map(|seal| seal.keys.as_str());
     let texts = [
@@ -145,12 +145,12 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
     pages
 }
 
-/// How many builds a feed tells of.
+/// The number of builds in a feed.
 const FEED_LENGTH: usize = 30;
 
 fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>) -> Made {
     let text = match name {
-        // An index keeps its values.
+        // The values of an index are not changed.
         PageName::IndexJson => printable_json(&text.expect("it is rendered")).into_owned(),
         PageName::IndexHtml
         | PageName::Feed
@@ -169,7 +169,7 @@ fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>)
     (page, Bytes::from(text))
 }
 
-/// The text of a page. Neither HTML nor XML has control characters, and a terminal that shows the page would obey them.
+/// The text of a page. Control characters are not allowed in HTML or XML, and a terminal that shows the page would obey them.
 fn printed(rendered: askama::Result<String>) -> String {
     let text = rendered.expect("templates fail only where a value's `Display` does");
     printable_lines(&text).into_owned()
@@ -205,12 +205,12 @@ struct ChannelPage<'a> {
     made_of: Sha256,
     url: Option<&'a str>,
     channel: &'a Channel,
-    /// The way back to the root.
+    /// The relative path to the root.
     root: String,
     latest: Option<&'a Row<'a>>,
     /// The build that `latest_green_build` points at.
     green: Option<BuildDate>,
-    /// Whether `latest_build` was moved back on purpose.
+    /// True if `latest_build` was deliberately moved back.
     held: bool,
     has_apt: bool,
     has_dnf: bool,
@@ -223,7 +223,7 @@ struct ChannelPage<'a> {
 /// The days whose builds are shown without a click, counted back from the newest build.
 const DAYS: i64 = 14;
 
-/// Parts the builds, newest first, into those of the last days and the older ones.
+/// Divides the builds, newest first, into those of the last days and the older ones.
 fn lists<'a>(rows: &'a [Row<'a>]) -> [&'a [Row<'a>]; 2] {
     let newest = rows.first().map_or_else(epoch, |row| row.build.date.time());
     let from = newest - TimeDelta::days(DAYS);
@@ -238,13 +238,13 @@ struct Feed<'a> {
     title: &'a str,
     made_of: Sha256,
     channel: &'a Channel,
-    /// Without a slash at its end; empty where it is not known: links are relative then.
+    /// Without a trailing slash; empty if it is unknown, and then links are relative.
     url: &'a str,
     updated: DateTime<Utc>,
     rows: Vec<&'a Row<'a>>,
 }
 
-/// A build as the pages show it.
+/// A build in the form that the pages show.
 struct Row<'a> {
     build: &'a BuildIndex,
     phases: Vec<Bar<'a>>,
@@ -253,9 +253,9 @@ struct Row<'a> {
 /// One phase in the chart of a build.
 struct Bar<'a> {
     phase: &'a PhaseRecord,
-    /// How long it took.
+    /// Its duration.
     took: String,
-    /// Where it begins and how long it is, in hundredths of the build.
+    /// Its start and its length, in hundredths of the build.
     x: i64,
     width: i64,
 }
@@ -277,12 +277,12 @@ impl<'a> Row<'a> {
         outcome(self.outcome())
     }
 
-    /// The name of its page, which lies beside its directory.
+    /// The name of its page, which is beside its directory.
     fn page(&self) -> Cow<'static, str> {
         PageName::HtmlOf(self.build.date).file_name()
     }
 
-    /// The failing phase, and its log, where it has one.
+    /// The failing phase, with its log if it has one.
     fn failing(&self) -> Option<(&'a str, Option<String>)> {
         let record = self.build.record.as_ref()?;
         let name = record.first_failing_phase.as_deref()?;
@@ -314,7 +314,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The build that was promoted, and by whom.
+    /// The build that was promoted, and the promoter.
     fn origin(&self) -> Option<String> {
         match self.build.record.as_ref()?.origin.as_ref()? {
             Origin::Promoted { from, by, .. } => Some(format!("{from}, promoted by {by}")),
@@ -322,20 +322,20 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// When it was done: the end of its last phase, else its date.
+    /// The time at which it was finished: the end of its last phase, else its date.
     fn finished(&self) -> DateTime<Utc> {
         let phases = self.build.record.iter().flat_map(|record| &record.phases);
         let last = phases.filter_map(|phase| phase.finished).max();
         last.unwrap_or_else(|| self.build.date.time())
     }
 
-    /// When the feed has something new of it: a build that ended, or a verdict on it.
+    /// The time of its newest change in the feed: the end of the build, or a verdict on it.
     fn updated(&self) -> DateTime<Utc> {
         let said = self.verdict().map(|verdict| verdict.at);
         said.map_or_else(|| self.finished(), |at| at.max(self.finished()))
     }
 
-    /// From the start of the first phase to the end of the last.
+    /// The time from the start of the first phase to the end of the last.
     fn took(&self) -> Option<String> {
         let (start, end) = span(&self.build.record.as_ref()?.phases)?;
         Some(duration(end - start))
@@ -357,7 +357,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Sorts rows by how long they stay; what has no end comes last.
+    /// The key that sorts rows by the end of their stay; rows without an end come last.
     fn until_key(&self) -> String {
         let until = self.build.stays.as_ref().and_then(|stay| stay.until);
         until.map_or_else(|| "9".to_owned(), rfc3339)
@@ -378,7 +378,7 @@ impl Bar<'_> {
     }
 }
 
-/// The phases that ran, each where it lies in the time of the whole.
+/// The phases that ran, each at its position in the time of the whole build.
 fn bars(phases: &[PhaseRecord]) -> Vec<Bar<'_>> {
     let Some((start, end)) = span(phases) else {
         return Vec::new();
@@ -404,7 +404,7 @@ fn span(phases: &[PhaseRecord]) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     Some((start, end))
 }
 
-/// A length of time for people: `3 h 20 min`, `45 s`.
+/// A duration in readable form: `3 h 20 min`, `45 s`.
 fn duration(time: TimeDelta) -> String {
     match (
         time.num_hours(),
@@ -417,7 +417,7 @@ fn duration(time: TimeDelta) -> String {
     }
 }
 
-/// A path or a part of one, as it stands in a link.
+/// A path or a part of one, escaped for a link.
 fn in_url(path: impl Display) -> String {
     encode_path(&path.to_string())
 }
@@ -428,7 +428,7 @@ fn is_web(url: &str) -> Option<&str> {
     web.then_some(url)
 }
 
-/// A text as HTML that may break after each `/`. Other long texts break anywhere, by the style sheet.
+/// A text as HTML that may break after each `/`. The style sheet lets other long texts break anywhere.
 fn breakable(text: impl Display) -> String {
     let mut shown = String::new();
     for letter in text.to_string().chars() {
@@ -445,7 +445,7 @@ fn breakable(text: impl Display) -> String {
     shown
 }
 
-/// A text as a shell takes it, for commands that are copied from a page.
+/// A text quoted for a shell, for commands that are copied from a page.
 fn in_shell(text: impl Display) -> String {
     shell_words::quote(&text.to_string()).into_owned()
 }

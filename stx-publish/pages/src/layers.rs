@@ -1,8 +1,8 @@
-//! The builds below, of a distribution in layers: the edges of the graph of channels.
+//! The builds below, for a distribution in layers: the edges of the graph of channels.
 //!
 //! They are read from the records of the builds, not from the configuration: a copy of a mirror has its records and seldom the
-//! configuration of its service, and a record says upon which build another was made, also after the configuration changed.
-//! A channel that is configured `after` another appears with its first success.
+//! configuration of its service, and a record names the build below even after the configuration changed. A channel that is
+//! configured `after` another appears with its first success.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(super) fn below(catalog: &Catalog) -> BTreeMap<Channel, BelowSummary> {
     below_tops(&tops(catalog), |build| catalog.build(build).is_some())
 }
 
-/// As [`below`], by the tops of all channels and the builds that the mirror `has`.
+/// Like [`below`], from the tops of all channels; `has` tells which builds the mirror has.
 pub(super) fn below_tops(
     tops: &BTreeMap<Channel, Top>,
     has: impl Fn(&BuildId) -> bool,

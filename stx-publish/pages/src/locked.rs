@@ -1,5 +1,5 @@
-//! The pages of a mirror while their lock is held. Nobody else changes them meanwhile, so the pages that will be compared are read side by
-//! side, and each once: a mirror far away answers twenty questions in the time of one.
+//! The pages of a mirror while their lock is held. No other process changes them meanwhile, so each page that will be compared is
+//! read once, and all of them at the same time: a remote mirror answers twenty questions in the time of one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::site::PARALLEL;
 pub(crate) struct LockedPages<'a> {
     pub(crate) store: &'a dyn MirrorStore,
     writer: &'a dyn PageWriter,
-    /// Those that were read ahead, as they are now.
+    /// The current state of the pages that were read ahead.
     known: Mutex<HashMap<PageId, Option<Bytes>>>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> LockedPages<'a> {
         Ok(())
     }
 
-    /// The text of a page, if it is there.
+    /// The text of a page, if it exists.
     pub(crate) async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
         let known = self.known().get(page).cloned();
         match known {
@@ -61,7 +61,7 @@ impl<'a> LockedPages<'a> {
         Ok(())
     }
 
-    /// Removes a page, if it is there.
+    /// Removes a page, if it exists.
     pub(crate) async fn remove(&self, page: PageId) -> Result<Option<PageId>, StoreError> {
         if self.page(&page).await?.is_none() {
             return Ok(None);

@@ -28,14 +28,14 @@ mod mirror_contents;
 
 pub use mirror_contents::MirrorContents;
 
-/// Makes the pages of a mirror anew, and replaces those that differ.
+/// Makes the pages of a mirror again, and replaces those that differ.
 ///
-/// Refreshes wait for each other, so the last one to end has seen everything that was there before it began.
+/// Refreshes wait for each other, so the last one to end has seen everything that existed before it began.
 pub async fn refresh(store: &dyn MirrorStore, site: &Site) -> Result<Refreshed, StoreError> {
     refresh_sealed(store, site, None).await
 }
 
-/// As [`refresh`], and signs the indexes where there is a `seal`. Without one, signatures of earlier indexes are removed.
+/// Like [`refresh`], and signs the indexes if there is a `seal`. Without one, signatures of earlier indexes are removed.
 pub async fn refresh_sealed(
     store: &dyn MirrorStore,
     site: &Site,
@@ -46,8 +46,8 @@ pub async fn refresh_sealed(
     refresh_locked(store, &*pages, contents, site, seal).await
 }
 
-/// As [`refresh_sealed`], for a caller that has locked the pages already, and read the contents since: the stays of builds in
-/// `site` follow from these, and would be out of date if another refresh came between.
+/// Like [`refresh_sealed`], for a caller that has locked the pages and then read the contents. The stays of builds in `site` are
+/// derived from these, and would be out of date if another refresh ran in between.
 pub async fn refresh_locked(
     store: &dyn MirrorStore,
     pages: &dyn PageWriter,
@@ -60,7 +60,7 @@ pub async fn refresh_locked(
     Ok(made.refreshed)
 }
 
-/// A channel whose pages stay as they are.
+/// A channel whose pages are kept.
 #[derive(Debug)]
 pub struct Kept {
     /// The channel in the index of the root.
@@ -85,19 +85,19 @@ pub struct MadePart {
 pub struct MadeChannel {
     /// The channel in the index of the root.
     pub summary: ChannelSummary,
-    /// When its index is signed anew although nothing changed; `None` where the mirror does not sign.
+    /// The time at which its index is signed again although nothing changed; `None` if the mirror does not sign.
     pub signed_until: Option<DateTime<Utc>>,
-    /// Its pages, without those of its builds.
+    /// Its pages, except those of its builds.
     pub pages: BTreeSet<PageName>,
-    /// False if one of its pages is out of date all the same.
+    /// False if one of its pages is still out of date.
     pub is_whole: bool,
 }
 
-/// As [`refresh_locked`], for the channels of these contents and the root. The pages of the channels in `kept` are not looked at: the
-/// caller knows that nothing on them changed. Then the result is the same as that of making all pages.
+/// Like [`refresh_locked`], for the channels of these contents and the root. The pages of the channels in `kept` are not checked:
+/// the caller knows that nothing on them changed. The result is then the same as that of making all pages.
 ///
 /// # Errors
-/// Those of the store. Pages of the channels may be old and new by then.
+/// The errors of the store. Some pages of the channels may be new and others old by then.
 pub async fn refresh_part(
     store: &dyn MirrorStore,
     pages: &dyn PageWriter,
@@ -109,7 +109,7 @@ pub async fn refresh_part(
     refresh_up_to(LONGEST_TEXT, store, pages, contents, kept, site, seal).await
 }
 
-/// As [`refresh_part`]; leaves out an index of a channel of more than `longest` bytes.
+/// Like [`refresh_part`]; leaves out an index of a channel that is longer than `longest` bytes.
 pub(super) async fn refresh_up_to(
     longest: u64,
     store: &dyn MirrorStore,
@@ -195,7 +195,7 @@ pub(super) async fn refresh_up_to(
         };
         (page, Bytes::from(seal.keys.clone()))
     });
-    // The root comes last: what it names is there.
+    // The root comes last, so that everything it names exists.
     let wanted = html::root_pages(site, &root).into_iter().chain(keys);
     let written = replace(&pages, seal, wanted).await?;
     done.written.extend(written);
@@ -241,7 +241,7 @@ const OF_ROOT: [PageName; 4] = [
     PageName::Keys,
 ];
 
-/// The pages of a channel, but for those of its builds.
+/// The pages of a channel, except those of its builds.
 const OF_CHANNEL: [PageName; 6] = [
     PageName::IndexJson,
     PageName::IndexSignature,
@@ -251,7 +251,7 @@ const OF_CHANNEL: [PageName; 6] = [
     PageName::DnfRepo,
 ];
 
-/// The number of channels that are refreshed side by side. The indexes of each are in memory, as text and as values.
+/// The number of channels that are refreshed at the same time. The indexes of each are in memory, as text and as values.
 const CHANNELS: usize = 8;
 
 /// The inputs that all channels share.
@@ -262,12 +262,12 @@ struct Refresh<'a> {
     seal: Option<&'a IndexSeal>,
     histories: BTreeMap<BuildId, Vec<VerdictEntry>>,
     in_trash: InTrash,
-    /// The most bytes of an index that readers accept.
+    /// The largest index that readers accept, in bytes.
     longest: u64,
 }
 
 impl Refresh<'_> {
-    /// Makes the pages of a channel anew, the index last.
+    /// Makes the pages of a channel again, the index last.
     async fn channel(
         &self,
         channel: Channel,
@@ -285,7 +285,8 @@ impl Refresh<'_> {
         let old = before.index.as_ref();
         let (mut index, added) = channel_index(site, &channel, entry, &self.histories, old);
         let changed = build_pages::changed((site, keys), &self.in_trash, &mut index, old);
-        // The first builds whose pages change are looked at beside the files of those that were added. After a publish that is all of them.
+        // The first builds whose pages change are read at the same time as the files of the added builds. After a publish, these
+        // are all of them.
         let early = changed.iter().take(PARALLEL).map(|&place| {
             let id = BuildId::new(channel.clone(), index.builds[place].date);
             let looked = build_pages::look_at(&pages, id, keys.is_some());
@@ -301,7 +302,7 @@ impl Refresh<'_> {
             build.installs = installs(site, &channel, build);
         }
         let of_site = (site, keys);
-        // Both before the index that names them, and before the files of the channel that those of builds are compared by.
+        // Both precede the index that names them, and the files of the channel against which the files of builds are compared.
         let snippets = sources::replace_of_builds(&pages, of_site, &index, old);
         let early = (changed, early.into_iter().collect());
         let of_builds = build_pages::replace(&pages, of_site, &self.in_trash, (&index, old), early);
@@ -317,7 +318,7 @@ impl Refresh<'_> {
         made.retain(|(page, text)| {
             let fits = page.name != PageName::IndexJson || text.len() as u64 <= self.longest;
             if !fits {
-                // The old index stays, because readers can read that one. All other pages are made.
+                // The old index is kept, because readers can read it. All other pages are made.
                 done.too_long.push(page.clone());
                 summary.serial = old.and_then(|old| old.serial);
             }
@@ -345,7 +346,7 @@ impl Refresh<'_> {
     }
 }
 
-/// Removes the pages of the channels that are gone: those of an `old` root that are not in the new one.
+/// Removes the pages of deleted channels: those of an `old` root that are not in the new one.
 async fn remove_gone(
     pages: &LockedPages<'_>,
     old: Option<RootIndex>,
@@ -372,7 +373,7 @@ async fn remove_gone(
                 .collect::<Vec<_>>()
         });
         let of_builds: Vec<_> = of_builds.collect();
-        // The index comes last: until then it says what is left to remove.
+        // The index is removed last: until then, it names the pages that are still to be removed.
         for name in of_builds.into_iter().chain(PageName::ALL.into_iter().rev()) {
             removed.extend(pages.remove(page(name)).await?);
         }
@@ -404,7 +405,7 @@ impl Before {
         Ok(Self { text, index })
     }
 
-    /// Sets the serial and the end of the new index.
+    /// Sets the serial and the expiry of the new index.
     fn date(&self, seal: Option<&IndexSeal>, index: &mut ChannelIndex) {
         let dates = self.index.as_ref().map(|old| (old.serial, old.expires));
         let before = self.text.as_ref().zip(dates);
@@ -419,14 +420,14 @@ impl Before {
     }
 }
 
-/// A success that the old index does not have: its place in the new one, its date, and that of the success before it.
+/// A success that is missing in the old index: its position in the new one, its date, and the date of the success before it.
 type Added = (usize, BuildDate, Option<BuildDate>);
 
 /// The entries about the files of a build.
 type OfFiles = (Vec<Media>, Vec<BuildPath>, Option<PackageChanges>);
 
 /// The index of one channel, without the facts that the pages add. The entries about a build's files are taken from the `old`
-/// index: the files never change. Those of builds that it does not have are still to be added.
+/// index: the files never change. The entries of new builds are added later.
 fn channel_index(
     site: &Site,
     channel: &Channel,
@@ -457,7 +458,7 @@ fn channel_index(
             ),
             _ => {
                 if success {
-                    // The newest comes first.
+                    // The newest build comes first.
                     added.push((count - 1 - number, date, before));
                 }
                 OfFiles::default()
@@ -498,7 +499,7 @@ fn channel_index(
     (index, added)
 }
 
-/// The names of the files that make a machine install from a build.
+/// The names of the files that configure a machine to install from a build.
 fn installs(site: &Site, channel: &Channel, build: &BuildIndex) -> Vec<String> {
     let files = sources::of_build(site, channel, build, None).into_iter();
     let files = files.filter(|(_, text)| text.is_some());
@@ -507,7 +508,7 @@ fn installs(site: &Site, channel: &Channel, build: &BuildIndex) -> Vec<String> {
         .collect()
 }
 
-/// The entries about the files of the builds that were added, by their places in the index.
+/// The entries about the files of the added builds, by their positions in the index.
 async fn files_of(
     store: &dyn MirrorStore,
     channel: &Channel,

@@ -8,7 +8,7 @@ use crate::locked::LockedPages;
 use crate::site::{Made, PARALLEL};
 use crate::{IndexSeal, signed};
 
-/// Replaces those of some pages that differ, side by side; the pages that were written.
+/// Replaces those of some pages that differ, at the same time; returns the pages that were written.
 pub(crate) async fn replace(
     pages: &LockedPages<'_>,
     seal: Option<&IndexSeal>,

@@ -1,4 +1,4 @@
-//! Indexes that are signed: their serials, their ends, and the order in which index and signature are replaced.
+//! Signed indexes: their serials, their expiry, and the order in which index and signature are replaced.
 //!
 //! ```text
 //! index.json.asc := new signature, old signature    whichever index a reader has, its signature is there
@@ -6,7 +6,7 @@
 //! index.json.asc := new signature
 //! ```
 //!
-//! A crash in between leaves a pair that is good; the next refresh takes the old signature away.
+//! A crash in between leaves a good pair; the next refresh removes the old signature.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use stx_publish::store::StoreError;
 
 use crate::locked::LockedPages;
 
-/// How the indexes of a mirror are signed.
+/// The settings for signing the indexes of a mirror.
 #[derive(Clone)]
 pub struct IndexSeal {
     /// Signs them.
     pub signer: Arc<dyn Signer>,
     /// Its public key, armored, which is published as `KEYS`.
     pub keys: String,
-    /// How long an index is good. It is made anew when something changed, or half of that time is over.
+    /// The time for which an index is valid. It is made again when something changed, or when half of that time has passed.
     pub lasts: TimeDelta,
-    /// The time now.
+    /// The present time.
     pub now: DateTime<Utc>,
 }
 
@@ -43,12 +43,12 @@ impl fmt::Debug for IndexSeal {
     }
 }
 
-/// The serial and the end of an index.
+/// The serial and the expiry of an index.
 pub(super) type Dates = (Option<u64>, Option<DateTime<Utc>>);
 
-/// Gives an index its serial and end: those that it has, as long as nothing else changed and they are good for a while.
+/// The serial and the expiry of an index: unchanged as long as nothing else changed and the expiry is not near.
 ///
-/// `with` is the text of the index with some dates, `old` what is there now, with its dates.
+/// `with` returns the text of the index with given dates; `old` is the existing text, with its dates.
 pub(super) fn dated(
     seal: Option<&IndexSeal>,
     old: Option<(&Bytes, Dates)>,
@@ -69,13 +69,13 @@ pub(super) fn dated(
         Some((_, (serial, _))) => serial.unwrap_or_default(),
         None => 0,
     };
-    // Where the old one is lost, the time is higher than it was.
+    // If the old index is lost, the time is higher than its serial was.
     let least = u64::try_from(seal.now.timestamp()).unwrap_or_default();
     let serial = least.max(old_serial.saturating_add(1));
     (Some(serial), Some(seal.now + seal.lasts))
 }
 
-/// The instant from which an index that expires then is signed anew, even if nothing changes.
+/// The time from which an index with that expiry is signed again, even if nothing changes.
 pub(super) fn good_until(
     seal: &IndexSeal,
     expires: Option<DateTime<Utc>>,
@@ -83,7 +83,7 @@ pub(super) fn good_until(
     expires?.checked_sub_signed(seal.lasts / 2)
 }
 
-/// Puts an index with its signature in the place of the old one; the pages that were written.
+/// Replaces an index and its signature; returns the pages that were written.
 pub(super) async fn replace(
     pages: &LockedPages<'_>,
     seal: Option<&IndexSeal>,
@@ -94,7 +94,7 @@ pub(super) async fn replace(
         channel: index.channel.clone(),
         name: PageName::IndexSignature,
     };
-    // The old index stays, which readers can at least read.
+    // The old index is kept, because readers can at least read it.
     check_length(index.path(), &text)?;
     let old = pages.page(index).await?;
     let mut written = Vec::new();
@@ -126,7 +126,7 @@ pub(super) async fn replace(
         pages.write(&beside, both.into()).await?;
     }
     if !same {
-        // A reader that finds no signature is told so, as of any mirror that does not sign yet.
+        // A reader that finds no signature reports that, as for any mirror that does not sign yet.
         pages.write(index, text).await?;
         written.push(index.clone());
     }

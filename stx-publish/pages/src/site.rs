@@ -6,21 +6,22 @@ use bytes::Bytes;
 use stx_layout::index::{PageId, Stay};
 use stx_layout::{BuildId, ReleaseKind};
 
-/// How many pages are written at one time. What a page costs is the wait for the disk, or for the answer of a bucket.
+/// The number of pages that are written at the same time. Most of the time of a write is the wait for the disk, or for a bucket's
+/// answer.
 pub(crate) const PARALLEL: usize = 16;
 
 /// The texts and facts on the pages that are not on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Site {
-    /// The heading of the root's page; `StarlingX builds` where it is empty.
+    /// The heading of the root's page; `StarlingX builds` if it is empty.
     pub title: String,
     /// The URL of the mirror's root, for the commands that the pages show; without it a script fills it in.
     pub url: Option<String>,
-    /// The audience of each kind of release; a kind that is not named here has a text of its own.
+    /// The audience of each kind of release; a kind that is missing here has a default text.
     pub about: BTreeMap<ReleaseKind, String>,
-    /// How long each build stays.
+    /// The end of each build's stay.
     pub stays: BTreeMap<BuildId, Stay>,
-    /// Compare also those files of builds that cannot have changed unless somebody else changed them.
+    /// True to compare also the files of builds that only change if another program changes them.
     pub thorough: bool,
 }
 
@@ -29,9 +30,9 @@ pub struct Site {
 pub struct Refreshed {
     /// Pages that were written.
     pub written: Vec<PageId>,
-    /// Pages of channels that are gone, which were removed.
+    /// Pages of deleted channels, which were removed.
     pub removed: Vec<PageId>,
-    /// The indexes of channels that are too long for readers. The previous ones stay; all other pages are up to date.
+    /// The indexes of channels that are too long for readers. The previous ones are kept; all other pages are up to date.
     pub too_long: Vec<PageId>,
 }
 

@@ -1,8 +1,8 @@
-//! The files that make a machine install from a channel, or from one build: one for `apt` and one for `dnf`, ready to be put
-//! in place.
+//! The files that configure a machine to install from a channel, or from one build: one for `apt` and one for `dnf`, ready to be
+//! installed.
 //!
-//! Those of a channel name the repositories of the build that `latest_build` shows, by way of that alias. The key of a mirror
-//! that signs is in the file for `apt`, so that nothing else is needed; `dnf` fetches it from the mirror.
+//! Those of a channel name the repositories of the build that `latest_build` points at, through that alias. The key of a mirror
+//! that signs is part of the file for `apt`, so that nothing else is needed; `dnf` fetches it from the mirror.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,10 +18,10 @@ use crate::replace::replace;
 use crate::site::{Refreshed, Site};
 use crate::summary::latest_of;
 
-/// The text of a file, or none where there is nothing to install.
+/// The text of a file, or none if there is nothing to install.
 pub(super) type Text = Option<String>;
 
-/// `apt.sources` and `dnf.repo` of a channel; no texts where it has no such repository, or nobody said where the mirror is.
+/// `apt.sources` and `dnf.repo` of a channel; no texts if it has no such repository, or if the mirror's URL is not configured.
 pub(super) fn of_channel(
     site: &Site,
     index: &ChannelIndex,
@@ -52,8 +52,8 @@ pub(super) fn of_build(
     ]
 }
 
-/// `DATE.sources` and `DATE.repo` of a build on a mirror with this URL, which signs nothing: their names and texts, where there
-/// are such repositories.
+/// `DATE.sources` and `DATE.repo` of a build on an unsigned mirror with this URL: their names and texts, if the build has such
+/// repositories.
 pub fn install_files(
     root: &str,
     id: &BuildId,
@@ -76,7 +76,7 @@ pub fn install_files(
         .collect()
 }
 
-/// The name in a channel that repositories are read by.
+/// The name in a channel through which repositories are read.
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Latest(&'a AliasName),
@@ -94,7 +94,7 @@ fn texts(
     let Some(root) = site.url.as_deref().map(|url| url.trim_end_matches('/')) else {
         return [None, None];
     };
-    // Repositories of several builds may be used side by side, so that their names differ.
+    // The names differ, because repositories of several builds may be used together.
     let (path, name, title) = match place {
         Place::Latest(alias) => (
             format!("{channel}/{alias}"),
@@ -123,13 +123,13 @@ fn is_rpm(dir: &BuildPath) -> bool {
     segments.any(|segment| matches!(segment, "RPMS" | "SRPMS"))
 }
 
-/// A repository, as deb822 says it.
+/// A repository, in deb822 format.
 fn stanza(at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
     let types = match dir.file_name() {
         "sources" => "deb-src",
         _ => "deb",
     };
-    // `./` would do on a web server; in a bucket, `…/./Release` is the key of no object.
+    // `./` would work on a web server; in a bucket, no object has the key `…/./Release`.
     let mut text = format!("Types: {types}\nURIs: {at}\nSuites: /\n");
     match keys {
         None => text.push_str("Trusted: yes\n"),
@@ -145,7 +145,7 @@ fn stanza(at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
     text
 }
 
-/// A repository, as `dnf` reads it. Its metadata is signed, and names the digest of each package.
+/// A repository, in the format of `dnf`. Its metadata is signed, and contains the digest of each package.
 fn section(of: &str, at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') {
@@ -162,10 +162,11 @@ fn section(of: &str, at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
     format!("[{id}]\nname=StarlingX {of}, {dir}\nbaseurl={at}\nenabled=1\n{checks}")
 }
 
-/// Replaces the files of a channel's builds, and removes those of builds that are gone.
+/// Replaces the files of a channel's builds, and removes those of deleted builds.
 ///
-/// They follow from the build, the URL and the key. A build's are therefore not even compared where `old` names them and the
-/// files of the channel, in which URL and key stand as well, did not change: a mirror in a bucket would be asked twice a build.
+/// They are functions of the build, the URL and the key. The files of a build are therefore not even compared if `old` names them
+/// and the files of the channel, which also contain URL and key, did not change: that would cost two requests to a bucket for
+/// each build.
 pub(super) async fn replace_of_builds(
     pages: &LockedPages<'_>,
     (site, keys): (&Site, Option<&str>),

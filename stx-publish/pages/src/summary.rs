@@ -3,7 +3,7 @@
 use stx_layout::index::{ChannelIndex, ChannelSummary, NewestBuild};
 use stx_layout::{AliasEntry, AliasName, BuildDate};
 
-/// A channel as its index shows it; the build below follows from all channels.
+/// A channel, from its index; the build below is derived from all channels.
 pub(crate) fn summary(index: &ChannelIndex) -> ChannelSummary {
     let latest_build = latest_of(index.aliases.get(&AliasName::latest_build()));
     let newest = index.builds.first().map(|build| NewestBuild {

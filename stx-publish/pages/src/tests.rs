@@ -24,7 +24,7 @@ mod escaping;
 mod install;
 mod layers;
 
-/// Publishes a build of a package of that release, with a record that has everything.
+/// Publishes a build of a package with that release and a complete record.
 async fn put(store: &MemoryStore, day: u32, result: BuildOutcome, release: u32) {
     let mut request = sample_request(day, result, &format!("day {day}"));
     let package = format!("outputs/RPMS/std/a-1-{release}.noarch.rpm");
@@ -102,10 +102,10 @@ async fn example() -> (MemoryStore, Site) {
 async fn the_pages_of_a_channel() {
     let (store, site) = example().await;
     refresh(&store, &site).await.expect("pages");
-    // The digest of the index, which is here too.
+    // The digest of the index, which also appears here.
     let mut settings = insta::Settings::clone_current();
     settings.add_filter("data-index=\"[0-9a-f]{64}\"", "data-index=\"DIGEST\"");
-    // Those of pages, which change with every template.
+    // The digests of pages, which change with every template.
     settings.add_filter("\"look\":\"[0-9a-f]{64}\"", "\"look\":\"DIGEST\"");
     let of_page = "\"page\":\\{\"sha256\":\"[0-9a-f]{64}\"";
     settings.add_filter(of_page, "\"page\":{\"sha256\":\"DIGEST\"");
@@ -160,7 +160,7 @@ async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
     let page = channel_page(PageName::HtmlOf(id.date));
     let removed = std::slice::from_ref(&page);
     assert_eq!(second.removed, removed, "the page goes with its build");
-    // Who made it died before the index named it, and the build went.
+    // The publisher of a page died before the index named it, and the build was deleted.
     let pages = store.lock_pages().await.expect("the lock");
     pages.write(&page, "x".into()).await.expect("written");
     drop(pages);
@@ -205,7 +205,7 @@ async fn pages_that_are_missing_or_behind_are_found() {
     let all = Scope::All;
     let missing = |path: &str| (path.to_owned(), FindingKind::PageMissing);
     let stale = |path: &str| (path.to_owned(), FindingKind::PageStale);
-    // A mirror without pages is one without pages, unless it is meant to have some.
+    // A mirror without pages is not reported unless it should have some.
     assert_eq!(check(&all, false).await, []);
     let all_of_it = PageName::HtmlOf(sample_id(1).date);
     let none = [
@@ -247,12 +247,12 @@ async fn pages_that_are_missing_or_behind_are_found() {
     pages.write(&torn, before).await.expect("written");
     assert_eq!(check(&all, true).await, []);
 
-    // A build came, and who published it died.
+    // A build was published, and its publisher died before the pages were refreshed.
     put(&store, 4, BuildOutcome::Success, 3).await;
     let both = [stale("/index.json"), stale("index.json")];
     assert_eq!(check(&all, true).await, both);
     assert_eq!(check(&Scope::Build(sample_id(4)), true).await, []);
-    // Or later, between the pages.
+    // Or it died later, between two pages.
     let old = channel_page(PageName::Feed);
     let feed = store.page(&old).await.expect("read").expect("a page");
     drop(pages);
@@ -260,7 +260,7 @@ async fn pages_that_are_missing_or_behind_are_found() {
     let pages = store.lock_pages().await.expect("the lock");
     pages.write(&old, feed).await.expect("written");
     assert_eq!(check(&all, true).await, [stale("feed.xml")]);
-    // What an earlier version made says of no index.
+    // A page of an earlier version does not name its index.
     let text = "<feed/>";
     pages.write(&old, text.into()).await.expect("written");
     assert_eq!(check(&all, true).await, []);
@@ -296,7 +296,7 @@ async fn only_the_pages_of_builds_that_changed_are_written() {
     assert!(html.contains("&#60;i&#62;lab"), "{html}");
     assert!(!html.contains("href=\"javascript"), "{html}");
 
-    // A section that retention takes, and that comes back.
+    // A section that retention retires, and that is restored.
     let section = ThinnedSection {
         section: "inputs/downloads".parse().expect("a path"),
         since: id.date.time(),
@@ -342,7 +342,7 @@ async fn an_index_that_no_reader_accepts_is_not_written() {
     assert_eq!(text(&store, &index).await, before, "the old one stays");
 }
 
-/// The pages for people and those of other channels are up to date; the index is the one before, which readers can at least read.
+/// The HTML pages and those of other channels are up to date; the index is the previous one, which readers can at least read.
 #[tokio::test]
 async fn a_channel_whose_index_is_too_long_keeps_no_other_page_from_being_made() {
     let store = MemoryStore::new();
@@ -399,7 +399,7 @@ async fn a_channel_whose_index_is_too_long_keeps_no_other_page_from_being_made()
     let root = RootIndex::from_json(root.as_bytes()).expect("an index");
     assert_eq!(root.channels[0].builds, 2);
     drop(pages);
-    // It is the first that is said of the channel.
+    // This is the first finding about the channel.
     let mut report = VerifyReport::default();
     let found = verify_pages(&store, &Scope::All, true, Duration::ZERO, &mut report).await;
     found.expect("verified");

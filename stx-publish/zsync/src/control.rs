@@ -19,29 +19,29 @@ use std::str::FromStr;
 
 use crate::strong::STRONG;
 
-/// The suffix that the name of a file has in the name of its control file.
+/// The suffix that the name of a control file adds to that of its file.
 pub const SUFFIX: &str = ".zsync";
 
-/// Bytes that a control file has at most.
+/// The largest control file, in bytes.
 pub const LONGEST: u64 = 64 << 20;
 
-/// Blocks that it describes at most.
+/// The largest number of blocks in a control file.
 pub(crate) const MOST_BLOCKS: u64 = 4 << 20;
 
-/// Bytes that its header has at most.
+/// The longest header, in bytes.
 const LONGEST_HEADER: usize = 16 << 10;
 
-/// The sizes of blocks that are read.
+/// The accepted sizes of blocks.
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 64..=16 << 20;
 
-/// How much of the sums of a block is in a control file.
+/// The lengths of the sums of a block in a control file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashLengths {
-    /// How many blocks in a row have to match: 1 or 2.
+    /// The number of consecutive blocks that must match: 1 or 2.
     pub run: u8,
-    /// Bytes of the weak sum: 1 to 4.
+    /// The length of the weak sum in bytes: 1 to 4.
     pub weak: u8,
-    /// Bytes of the strong sum: 3 to 16.
+    /// The length of the strong sum in bytes: 3 to 16.
     pub strong: u8,
 }
 
@@ -50,9 +50,9 @@ pub struct HashLengths {
 pub struct Control {
     /// The name of the file that it describes.
     pub file_name: String,
-    /// Where that is, as seen from the control file.
+    /// Its URL, relative to the control file.
     pub url: String,
-    /// The SHA-1 of the file, where it is stated.
+    /// The SHA-1 of the file, if it is stated.
     pub sha1: Option<[u8; 20]>,
     length: u64,
     block_size: u32,
@@ -67,13 +67,13 @@ pub enum ControlError {
     /// Longer than [`LONGEST`].
     #[error("it has {0} bytes, more than {max} MiB", max = LONGEST >> 20)]
     Long(u64),
-    /// Its header is no text, or has no end.
+    /// Its header is not text, or has no end.
     #[error("it has no header of lines that ends with an empty line")]
     Header,
-    /// A header that is needed is missing.
+    /// A required header is missing.
     #[error("it has no line `{0}:`")]
     Missing(&'static str),
-    /// A header whose value has no meaning.
+    /// A header with an invalid value.
     #[error("`{name}: {value}`: {why}")]
     Value {
         /// The name of the header.
@@ -83,17 +83,17 @@ pub enum ControlError {
         /// The reason.
         why: &'static str,
     },
-    /// A header that a reader has to understand.
+    /// An unknown header that readers must understand.
     #[error("`{0}:` is a line that this program does not know")]
     Unknown(String),
-    /// More or fewer sums than the length asks for.
+    /// The number of sums does not match the length.
     #[error(
         "it has {found} bytes of sums, and {length} bytes in blocks of {block_size} need {expected}"
     )]
     Sums {
         /// The bytes after the header.
         found: u64,
-        /// Those that there should be.
+        /// The expected number of bytes.
         expected: u64,
         /// The stated length of the file.
         length: u64,
@@ -103,7 +103,7 @@ pub enum ControlError {
 }
 
 fn value_error(name: &str, value: &str, why: &'static str) -> ControlError {
-    // A hostile value is not repeated at length, nor with what steers a terminal.
+    // A hostile value is shortened, and characters that control a terminal are escaped.
     let value = value.chars().take(60).flat_map(char::escape_default);
     ControlError::Value {
         name: name
@@ -117,7 +117,7 @@ fn value_error(name: &str, value: &str, why: &'static str) -> ControlError {
 }
 
 fn number<T: FromStr>(name: &str, value: &str) -> Result<T, ControlError> {
-    // `parse` takes a sign as well.
+    // `parse` also accepts a sign.
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = digits.then(|| value.parse().ok()).flatten();
     parsed.ok_or_else(|| value_error(name, value, "not a number, or too large"))
@@ -127,8 +127,8 @@ impl Control {
     /// Parses the bytes of a control file.
     ///
     /// # Errors
-    /// [`ControlError`] for bytes that are no control file, or one of a compressed file, or whose numbers contradict
-    /// each other. Memory is taken only for sums that are there.
+    /// [`ControlError`] for bytes that are not a control file, or one of a compressed file, or whose numbers contradict each
+    /// other. Memory is allocated only for sums that are present.
     pub fn parse(bytes: &[u8]) -> Result<Self, ControlError> {
         if bytes.len() as u64 > LONGEST {
             return Err(ControlError::Long(bytes.len() as u64));
@@ -200,7 +200,7 @@ impl Control {
         })
     }
 
-    /// A control file of sums that were made in this program.
+    /// A control file with sums that were computed in this program.
     pub(crate) fn made(
         names: (String, String),
         sha1: [u8; 20],
@@ -219,7 +219,7 @@ impl Control {
         }
     }
 
-    /// The bytes of the control file. The same value has the same bytes.
+    /// The bytes of the control file. Equal values give equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let HashLengths { run, weak, strong } = self.lengths;
         let mut text = format!(
@@ -239,33 +239,33 @@ impl Control {
         bytes
     }
 
-    /// Bytes of the file.
+    /// The length of the file, in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Bytes of each block but the last.
+    /// The size of each block but the last, in bytes.
     pub fn block_size(&self) -> u32 {
         self.block_size
     }
 
-    /// How much of each sum there is.
+    /// The lengths of the sums.
     pub fn lengths(&self) -> HashLengths {
         self.lengths
     }
 
-    /// How many blocks the file has.
+    /// The number of blocks of the file.
     pub fn blocks(&self) -> u32 {
         let blocks = self.length.div_ceil(u64::from(self.block_size));
         u32::try_from(blocks).expect("no more than `MOST_BLOCKS`")
     }
 
-    /// Bytes of the sums of one block.
+    /// The number of bytes of one block's sums.
     pub(crate) fn entry(&self) -> usize {
         usize::from(self.lengths.weak) + usize::from(self.lengths.strong)
     }
 
-    /// The sums of all blocks, as they are written.
+    /// The sums of all blocks, in the form of the file.
     pub(crate) fn sums(&self) -> &[u8] {
         &self.sums
     }

@@ -1,22 +1,22 @@
-//! zsync control files, and what of a file an older one holds already.
+//! zsync control files, and the parts of a file that an older file already contains.
 //!
-//! A control file describes a file by a weak and a strong sum of each of its blocks. Who has an older file, the seed, finds
-//! in it the blocks that did not change, wherever they moved to, and fetches the others by ranges from any web server. The
-//! format is that of [zsync](http://zsync.moria.org.uk/) 0.6.2, whose client reads files that are made here, and the other
-//! way round.
+//! A control file describes a file by a weak and a strong sum of each of its blocks. A client that has an older file, the seed,
+//! finds in it the unchanged blocks, even if they moved, and fetches the others by range requests from any web server. The format
+//! is that of [zsync](http://zsync.moria.org.uk/) 0.6.2, whose client reads files made here; this crate reads files made by
+//! `zsyncmake`.
 //!
 //! | module | has |
 //! |---|---|
 //! | [`control`] | [`Control`]: a control file as a value, parsed and written |
-//! | [`make`] | [`Maker`]: the control file of bytes that pass by |
+//! | [`make`] | [`Maker`]: makes the control file of a stream of bytes |
 //! | [`scan`] | [`Index`]: the blocks by their sums, and the search for them in a seed |
-//! | [`mod@plan`] | [`plan()`]: which bytes come from a seed, and which have to be fetched |
+//! | [`mod@plan`] | [`plan()`]: the bytes to take from a seed, and the bytes to fetch |
 //! | `rsum` | the weak sum |
 //! | `strong` | the strong sum: MD4 |
 //!
-//! A control file may be written by anybody: no size that it states is believed before its bytes are there, memory follows
-//! the length of the control file, and the work of a search follows the length of the seed. Its sums are too short to vouch
-//! for anything: whoever puts a file together by a plan compares the digest of the whole.
+//! Anybody may have written a control file. No size that it states is trusted before its bytes are present. Memory is
+//! proportional to the length of the control file, and the work of a search to the length of the seed. The sums are too short to
+//! vouch for the contents: a program that assembles a file by a plan must compare the digest of the whole.
 
 pub mod control;
 pub mod make;

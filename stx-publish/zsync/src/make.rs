@@ -1,4 +1,4 @@
-//! Makes the control file of bytes that pass by, in one pass and with memory for the sums only.
+//! Makes the control file of a stream of bytes, in one pass and with memory for the sums only.
 
 use sha1::{Digest as _, Sha1};
 
@@ -6,14 +6,13 @@ use crate::control::{Control, HashLengths};
 use crate::rsum::Rsum;
 use crate::strong::{LANES, STRONG, strong, strong_lanes};
 
-/// Blocks that a control file made here has at most: what their sums take is 12 MiB.
+/// The largest number of blocks of a control file made here: their sums take 12 MiB.
 const BLOCKS: u64 = 1 << 20;
 
-/// Below, the smaller blocks are used.
+/// Shorter files use the smaller blocks.
 const SMALL: u64 = 100_000_000;
 
-/// The size of the blocks that a file of `length` bytes is summed in: 2 KiB below 100 MB, as `zsyncmake` does it, else 4 KiB,
-/// and more above 4 GiB.
+/// The block size for a file of `length` bytes: 2 KiB below 100 MB, like `zsyncmake`, else 4 KiB, and more above 4 GiB.
 pub fn block_size(length: u64) -> u32 {
     let mut size = if length < SMALL { 2 << 10 } else { 4 << 10 };
     while length.div_ceil(u64::from(size)) > BLOCKS && size < 16 << 20 {
@@ -22,7 +21,7 @@ pub fn block_size(length: u64) -> u32 {
     size
 }
 
-/// How much of each sum is needed: so much that a false match is unlikely, which `zsyncmake` calculates in the same way.
+/// The lengths of the sums that make a false match unlikely, computed like `zsyncmake` does.
 fn hash_lengths(length: u64, block_size: u32) -> HashLengths {
     let log = |number: u64| number.max(1).next_power_of_two().trailing_zeros();
     let (length_log, block_log) = (log(length), log(u64::from(block_size)));
@@ -39,17 +38,17 @@ fn hash_lengths(length: u64, block_size: u32) -> HashLengths {
     }
 }
 
-/// The bytes were not as many as was said.
+/// The number of bytes differs from the announced one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{found} bytes arrived, and {expected} were expected")]
 pub struct LengthError {
-    /// The bytes that were announced.
+    /// The announced number of bytes.
     pub expected: u64,
-    /// The bytes that arrived.
+    /// The number of bytes that arrived.
     pub found: u64,
 }
 
-/// Makes a control file. The same bytes and names give the same control file.
+/// Makes a control file. Equal bytes and names give equal control files.
 #[derive(Debug)]
 pub struct Maker {
     names: (String, String),
@@ -58,13 +57,13 @@ pub struct Maker {
     lengths: HashLengths,
     sha1: Sha1,
     found: u64,
-    /// The beginning of a block.
+    /// The beginning of an incomplete block.
     rest: Vec<u8>,
     sums: Vec<u8>,
 }
 
 impl Maker {
-    /// Begins the control file of a file of `length` bytes, which lies at `url`, as seen from the control file.
+    /// Begins the control file of a file of `length` bytes at `url`, which is relative to the control file.
     pub fn new(file_name: &str, url: &str, length: u64) -> Self {
         let block_size = block_size(length);
         Self {
@@ -79,7 +78,7 @@ impl Maker {
         }
     }
 
-    /// Whether `control` has the form that this one will have: sums of the same blocks, as long.
+    /// True if `control` has the form that this one will have: sums of the same blocks, with the same lengths.
     pub fn fits(&self, control: &Control) -> bool {
         control.length() == self.length
             && control.block_size() as usize == self.block_size
@@ -90,7 +89,7 @@ impl Maker {
     /// The same control file under the names of this one.
     ///
     /// # Errors
-    /// `control`, where it does not [fit](Self::fits).
+    /// `control`, if it does not [fit](Self::fits).
     pub fn renamed(self, mut control: Control) -> Result<Vec<u8>, Control> {
         if !self.fits(&control) {
             return Err(control);
@@ -104,7 +103,7 @@ impl Maker {
         self.sha1.update(bytes);
         self.found += bytes.len() as u64;
         if self.found > self.length {
-            // The end tells; no memory is taken for more sums.
+            // `finish` reports the error; no memory is allocated for more sums.
             return;
         }
         if !self.rest.is_empty() {

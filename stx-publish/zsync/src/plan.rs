@@ -1,20 +1,20 @@
-//! Which bytes of a file come from a seed, and which have to be fetched.
+//! The plan for a file: the bytes to take from a seed, and the bytes to fetch.
 
 use crate::scan::{Index, Match};
 
 /// Consecutive bytes of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
-    /// The place of the first one in the file.
+    /// The position of the first byte in the file.
     pub at: u64,
-    /// How many they are.
+    /// The number of bytes.
     pub length: u64,
-    /// Where they are: the number of a seed, and the place of the first one in it; `None`: to be fetched.
+    /// The source: the number of a seed, and the position of the first byte in it; `None` if the piece must be fetched.
     pub seed: Option<(usize, u64)>,
 }
 
-/// The pieces of a file, in order and without a gap: each block from the first seed that holds it. `seeds` says how long each
-/// seed is, and what was found in it.
+/// The pieces of a file, in order and without a gap: each block is taken from the first seed that contains it. `seeds` is the
+/// length of each seed, and the matches in it.
 pub fn plan(index: &Index<'_>, seeds: &[(u64, Vec<Match>)]) -> Vec<Piece> {
     let control = index.control;
     let size = u64::from(control.block_size());
@@ -25,7 +25,7 @@ pub fn plan(index: &Index<'_>, seeds: &[(u64, Vec<Match>)]) -> Vec<Piece> {
             let Some(place) = places.get_mut(block as usize) else {
                 return;
             };
-            // A block that matched with zeros after the end of the seed is not there.
+            // A block that matched with zeros beyond the end of the seed is not really present.
             let end = at.checked_add(length_of(block));
             if place.is_none() && end.is_some_and(|end| end <= *seed_length) {
                 *place = Some((seed, at));

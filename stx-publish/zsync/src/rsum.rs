@@ -1,23 +1,23 @@
-//! The weak sum of a block: two sums of 16 bits, which follow a window that moves by a byte.
+//! The weak sum of a block: two sums of 16 bits, which can be updated when the window moves by a byte.
 
 /// The weak sum of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Rsum {
     /// The sum of the bytes.
     pub(crate) a: u16,
-    /// The sum of the bytes, each times its distance from the end.
+    /// The sum of the bytes, each multiplied by its distance from the end.
     pub(crate) b: u16,
 }
 
 impl Rsum {
-    /// That of a whole block.
+    /// The sum of a whole block.
     #[inline]
     pub(crate) fn of(block: &[u8]) -> Self {
-        /// Bytes that are summed at a time, in the 16 bits that the format keeps: a processor adds many of these at once.
+        /// The number of bytes that are summed in one step, in the 16 bits that the format keeps: a processor adds many of these at once.
         const STEP: usize = 64;
-        /// How often a byte before them counts for the second sum.
+        /// The weight of each earlier byte in the second sum.
         const WHOLE: u16 = 64;
-        /// How often each of them does.
+        /// The weight of each byte of the step.
         const WEIGHTS: [u16; STEP] = {
             let (mut weights, mut weight, mut at) = ([0; STEP], WHOLE, 0);
             while at < STEP {
@@ -52,12 +52,12 @@ impl Rsum {
             .a
             .wrapping_add(u16::from(enters))
             .wrapping_sub(u16::from(leaves));
-        // Of a block of 64 KiB and more, the product is a multiple of 65,536.
+        // For a block of 64 KiB or more, the product is a multiple of 65,536.
         let product = u16::from(leaves).checked_shl(shift).unwrap_or(0);
         self.b = self.b.wrapping_add(self.a).wrapping_sub(product);
     }
 
-    /// Both sums in one number, as their bytes are written.
+    /// Both sums in one number, in the order of their bytes in the file.
     #[inline]
     pub(crate) fn bits(self) -> u32 {
         u32::from(self.a) << 16 | u32::from(self.b)
@@ -68,7 +68,7 @@ impl Rsum {
 mod tests {
     use super::*;
 
-    /// The definition, as zsync 0.6.2 has it.
+    /// The definition of zsync 0.6.2.
     fn defined(block: &[u8]) -> Rsum {
         let (mut a, mut b) = (0_u16, 0_u16);
         for (at, &byte) in block.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! The blocks of a control file by their sums, and the search for them in a seed.
 //!
-//! A window as long as a block moves over the seed byte by byte, and its weak sum with it. A bitmap rules out nearly all
-//! positions at once; the few that are left are looked up, and only where the weak sums match, the strong sum is calculated.
-//! Where the control file asks for two blocks in a row, two windows move, one after the other.
+//! A window with the length of a block moves over the seed byte by byte, and its weak sum is updated. A bitmap rules out nearly
+//! all positions at once; the few that are left are looked up, and the strong sum is calculated only if the weak sums match. If
+//! the control file demands two consecutive blocks, two adjacent windows move.
 //!
-//! After a match the window moves on by a block, as that of `zsync` does: bytes of the seed that the new file has twice, at
-//! different distances from its blocks, are found once.
+//! After a match the window moves on by a whole block, like that of `zsync`. Bytes of the seed that occur twice in the new file,
+//! at different offsets within its blocks, are therefore found only once.
 
 use std::collections::TryReserveError;
 use std::io::{self, Read};
@@ -14,26 +14,26 @@ use crate::control::Control;
 use crate::rsum::Rsum;
 use crate::strong::{STRONG, strong};
 
-/// Bytes of a seed that are in memory at least.
+/// The smallest number of bytes of a seed in memory.
 const CHUNK: usize = 1 << 20;
 
-/// Blocks with equal weak sums that are compared with a position. More of them are in hostile control files only; the blocks
-/// that are left out are fetched.
+/// The largest number of blocks with equal weak sums that are compared with a position. Only hostile control files have more; the
+/// blocks that are left out are fetched.
 const CANDIDATES: usize = 32;
 
-/// The strong sums of so many times the seed's length may be calculated in vain. A control file made to have weak sums that
-/// match everywhere ends the search, and takes no time without end.
+/// The limit for strong sums that are calculated in vain, as a multiple of the seed's length. A control file whose weak sums
+/// match everywhere ends the search instead of making it take unlimited time.
 const IN_VAIN: u64 = 4;
 
 /// No block.
 const NONE: u32 = u32::MAX;
 
-/// A place in a seed that holds a block.
+/// A position in a seed that contains a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
     /// The block, or the first one of several with equal sums.
     pub block: u32,
-    /// The place of its first byte in the seed.
+    /// The position of its first byte in the seed.
     pub at: u64,
 }
 
@@ -41,7 +41,7 @@ pub struct Match {
 #[derive(Debug)]
 pub struct Index<'a> {
     pub(crate) control: &'a Control,
-    /// Whether two blocks in a row have to match.
+    /// True if two consecutive blocks must match.
     pub(crate) pair: bool,
     mask: u32,
     /// A bit for each hash that occurs.
@@ -69,7 +69,7 @@ impl<'a> Index<'a> {
     pub fn new(control: &'a Control) -> Self {
         let blocks = control.blocks();
         let pair = control.lengths().run == 2;
-        // Of the last block there is no pair.
+        // The last block does not begin a pair.
         let keys = if pair {
             blocks.saturating_sub(1)
         } else {
@@ -88,14 +88,14 @@ impl<'a> Index<'a> {
             next: vec![NONE; keys as usize],
             same: vec![NONE; keys as usize],
         };
-        // Backwards, so that the first one of equal blocks is the head.
+        // Backwards, so that the first of equal blocks becomes the head.
         for block in (0..keys).rev() {
             index.insert(block);
         }
         index
     }
 
-    /// The weak sum of a block, as far as the control file has it.
+    /// The weak sum of a block, cut to the length in the control file.
     fn weak(&self, block: u32) -> u32 {
         let from = block as usize * self.control.entry();
         let bytes = &self.control.sums()[from..from + usize::from(self.control.lengths().weak)];
@@ -110,7 +110,7 @@ impl<'a> Index<'a> {
         &entry[usize::from(self.control.lengths().weak)..]
     }
 
-    /// All sums that a position is compared with.
+    /// All sums with which a position is compared.
     fn key(&self, block: u32) -> &[u8] {
         let entry = self.control.entry();
         let from = block as usize * entry;
@@ -132,7 +132,7 @@ impl<'a> Index<'a> {
         let mut seen = 0;
         while other != NONE {
             if self.key(other) == self.key(block) {
-                // Takes the place of the later one.
+                // Replaces the later one.
                 self.same[block as usize] = other;
                 self.next[block as usize] = self.next[other as usize];
                 match before {
@@ -163,11 +163,11 @@ impl<'a> Index<'a> {
         self.bitmap[at(bit / 64)] >> (bit % 64) & 1 == 1
     }
 
-    /// Finds blocks that begin in the bytes `from..until` of a seed, of which `input` reads what is at `from` and after.
-    /// Each block is found once; parts of a seed can be searched side by side.
+    /// Finds blocks that begin in the bytes `from..until` of a seed; `input` reads the seed from `from` on. Each block is found
+    /// once; parts of a seed can be searched in parallel.
     ///
     /// # Errors
-    /// Those of `input`, and [`io::ErrorKind::OutOfMemory`].
+    /// The errors of `input`, and [`io::ErrorKind::OutOfMemory`].
     pub fn scan(&self, input: &mut dyn Read, from: u64, until: u64) -> io::Result<Vec<Match>> {
         let scan = Scan::new(self, input, from, until)?;
         if self.pair {
@@ -184,17 +184,17 @@ struct Scan<'a, 'b> {
     input: &'b mut dyn Read,
     /// Bytes of the seed, and zeros after its end.
     bytes: Vec<u8>,
-    /// The place of the first of them in the seed.
+    /// The position of the first of them in the seed.
     base: u64,
-    /// How many of them are the seed's.
+    /// The number of them that belong to the seed.
     real: usize,
-    /// Whether the seed ends with them.
+    /// True if the seed ends with them.
     ended: bool,
     until: u64,
     /// A bit for each block that was found.
     seen: Vec<u64>,
     found: Vec<Match>,
-    /// Bytes whose strong sum was of no use.
+    /// The number of bytes whose strong sum did not match.
     in_vain: u64,
 }
 
@@ -223,7 +223,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         })
     }
 
-    /// Drops the bytes before `position` and reads until a chunk, or the end of the seed, is there.
+    /// Drops the bytes before `position`, and reads until a whole chunk is present or the seed ends.
     fn fill(&mut self, position: usize) -> io::Result<()> {
         let size = self.index.control.block_size() as usize;
         self.bytes.drain(..position);
@@ -236,7 +236,7 @@ impl<'a, 'b> Scan<'a, 'b> {
             self.real += count;
             if (count as u64) < missing {
                 self.ended = true;
-                // The last block is summed with zeros, and may be the last of the seed, too.
+                // The last block is padded with zeros, and may also be at the end of the seed.
                 self.bytes.resize(self.real + 2 * size, 0);
             }
         }
@@ -252,14 +252,14 @@ impl<'a, 'b> Scan<'a, 'b> {
             .saturating_mul(IN_VAIN)
             .saturating_add(64 << 20);
         let mut position = 0;
-        // The strong sum of the block at `position`, where the pair before has needed it: it belongs to that pair.
+        // The strong sum of the block at `position` if the previous pair needed it: the block is part of that pair.
         let mut known: Option<[u8; STRONG]> = None;
         loop {
             if self.bytes.len() < position + windows + 1 && !self.ended {
                 self.fill(position)?;
                 position = 0;
             }
-            // The windows hold at least one byte of the seed each.
+            // Each window holds at least one byte of the seed.
             let real = if PAIR {
                 self.real.saturating_sub(size)
             } else {
@@ -313,7 +313,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
-    /// Compares a position with the blocks of its weak sums. Of a match, the strong sum of its last block is returned.
+    /// Compares a position with the blocks of its weak sums. For a match, returns the strong sum of its last block.
     #[inline(never)]
     fn compare<const PAIR: bool>(
         &mut self,

@@ -1,17 +1,17 @@
-//! The strong sum of a block, MD4 (RFC 1320); of several blocks at a time where they follow each other.
+//! The strong sum of a block, MD4 (RFC 1320); of several consecutive blocks at a time.
 //!
-//! One MD4 is a chain of operations that each wait for the one before, so that a processor computes several in the time of one.
-//! The crate `md4` computes one, and is what the others are compared with.
+//! One MD4 is a chain of operations that each wait for the previous one, so a processor computes several in the time of one. The
+//! crate `md4` computes one, and is the reference for the others.
 
 use md4::{Digest as _, Md4};
 
-/// Bytes of it.
+/// Its length in bytes.
 pub(crate) const STRONG: usize = 16;
 
-/// Blocks that are summed at a time.
+/// The number of blocks that are summed at a time.
 pub(crate) const LANES: usize = 8;
 
-/// Bytes that MD4 takes at a time.
+/// The number of bytes that MD4 processes at a time.
 const CHUNK: usize = 64;
 
 /// The same word of each block.
@@ -22,7 +22,7 @@ pub(crate) fn strong(block: &[u8]) -> [u8; STRONG] {
     Md4::digest(block).into()
 }
 
-/// The MD4s of blocks of one size, a multiple of 64 bytes, that follow each other.
+/// The MD4s of consecutive blocks of one size, a multiple of 64 bytes.
 pub(crate) fn strong_lanes(blocks: &[u8]) -> [[u8; STRONG]; LANES] {
     debug_assert!(blocks.len().is_multiple_of(LANES * CHUNK));
     let size = blocks.len() / LANES;
@@ -57,7 +57,7 @@ fn low(bits: u64) -> u32 {
     u32::try_from(bits & 0xffff_ffff).unwrap_or_default()
 }
 
-/// Takes a chunk of each block.
+/// Processes a chunk of each block.
 fn compress(state: &mut [Words; 4], words: &[Words; 16]) {
     /// The order of the words in the first round, in the second and in the third.
     const ROWS: [[usize; 4]; 4] = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]];

@@ -20,21 +20,22 @@ use super::{
 use crate::site::Site;
 use crate::sources;
 
-/// The version of the page; increase it when the code here renders something else. Changes of the templates count by themselves.
+/// The version of the page; increase it when the code here renders something else. Changes to the templates are detected
+/// automatically.
 const FORM: u32 = 1;
 
-/// Commits that a page lists at most.
+/// The largest number of commits on a page.
 const MOST_COMMITS: usize = 200;
 
-/// Changed packages that are shown without a click.
+/// The largest number of changed packages that are shown without a click.
 const FEW: usize = 20;
 
-/// The contents of a build, as its page shows them.
+/// The contents of a build that its page shows.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    /// Every file, with its size, and every symlink, without.
+    /// Every file with its size, and every symlink without.
     pub(crate) files: BTreeMap<BuildPath, Option<u64>>,
-    /// The sections that retention took.
+    /// The sections that retention removed.
     pub(crate) taken: Vec<ThinnedSection>,
     /// True if its sums have a signature.
     pub(crate) is_signed: bool,
@@ -56,7 +57,7 @@ pub(crate) fn look(site: &Site, keys: Option<&str>) -> Sha256 {
         include_str!("../../templates/mirror.js"),
     ] {
         hash.update(text);
-        // Or the end of one text could be the beginning of the next.
+        // A separator: without it, the end of one text could be the beginning of the next.
         hash.update([0xff]);
     }
     Sha256(hash.finalize().into())
@@ -115,7 +116,7 @@ pub(crate) fn build_page(
 struct BuildPage<'a> {
     title: &'a str,
     channel: &'a Channel,
-    /// The way back to the root.
+    /// The relative path to the root.
     root: String,
     row: &'a Row<'a>,
     checks: Vec<Check>,
@@ -151,7 +152,7 @@ impl Phase<'_> {
         self.record.status.as_str()
     }
 
-    /// The class of the mark that says how it ended.
+    /// The class of the mark that shows its outcome.
     fn class(&self) -> &'static str {
         match self.record.status {
             PhaseStatus::Succeeded => "success",
@@ -169,23 +170,23 @@ struct Check {
 
 /// A file that makes `apt` or `dnf` install from the build.
 struct Snippet {
-    /// The command that puts it in place.
+    /// The command that installs it.
     install: String,
     file: String,
     text: String,
 }
 
-/// A file that tells of the build.
+/// A file that describes the build.
 struct Paper {
     name: String,
     path: String,
     what: &'static str,
 }
 
-/// The text that stands for the URL of a mirror that nobody configured; a script replaces it.
+/// The placeholder for the URL of a mirror that is not configured; a script replaces it.
 const SOME_MIRROR: &str = "URL-of-this-mirror";
 
-/// Where the build is, for commands that are pasted into a shell.
+/// The location of the build, for commands that are pasted into a shell.
 struct Place<'a> {
     url: Option<&'a str>,
     /// The build's path in the mirror.
@@ -197,7 +198,7 @@ impl Place<'_> {
         self.url.unwrap_or(SOME_MIRROR).trim_end_matches('/')
     }
 
-    /// The URL of a path of the mirror, as a shell takes it.
+    /// The URL of a path of the mirror, quoted for a shell.
     fn url(&self, path: &str) -> String {
         in_shell(format!("{}/{}", self.root(), encode_path(path)))
     }
@@ -252,7 +253,7 @@ impl Place<'_> {
         checks
     }
 
-    /// The command that puts a file for `apt` or `dnf` in place.
+    /// The command that installs a file for `apt` or `dnf`.
     fn install(&self, name: PageName) -> Option<String> {
         let channel = self
             .build
@@ -279,7 +280,7 @@ impl Place<'_> {
     }
 }
 
-/// The files that tell of the build: record, sums, provenance, bills of materials and commits.
+/// The files that describe the build: record, sums, provenance, bills of materials and commits.
 fn papers(facts: &Facts) -> Vec<Paper> {
     let paper = |path: &str, what| Paper {
         name: path.rsplit('/').next().unwrap_or(path).to_owned(),
@@ -316,7 +317,7 @@ fn papers(facts: &Facts) -> Vec<Paper> {
 struct Commits<'a> {
     path: &'a BuildPath,
     gits: BTreeMap<&'a str, Vec<Commit<'a>>>,
-    /// Lines that are no commit.
+    /// Lines that are not commits.
     others: Vec<&'a str>,
     listed: usize,
     /// True if the text has no more commits.
@@ -355,7 +356,7 @@ impl<'a> Commits<'a> {
     }
 }
 
-/// Reads `<git> <sha> <iso date> <committer> <subject>`; other lines of a text that anybody may have written are shown as they are.
+/// Parses `<git> <sha> <iso date> <committer> <subject>`. Other lines are shown unchanged: anybody may have written the text.
 fn commit(line: &str) -> Option<(&str, Commit<'_>)> {
     let mut words = line.splitn(4, ' ');
     let (git, id, date, text) = (words.next()?, words.next()?, words.next()?, words.next()?);

@@ -1,6 +1,7 @@
-//! The dashboard of a build service: a page for the people who run it, of values that the caller has.
+//! The dashboard of a build service: a page for its operators, made from values of the caller.
 //!
-//! It is a file like the other pages, in their form: no script, nothing from elsewhere. It is not part of a mirror.
+//! It is a file in the form of the other pages: without scripts and without resources from other places. It is not part of a
+//! mirror.
 
 use askama::Template;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,25 +16,25 @@ pub struct Dashboard {
     pub version: String,
     /// The mirror.
     pub mirror: String,
-    /// When the service started.
+    /// The time at which the service started.
     pub started: DateTime<Utc>,
-    /// When this was written.
+    /// The time at which the page was written.
     pub written: DateTime<Utc>,
-    /// After how many seconds a browser reads it again.
+    /// The number of seconds after which a browser reloads it.
     pub refresh: u64,
-    /// The alarms that are on.
+    /// The active alarms.
     pub alarms: Vec<ShownAlarm>,
-    /// The builds that run.
+    /// The running builds.
     pub running: Vec<ShownBuild>,
-    /// The requests that wait, oldest first.
+    /// The waiting requests, oldest first.
     pub queue: Vec<ShownRequest>,
     /// The channels, with their last results.
     pub channels: Vec<ShownChannel>,
-    /// The disks: a directory on each, and its free and all bytes.
+    /// The disks: a directory on each, its free bytes and its total bytes.
     pub disks: Vec<(String, u64, u64)>,
-    /// The bytes that the mirror will use, day by day, the first one today.
+    /// The predicted use of the mirror in bytes, day by day, starting today.
     pub forecast: Vec<(DateTime<Utc>, u64)>,
-    /// When the disk will be full, if that is within the forecast.
+    /// The time at which the disk will be full, if that is within the forecast.
     pub full: Option<DateTime<Utc>>,
 }
 
@@ -44,7 +45,7 @@ pub struct ShownAlarm {
     pub kind: String,
     /// The channel, directory or trigger that it is about.
     pub subject: String,
-    /// Since when.
+    /// The time at which it began.
     pub since: DateTime<Utc>,
     /// Its text.
     pub text: String,
@@ -52,46 +53,46 @@ pub struct ShownAlarm {
     pub remedy: String,
 }
 
-/// A build that runs.
+/// A running build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownBuild {
     /// The number of its request.
     pub request: u64,
     /// The build, or its channel while it has no date.
     pub name: String,
-    /// When it started.
+    /// The time at which it started.
     pub started: DateTime<Utc>,
-    /// How long builds of its channel take.
+    /// The usual duration of builds of its channel.
     pub past: Option<TimeDelta>,
     /// Its phases.
     pub phases: Vec<ShownPhase>,
 }
 
-/// A phase of a build that runs.
+/// A phase of a running build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownPhase {
     /// Its name.
     pub name: String,
     /// Its state in a word.
     pub state: String,
-    /// Whether it failed.
+    /// True if it failed.
     pub failed: bool,
-    /// Whether it is over.
+    /// True if it has ended.
     pub over: bool,
-    /// How long it has run.
+    /// Its duration so far.
     pub took: Option<TimeDelta>,
-    /// How long it takes.
+    /// Its usual duration.
     pub past: Option<TimeDelta>,
 }
 
-/// A request that waits.
+/// A waiting request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownRequest {
     /// Its number.
     pub request: u64,
     /// The channel and the branch.
     pub name: String,
-    /// Since when.
+    /// The time at which it began to wait.
     pub since: DateTime<Utc>,
     /// Its reasons.
     pub reasons: String,
@@ -102,7 +103,7 @@ pub struct ShownRequest {
 pub struct ShownChannel {
     /// Its name.
     pub name: String,
-    /// When it is built next by the clock.
+    /// The time of its next scheduled build.
     pub next: Option<DateTime<Utc>>,
     /// Its last results, newest first.
     pub results: Vec<ShownResult>,
@@ -119,7 +120,7 @@ pub struct ShownResult {
     pub log: Vec<String>,
 }
 
-/// Width and height of the chart of a channel's results, a result being a bar.
+/// The width and height of the chart of a channel's results, where each result is a bar.
 const BAR: usize = 12;
 /// Height of the chart of the forecast.
 const HEIGHT: u64 = 80;
@@ -210,7 +211,7 @@ impl ShownPhase {
         }
     }
 
-    /// How far it is, in percent.
+    /// Its progress, in percent.
     fn percent(&self) -> i64 {
         let Some(took) = self.took else {
             return 0;
@@ -218,7 +219,7 @@ impl ShownPhase {
         if self.over {
             return 100;
         }
-        // One that takes longer than it did is never shown as over.
+        // A build that takes longer than usual is never shown as finished.
         let past = self.past.map_or(0, |past| past.num_seconds());
         match past {
             ..=0 => 5,
@@ -243,7 +244,7 @@ impl ShownChannel {
         (self.results.len() * BAR).max(BAR)
     }
 
-    /// The bars of the chart, the oldest result first: where each is, and its class.
+    /// The bars of the chart, the oldest result first: the position of each, and its class.
     fn bars(&self) -> Vec<(usize, &'static str)> {
         let oldest_first = self.results.iter().rev().enumerate();
         oldest_first
@@ -329,7 +330,7 @@ mod tests {
             "/<wbr>srv/<wbr>&#60;mirror&#62;",
             "Run `x`.",
             "width=\"100\"",
-            // Longer than ever, and not over.
+            // Longer than ever, and not finished.
             "width=\"95\"",
             "running, 1 h 30 min, about 1 h 0 min",
             "manual: &#60;b&#62;",
@@ -340,7 +341,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains('\u{1b}') && !text.contains("<script") && !text.contains("<b>"));
-        // The newest result stands on the right.
+        // The newest result is on the right.
         let (good, failed) = (text.find(">good<"), text.find(">failed<"));
         assert!(failed < good, "{text}");
         assert!(text.contains("x=\"12\""), "{text}");

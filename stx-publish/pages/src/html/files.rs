@@ -1,4 +1,4 @@
-//! The files of a build, by directory, as its page lists them.
+//! The files of a build, by directory, for the list on its page.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use stx_layout::{BuildPath, InputKind, OutputKind, Section};
 use super::build::Facts;
 use super::size;
 
-/// Files of one directory that a page lists at most.
+/// The largest number of files of one directory on a page.
 const MOST_OF_GROUP: usize = 200;
 
-/// Files that a page lists at most: a build of a distribution has tens of thousands.
+/// The largest number of files on a page: a build of a distribution has tens of thousands.
 const MOST_OF_PAGE: usize = 2000;
 
-/// Files that are shown without a click.
+/// The largest number of files that are shown without a click.
 const FEW: usize = 12;
 
-/// How many segments of a path name its directory: `outputs/RPMS/std`.
+/// The number of segments of a path that name its directory: `outputs/RPMS/std`.
 const DEPTH: usize = 3;
 
-/// The files of a directory, those of directories below it as well.
+/// The files of a directory, including those of its subdirectories.
 pub(super) struct Group {
-    /// The directory; empty for the build's own.
+    /// The directory; empty for the build's own directory.
     pub(super) dir: String,
-    /// A heading for people.
+    /// Its heading.
     pub(super) title: &'static str,
     /// The first files.
     pub(super) files: Vec<File>,
-    /// How many files there are.
+    /// The number of files.
     pub(super) count: usize,
     /// Their bytes.
     bytes: u64,
@@ -48,18 +48,18 @@ impl Group {
         size(self.bytes)
     }
 
-    /// How many files are not listed.
+    /// The number of files that are not listed.
     pub(super) fn more(&self) -> usize {
         self.count - self.files.len()
     }
 
-    /// True if the list is short and of a kind that people look for.
+    /// True if the list is short and of a kind that readers look for.
     pub(super) fn is_open(&self) -> bool {
         self.count <= FEW && rank(&self.dir) <= 4
     }
 }
 
-/// The files of a build, the kinds that people look for first.
+/// The files of a build; the kinds that readers look for come first.
 pub(super) fn groups(facts: &Facts) -> Vec<Group> {
     let mut found = BTreeMap::<(u8, String), Group>::new();
     for (path, size) in &facts.files {

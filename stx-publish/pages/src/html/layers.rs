@@ -1,4 +1,4 @@
-//! The channels of a distribution in layers, as lists within a list: each channel lies in the list of the channel below.
+//! The channels of a distribution in layers, as nested lists: each channel is in the list of the channel below.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +12,9 @@ pub(super) struct Layer<'a> {
     pub(super) here: bool,
     /// The build below; `None` in the lowest layer.
     pub(super) after: Option<&'a BelowSummary>,
-    /// Whether the list of the channels above begins behind it.
+    /// True if the list of the channels above begins after it.
     pub(super) opens: bool,
-    /// The number of lists that end behind it.
+    /// The number of lists that end after it.
     pub(super) closes: usize,
 }
 
@@ -27,14 +27,14 @@ impl Layer<'_> {
         })
     }
 
-    /// Whether the build below has a page.
+    /// True if the build below has a page.
     pub(super) fn has_below(&self) -> bool {
         let state = self.after.map(|after| after.state);
         matches!(state, Some(BelowState::Newest | BelowState::Older))
     }
 }
 
-/// The channels that are built upon others, and those below them, each behind the one below.
+/// The channels that are built upon others, and those below them, each after the one below.
 pub(super) fn layers(channels: &[ChannelSummary]) -> Vec<Layer<'_>> {
     let known = channels.iter().map(|known| &known.channel);
     let known: BTreeSet<_> = known.collect();
@@ -46,7 +46,7 @@ pub(super) fn layers(channels: &[ChannelSummary]) -> Vec<Layer<'_>> {
         above.entry(&below.build.channel).or_default().push(*upper);
     }
     let lowest = above.keys().filter(|below| !after.contains_key(*below));
-    // The channels behind those are only of circles, which records can have after the configuration changed.
+    // The remaining channels are only those of cycles, which records can contain after the configuration changed.
     let from: Vec<_> = lowest.chain(above.keys()).copied().collect();
     let mut seen = BTreeSet::new();
     let mut found = Vec::<(&Channel, usize)>::new();
@@ -78,7 +78,7 @@ pub(super) fn layers(channels: &[ChannelSummary]) -> Vec<Layer<'_>> {
 mod tests {
     use super::*;
 
-    /// The list in brackets, of channels that are `(CHANNEL, CHANNEL BELOW)`.
+    /// The list in brackets, for channels given as `(CHANNEL, CHANNEL BELOW)`.
     fn drawn(channels: &[(&str, Option<&str>)]) -> String {
         let channel = |name: &str| format!("master/{name}");
         let below = |name: &str| {
@@ -116,7 +116,7 @@ mod tests {
             ("tools", Some("compiler")),
         ];
         assert_eq!(drawn(&chain), "compiler(distro(containers flock )tools )");
-        // Two trees, and a channel below that is on another mirror.
+        // Two trees, and a channel whose channel below is on another mirror.
         let trees = [
             ("a", None),
             ("b", Some("a")),

@@ -1,4 +1,4 @@
-//! The listing of a directory, for a server that has none of its own.
+//! The listing of a directory, for a server without listings of its own.
 
 use askama::Template;
 use stx_layout::index::PageName;
@@ -19,14 +19,14 @@ pub struct Listed {
 #[template(path = "listing.html")]
 struct Listing<'a> {
     path: &'a str,
-    /// The build that the directory lies in: the way to its page, and its date.
+    /// The build that contains the directory: the relative path to its page, and its date.
     build: Option<(String, BuildDate)>,
     entries: &'a [Listed],
 }
 
 /// The page of a directory at a `path` of the mirror, which begins and ends with a slash.
 ///
-/// A directory of a build leads back to the page of that build.
+/// A directory of a build links back to the page of that build.
 pub fn listing(path: &str, entries: &[Listed]) -> String {
     let segments: Vec<_> = path
         .split('/')

@@ -48,7 +48,7 @@ struct Group<'a> {
     channels: Vec<&'a ChannelSummary>,
 }
 
-/// The kinds of releases, the most wanted first.
+/// The kinds of releases, in the order of interest.
 const ORDER: [ReleaseKind; 5] = [
     ReleaseKind::Release,
     ReleaseKind::Milestone,
@@ -63,7 +63,7 @@ fn groups<'a>(site: &'a Site, channels: &'a [ChannelSummary]) -> Vec<Group<'a>> 
         let of_kind = channels.iter();
         let of_kind = of_kind.filter(|known| known.channel.release.kind() == kind);
         let mut channels: Vec<_> = of_kind.collect();
-        // Newest first; releases by their order, and the rest by the newest build. The names decide among equals.
+        // Newest first: releases by their order, other kinds by the newest build. Ties are broken by name.
         channels.sort_by_cached_key(|known| {
             let newest = known.newest.as_ref().map(|newest| newest.date);
             let place = match kind {

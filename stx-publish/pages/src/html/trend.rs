@@ -1,4 +1,4 @@
-//! The chart of a channel's last builds: how they ended, and how long they took.
+//! The chart of a channel's last builds: their outcomes and durations.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,13 @@ use stx_layout::{BuildOutcome, counted};
 
 use super::{Row, duration, moment};
 
-/// Builds in the chart.
+/// The number of builds in the chart.
 const LENGTH: usize = 30;
 
 /// The height of the highest bar.
 const HEIGHT: i64 = 60;
 
-/// The height of a bar of a build whose duration is not known.
+/// The height of the bar of a build with an unknown duration.
 const LEAST: i64 = 6;
 
 /// The distance from bar to bar, and the width of one.

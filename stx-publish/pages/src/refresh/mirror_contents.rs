@@ -1,4 +1,4 @@
-//! Reads all that the pages of a mirror, or of some of its channels, are made of.
+//! Reads everything from which the pages of a mirror, or of some of its channels, are made.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use stx_publish::verdicts::{ReadableVerdicts, readable_verdicts};
 
 use crate::site::PARALLEL;
 
-/// The contents of a mirror that its pages are made of.
+/// The contents of a mirror from which its pages are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MirrorContents {
@@ -18,7 +18,7 @@ pub struct MirrorContents {
     pub catalog: Catalog,
     /// All verdicts that can be read.
     pub verdicts: Vec<VerdictEntry>,
-    /// The builds whose verdicts cannot be read, and why, in a line.
+    /// The builds whose verdicts cannot be read, with the reason in one line.
     pub unclear: BTreeMap<BuildId, String>,
     /// The builds and sections in the trash.
     pub retired: Vec<Retired>,
@@ -27,7 +27,7 @@ pub struct MirrorContents {
 }
 
 impl MirrorContents {
-    /// Reads them side by side: a mirror far away answers all questions in the time of one.
+    /// Reads them at the same time: a remote mirror answers all questions in the time of one.
     pub async fn read(store: &dyn MirrorStore) -> Result<Self, StoreError> {
         let verdicts = async {
             match store.verdicts(&Scope::All).await {
@@ -59,7 +59,7 @@ impl MirrorContents {
         })
     }
 
-    /// Reads the other contents that the pages of these channels need, side by side.
+    /// Reads the other contents that the pages of these channels need, at the same time.
     pub async fn read_part(store: &dyn MirrorStore, catalog: Catalog) -> Result<Self, StoreError> {
         let scopes = catalog.channels.keys().cloned().map(Scope::Channel);
         let scopes: Vec<_> = scopes.collect();

@@ -1,4 +1,4 @@
-//! Texts and names of builds on the pages: shown, and never obeyed.
+//! Texts and names of builds on the pages: shown, and never executed.
 
 use super::*;
 

@@ -56,7 +56,7 @@ async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
     ] {
         assert!(html.contains(link), "{link}: {html}");
     }
-    // Those of a build name its directory; they are there before the index names them, and go with it.
+    // The files of a build name its directory; they exist before the index names them, and are removed with the build.
     let of = |day| sample_id(day).date;
     let of_build = page(PageName::AptSourcesOf(of(1)));
     assert_eq!(
@@ -76,7 +76,7 @@ async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
     ] {
         assert!(html.contains(line), "{line}: {html}");
     }
-    // Whoever changed one finds it mended by a thorough refresh, and by one with another URL.
+    // A changed file is repaired by a thorough refresh, and by one with another URL.
     let about = page(PageName::HtmlOf(of(1)));
     let pages = store.lock_pages().await.expect("the lock");
     for page in [&of_build, &about] {
@@ -98,7 +98,7 @@ async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
             .await
             .contains("URIs: https://other.example.org/master/")
     );
-    // A newest build without packages leaves nothing to install from.
+    // If the newest build has no packages, there is nothing to install.
     put(2, false).await;
     let done = refresh(&store, &site).await.expect("pages");
     assert_eq!(done.removed, [apt.clone(), dnf.clone()]);

@@ -16,7 +16,7 @@ const COMPILER: &str = "master/centos/compiler";
 const DISTRO: &str = "master/centos/distro";
 const FLOCK: &str = "master/centos/flock";
 
-/// Publishes a success, made upon the build of `after`.
+/// Publishes a success that was made upon the build of `after`.
 async fn put(store: &MemoryStore, channel: &str, day: u32, after: Option<(&str, u32)>) {
     let mut request = sample_request(day, BuildOutcome::Success, channel);
     let id = |channel: &str, day| {
@@ -68,7 +68,7 @@ async fn the_root_shows_which_channel_is_built_upon_which() {
     let (list, _) = list.split_once("<footer>").expect("a footer");
     insta::assert_snapshot!("layers", list);
 
-    // A newer build of the lowest layer leaves the next one behind, and no other.
+    // A newer build of the lowest layer leaves only the next layer behind.
     put(&store, COMPILER, 4, None).await;
     let mut report = VerifyReport::default();
     let verify = verify_pages(
@@ -88,7 +88,7 @@ async fn the_root_shows_which_channel_is_built_upon_which() {
     let html = text(&store, &root(PageName::IndexHtml)).await;
     assert_eq!(html.matches(">behind<").count(), 1, "{html}");
 
-    // Somebody removes the build below by hand: the page names it, and no link leads nowhere.
+    // The build below is removed by hand: the page names it, and contains no dead link.
     let channel: Channel = COMPILER.parse().expect("a channel");
     let writer = store.lock(&channel).await.expect("the lock");
     let date = sample_id(1).date;
@@ -109,7 +109,7 @@ async fn a_root_whose_layers_are_old_is_found() {
     put(&store, COMPILER, 1, None).await;
     put(&store, DISTRO, 2, Some((COMPILER, 1))).await;
     refresh(&store, &Site::default()).await.expect("pages");
-    // The index as a version before the layers wrote it.
+    // The index in the form of a version that is older than the layers.
     let page = root(PageName::IndexJson);
     let index = text(&store, &page).await;
     let mut index = RootIndex::from_json(index.as_bytes()).expect("an index");

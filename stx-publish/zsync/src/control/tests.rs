@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::Maker;
 
-/// A control file of three blocks that zsyncmake 0.6.2 made of `seq 1 1000`, cut to its header and sums.
+/// A control file of three blocks, made by zsyncmake 0.6.2 from `seq 1 1000`, cut to its header and sums.
 const HEADER: &str = "zsync: 0.6.2\nFilename: a.iso\nMTime: Sun, 29 Nov 2026 08:00:00 +0000\nBlocksize: 2048\nLength: 4097\nHash-Lengths: 2,2,3\nURL: a.iso\nSHA-1: 2fd4e1c67a2d28fced849ee1bb76e7391b93eb12\n\n";
 
 fn bytes(header: &str, sums: usize) -> Vec<u8> {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Maker, Piece, plan};
 
-/// Bytes that nothing else has, the same in each run.
+/// Pseudorandom bytes that occur nowhere else, and are the same in each run.
 fn noise(mut seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -22,7 +22,7 @@ fn control(bytes: &[u8]) -> Control {
     Control::parse(&maker.finish().expect("all of it")).expect("a control file")
 }
 
-/// The plan of `new` from the seed `old`, which is checked: what it takes from the seed is what the file has there.
+/// The plan of `new` from the seed `old`, checked: the bytes that it takes from the seed are those of the file.
 fn pieces(new: &[u8], old: &[u8], parts: usize) -> Vec<Piece> {
     let control = control(new);
     let index = Index::new(&control);
@@ -71,7 +71,7 @@ fn blocks_are_found_where_they_moved_to() {
         let mut new = noise(3, shift);
         new.extend_from_slice(&old);
         let cost = fetched(&pieces(&new, &old, 1));
-        // The block that both are in, at most, beside what is new.
+        // At most the new bytes, and the block that contains both new and old ones.
         assert!(
             cost <= (shift as u64).next_multiple_of(2048),
             "{shift}: {cost}"
@@ -89,7 +89,7 @@ fn a_seed_may_be_searched_in_parts() {
     new.extend_from_slice(&old[..500_000]);
     let whole = fetched(&pieces(&new, &old, 1));
     for parts in [2, 3, 7] {
-        // Where a part begins, the search has to find its way again.
+        // At the start of a part, the search must synchronise again.
         let cost = fetched(&pieces(&new, &old, parts));
         assert!(
             cost <= whole + 2048 * parts as u64,
@@ -145,7 +145,7 @@ fn single_blocks_are_found_where_one_has_to_match() {
 
 #[test]
 fn sums_that_match_everywhere_end_the_search() {
-    // The weak sums of zeros, and strong sums that nothing has: at every position of the seed one is calculated.
+    // The weak sums of zeros, with strong sums that never match: a strong sum is calculated at every position of the seed.
     let (size, blocks) = (65_536_u64, 3_000_u64);
     let length = size * blocks;
     let text = format!(
@@ -190,7 +190,7 @@ proptest! {
         parts in 1_usize..4,
     ) {
         let old = noise(99, 12 * 64_000);
-        // Each part of the old file is kept once: of one that is kept at two alignments, one may be found only.
+        // Each part of the old file is kept once: of a part that is kept at two alignments, only one may be found.
         let (mut new, mut taken) = (Vec::new(), 0);
         let mut strange = 0;
         let edges = (cuts.len() + parts) as u64;
@@ -212,7 +212,7 @@ proptest! {
             }
         }
         let found = pieces(&new, &old, parts);
-        // Where one thing ends and another begins, the blocks that are not whole are lost, or stand alone.
+        // At the edges of kept parts, incomplete blocks are lost, or are found without a neighbour.
         prop_assert!(fetched(&found) <= strange + edges * 4 * 2048);
     }
 
