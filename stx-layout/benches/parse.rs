@@ -46,7 +46,7 @@ fn owned(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// The work of the command line on a path: parse it, and write its JSON object to a buffer.
+/// The command line's work on a path: parse it, and write its JSON object to a buffer.
 #[divan::bench]
 fn borrowed_to_json(bencher: Bencher<'_, '_>) {
     let paths = paths();

@@ -9,6 +9,6 @@ use crate::{BuildId, Sha256};
 pub struct After {
     /// The build below, which may have expired since.
     pub build: BuildId,
-    /// The digest of the `SHA256SUMS` of the build below. The sums cover its `build.json`, and so the next build down.
+    /// The digest of the `SHA256SUMS` of the build below. The sums cover its `build.json`, and so the build below that one.
     pub sums: Sha256,
 }

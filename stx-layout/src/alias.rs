@@ -9,7 +9,7 @@ use crate::{LegacyRelease, Name, ParseError};
 
 /// A name in a channel's directory that points at one of its builds: `latest_build`, `latest_green_build`, ….
 ///
-/// Any `latest_…` is one. `Ord` is byte order.
+/// Any `latest_…` is valid. `Ord` is byte order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AliasName(Name);
 
@@ -64,11 +64,11 @@ serde_as_text!(AliasName);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Alias {
-    /// In a channel, to one of its builds: `latest_build`.
+    /// A name in a channel that points to one of its builds: `latest_build`.
     Build(AliasName),
-    /// `release/latest_release`, to the newest release.
+    /// `release/latest_release`, which points to the newest release.
     LatestRelease,
-    /// At the root, to a release: `r2018.10`.
+    /// A name at the root that points to a release: `r2018.10`.
     Legacy(LegacyRelease),
 }
 

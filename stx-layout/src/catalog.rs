@@ -8,7 +8,7 @@ use crate::{AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, Channel, S
 
 /// The contents of a mirror: its channels, their builds and aliases.
 ///
-/// Retention reads it, publishing scans it; neither needs the other for that.
+/// Retention reads it, publishing scans it; neither depends on the other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalog {
     /// The channels.
@@ -22,39 +22,39 @@ pub struct ChannelEntry {
     pub builds: BTreeMap<BuildDate, BuildEntry>,
     /// The aliases, by name.
     pub aliases: BTreeMap<AliasName, AliasEntry>,
-    /// The aliases that somebody moved back on purpose, and that show an older build than the newest success for as long
-    /// as nothing is published after it.
+    /// The aliases that were deliberately moved back, and that point to an older build than the newest success until another
+    /// build is published.
     pub held: BTreeSet<AliasName>,
-    /// The sections that can be read without a date, as `CHANNEL/outputs/…`, and of which build.
+    /// The sections that can be read without a date, as `CHANNEL/outputs/…`, and the build of each.
     pub undated: BTreeMap<Section, UndatedEntry>,
-    /// Directory entries that are neither build nor alias, byte order.
+    /// Directory entries that are neither build nor alias, in byte order.
     pub strays: Vec<String>,
 }
 
-/// The target of an alias, as it stands on the mirror.
+/// The target of an alias, as found on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AliasEntry {
-    /// A build date, whether or not there is such a build.
+    /// A build date, even if the build does not exist.
     Build(BuildDate),
-    /// Something else; the text as it stands on the mirror.
+    /// Something else; the text found on the mirror.
     Other(String),
 }
 
-/// The build whose section is read without a date, as it stands on the mirror.
+/// The build whose section is read without a date, as found on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UndatedEntry {
-    /// The one that this alias points at, at any time: a link `outputs -> latest_build/outputs`.
+    /// The build that this alias points to at any time: a link `outputs -> latest_build/outputs`.
     Alias(AliasName),
-    /// The one of this date, whether or not there is such a build.
+    /// The build of this date, even if it does not exist.
     Build(BuildDate),
-    /// Something else; the text as it stands on the mirror.
+    /// Something else; the text found on the mirror.
     Other(String),
 }
 
 impl UndatedEntry {
-    /// The entry of a link with this text, of a section.
+    /// The entry for a section's link with this text.
     ///
     /// ```
     /// # use stx_layout::{Section, UndatedEntry};
@@ -76,26 +76,26 @@ impl UndatedEntry {
     }
 }
 
-/// One build as a catalog knows it.
+/// One build of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildEntry {
-    /// Its record, or why there is none.
+    /// Its record, or the reason why it has none.
     pub state: BuildState,
-    /// Whether it holds a `KEEP` file, the build team's oldest form of a pin.
+    /// True if it contains a `KEEP` file, the build team's oldest form of a pin.
     pub keep_file: bool,
 }
 
-/// The record of a build, or why it cannot be read.
+/// The record of a build, or the reason why it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildState {
-    /// Read.
+    /// The record.
     Known(Box<BuildRecord>),
-    /// Not there, not readable, or of another build: the reason, in a line.
+    /// The record is missing, unreadable, or that of another build: the reason, in one line.
     Unreadable(String),
 }
 
 impl BuildEntry {
-    /// The record, where it could be read.
+    /// The record, if it could be read.
     pub fn record(&self) -> Option<&BuildRecord> {
         match &self.state {
             BuildState::Known(record) => Some(record),
@@ -103,7 +103,7 @@ impl BuildEntry {
         }
     }
 
-    /// Whether the build is known to be a success.
+    /// True if the build is known to be a success.
     pub fn is_success(&self) -> bool {
         self.record()
             .is_some_and(|record| record.result == BuildOutcome::Success)
@@ -111,7 +111,7 @@ impl BuildEntry {
 }
 
 impl ChannelEntry {
-    /// The newest build that is known to be a success: what `latest_build` has to point at.
+    /// The newest build that is known to be a success: the required target of `latest_build`.
     pub fn newest_success(&self) -> Option<BuildDate> {
         self.builds
             .iter()
@@ -122,7 +122,7 @@ impl ChannelEntry {
 }
 
 impl ChannelEntry {
-    /// The build whose section is read without a date, if there is a build of that name.
+    /// The build whose section is read without a date, if a build of that name exists.
     pub fn undated_build(&self, section: Section) -> Option<BuildDate> {
         match self.undated.get(&section)? {
             UndatedEntry::Build(date) => Some(*date),
@@ -147,7 +147,7 @@ impl Catalog {
         Some(BuildId::new(channel.clone(), date))
     }
 
-    /// The build of another channel upon which a build was made, as its record says, in a distribution in layers.
+    /// The build of another channel upon which a build was made according to its record, in a distribution in layers.
     pub fn upon(&self, build: &BuildId) -> Option<&BuildId> {
         let record = self.build(build)?.record()?;
         Some(&record.after.as_ref()?.build)

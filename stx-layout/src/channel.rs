@@ -11,29 +11,29 @@ use crate::{ParseError, ReleaseId};
 open_segment! {
     /// A distro, `centos` or `debian`; the set is open.
     ///
-    /// Not one: `inputs`, `outputs`, `logs`, `latest_…` and whatever looks like a build date; they end a channel.
+    /// Not allowed are `inputs`, `outputs`, `logs`, `latest_…` and any segment that looks like a build date; they end a channel.
     Distro not words::not_distro
 }
 open_segment! {
     /// The codename of a distro's release: `bullseye`; the set is open.
     ///
-    /// Not one: what ends a channel (see [`Distro`]), and the layers that are known by name, such as `flock`.
+    /// Not allowed are segments that end a channel (see [`Distro`]), and the known names of layers, such as `flock`.
     Codename not words::not_codename
 }
 open_segment! {
     /// A machine architecture: `amd64`; the set is open.
     ///
-    /// Not one: what ends a channel (see [`Distro`]).
+    /// Not allowed are segments that end a channel (see [`Distro`]).
     Arch not words::not_arch
 }
 open_segment! {
     /// A layer of a layered build: `flock`, `compiler`, `monolithic`; the set is open.
     ///
-    /// Not one: what ends a channel (see [`Distro`]), and the codenames that are known by name, such as `bullseye`.
+    /// Not allowed are segments that end a channel (see [`Distro`]), and the known codenames, such as `bullseye`.
     Layer not words::not_layer
 }
 
-/// Codename and architecture, which the real mirror has always together.
+/// Codename and architecture, which always occur together on the real mirror.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
     /// `bullseye`.
@@ -42,7 +42,7 @@ pub struct Platform {
     pub arch: Arch,
 }
 
-/// A release identifier and a distro, on the real mirror also codename and architecture, and a layer.
+/// A release identifier and a distro; on the real mirror also codename and architecture, and a layer.
 ///
 /// In the text, one segment after the distro is a layer, two are codename and architecture, three are all of them.
 ///
@@ -106,7 +106,7 @@ impl FromStr for Channel {
             let error = error.within(text, 0);
             let word = text.split('/').next().unwrap_or_default();
             let error = match crate::release::near_kind(word) {
-                // `mastre/centos` is no release identifier with another first word, but it is a channel.
+                // With its first word corrected, `mastre/centos` is not a release identifier, but it is a channel.
                 Some(near) if error.offset == 0 => {
                     error.suggest(format!("{near}{}", &text[word.len()..]))
                 }

@@ -32,7 +32,7 @@ pub struct ChannelPrefix {
 }
 
 impl ChannelPrefix {
-    /// The channel of exactly this path; `None` if the path is too short for a channel. Longer channels may begin with it, too.
+    /// The channel of exactly this path; `None` if the path is too short for a channel. Longer channels may also begin with it.
     pub fn channel(&self) -> Option<&Channel> {
         self.channel.as_ref()
     }
@@ -58,7 +58,7 @@ impl FromStr for ChannelPrefix {
         let channel = match text.parse() {
             Ok(RootTarget::Release(_)) => None,
             Ok(RootTarget::Channel(channel)) => Some(channel),
-            // A path may end with a codename, though a channel has an architecture after it.
+            // A path may end with a codename, although a channel has an architecture after it.
             Err(error) => match format!("{text}/amd64").parse::<Channel>() {
                 Ok(_) => None,
                 Err(_) => return Err(error),

@@ -1,4 +1,4 @@
-//! Configuration files: TOML read into values, and every mistake in a file at once.
+//! Configuration files: reads TOML into values, and reports every mistake in a file at once.
 //!
 //! | item | is |
 //! |---|---|
@@ -6,12 +6,12 @@
 //! | [`from_toml`], [`read`] | a document, or a part of one, as a value that implements `Deserialize` |
 //! | [`Faults`] | the mistakes of a text while it is read, by byte offset |
 //! | [`Texts`] | several texts that are read as one document |
-//! | [`position`] | where an entry stands in a text |
+//! | [`position`] | the position of an entry in a text |
 //! | [`Spanned`] | a value with its byte offsets |
 //! | [`parse_duration`], [`PositiveDuration`], [`Within`] | the forms of durations and numbers |
 //!
-//! serde stops at the first mistake. Here it is noted, the entry in which it stands is taken out, and the rest is read again,
-//! so that somebody who mends a file sees all mistakes at once.
+//! serde stops at the first mistake. This module records it, removes the entry that contains it, and reads the rest again, so
+//! that the author of a file sees all mistakes at once.
 
 mod place;
 mod read;
@@ -60,13 +60,13 @@ impl fmt::Display for Position {
 /// One mistake in a configuration file. `Ord` is by file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ConfigError {
-    /// The file, where it is known.
+    /// The file, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<Utf8PathBuf>,
-    /// Where it stands; `None` for a mistake that the text does not show, such as a key that cannot be read.
+    /// Its position; `None` for a mistake that is not visible in the text, such as a key that cannot be read.
     #[serde(flatten)]
     pub at: Option<Position>,
-    /// The mistake, and where possible the correction.
+    /// The mistake, and the correction if possible.
     pub message: String,
 }
 
@@ -84,12 +84,12 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The mistakes of one configuration file, or of several, each once. `Display` has one on each line.
+/// The mistakes of one configuration file, or of several, without duplicates. `Display` writes one on each line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigErrors(BTreeSet<ConfigError>);
 
 impl ConfigErrors {
-    /// The same mistakes as those of `file`.
+    /// The same mistakes, assigned to `file`.
     #[must_use]
     pub fn in_file(self, file: &Utf8Path) -> Self {
         let named = |error| ConfigError {
@@ -99,7 +99,7 @@ impl ConfigErrors {
         self.0.into_iter().map(named).collect()
     }
 
-    /// Adds a mistake of a file, without a place in its text.
+    /// Adds a mistake in a file, without a position in its text.
     pub fn add(&mut self, file: &Utf8Path, message: String) {
         self.0.insert(ConfigError {
             file: Some(file.to_owned()),
@@ -108,12 +108,12 @@ impl ConfigErrors {
         });
     }
 
-    /// Whether there are none.
+    /// True if there are no mistakes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// The number of mistakes.
     pub fn len(&self) -> usize {
         self.0.len()
     }

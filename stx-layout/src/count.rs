@@ -1,8 +1,8 @@
-//! Numbers in texts for people.
+//! Numbers in messages.
 
 use std::fmt::Display;
 
-/// A number with its noun, which is in the plural unless the number is 1.
+/// A number with its noun, which is plural unless the number is 1.
 ///
 /// ```
 /// use stx_layout::counted;
@@ -21,7 +21,8 @@ pub fn counted(count: impl Copy + Display + From<u8> + PartialEq, noun: &str) ->
     }
 }
 
-/// A number of bytes for people, in the largest binary unit that fits. Programs, and people who compare two sizes, need the number itself.
+/// A number of bytes in readable form, in the largest binary unit that fits. Programs, and readers who compare two sizes, need
+/// the number itself.
 ///
 /// ```
 /// use stx_layout::size;

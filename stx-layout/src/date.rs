@@ -8,9 +8,9 @@ use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, Timelike as _, Utc};
 use crate::ParseError;
 use crate::text::serde_as_text;
 
-/// When the source sync of a build started: `YYYYMMDDTHHMMSSZ`, UTC, whole seconds.
+/// The time at which the source sync of a build started: `YYYYMMDDTHHMMSSZ`, UTC, whole seconds.
 ///
-/// The specification: `<build-date> = $(date +%Y%m%dT%H%M%SZ)`. `Ord` is time order, which for this form is also byte order.
+/// The specification: `<build-date> = $(date +%Y%m%dT%H%M%SZ)`. `Ord` is time order, which in this form is also byte order.
 ///
 /// ```
 /// # use stx_layout::BuildDate;
@@ -27,9 +27,10 @@ pub struct BuildDate(DateTime<Utc>);
 impl BuildDate {
     /// The build date of a build whose source sync starts at `time`; fractions of a second are dropped.
     ///
-    /// Returns `None` outside of the years 0 to 9999, which the form cannot write.
+    /// Returns `None` outside of the years 0 to 9999, which the form cannot express.
     pub fn at(time: DateTime<Utc>) -> Option<Self> {
-        // A leap second is nanoseconds past 999 999 999, so this makes it the second before, which the form can write.
+        // chrono represents a leap second as nanoseconds past 999 999 999, so this turns it into the second before, which the
+        // form can express.
         let time = time.with_nanosecond(0)?;
         (0..=9999).contains(&time.year()).then_some(Self(time))
     }
@@ -60,7 +61,7 @@ impl FromStr for BuildDate {
     }
 }
 
-/// Reads a build date; on failure the byte offset and what was expected there.
+/// Parses a build date; on failure, returns the byte offset and the text expected there.
 pub(crate) fn read(text: &str) -> Result<BuildDate, (usize, &'static str)> {
     const FORM: &[u8; 16] = b"ddddddddTddddddZ";
     let bytes = text.as_bytes();
@@ -87,7 +88,7 @@ pub(crate) fn read(text: &str) -> Result<BuildDate, (usize, &'static str)> {
     Ok(BuildDate(day.and_time(time).and_utc()))
 }
 
-/// Whether a segment is meant as a build date: eight digits, or a day with dashes, then nothing but digits, `T`, `Z`, `:`,
+/// True if a segment is probably intended as a build date: eight digits, or a day with dashes, then only digits, `T`, `Z`, `:`,
 /// `-` and `_`. Such a segment is a build date or an error, never a layer.
 pub(crate) fn looks_like_date(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -104,7 +105,7 @@ pub(crate) fn looks_like_date(text: &str) -> bool {
     bytes.first().is_some_and(u8::is_ascii_digit) && (day(b"dddddddd") || day(b"dddd-dd-dd"))
 }
 
-/// The build date that a text which looks like one was probably meant as: seconds added, marks put right.
+/// The build date that was probably intended by a text that looks like one: adds seconds, corrects marks.
 pub(crate) fn repaired(text: &str) -> Option<String> {
     if !looks_like_date(text) {
         return None;

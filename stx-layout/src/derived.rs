@@ -1,15 +1,15 @@
-//! The files of a build that the publisher derives from others, known by their names.
+//! The files of a build that the publisher derives from others, recognised by their names.
 //!
-//! | file | derived from | told by |
+//! | file | derived from | recognised by |
 //! |---|---|---|
 //! | `outputs/RPMS/std/repodata/…` | the packages of an RPM repository | [`Repositories::is_metadata`] |
 //! | `outputs/std/packages/Release`, `Packages.xz`, `by-hash/…` | the packages of an apt repository | [`Repositories::is_metadata`] |
 //! | `outputs/iso/NAME.iso.cdx.json` | an ISO image: its bill of materials | [`image_of_bill`] |
 //! | `outputs/iso/NAME.iso.zsync` | a large file: its zsync control file | [`file_of_control`] |
-//! | `outputs/iso/NAME.iso.meta4` | a large file: where mirrors have it | [`file_of_metalink`] |
+//! | `outputs/iso/NAME.iso.meta4` | a large file: the mirrors that have it | [`file_of_metalink`] |
 //! | `outputs/docker-images/images-OS-STREAM-versioned.lst`, `…-latest.lst` | the container images | [`is_image_list`] |
 //!
-//! A build that is published again may come without them, or with others.
+//! A build that is published again may lack them, or have others.
 //!
 //! ```
 //! use stx_layout::BuildPath;
@@ -27,17 +27,17 @@ use std::collections::BTreeSet;
 
 use crate::BuildPath;
 
-/// The directory of a build that holds its container images, and the lists of their names.
+/// The directory of a build's container images and of the lists of their names.
 pub const IMAGE_DIRECTORY: &str = "outputs/docker-images";
 
-/// The suffix that the name of an ISO image has in the name of its bill of materials.
+/// The suffix that the name of a bill of materials adds to that of its ISO image.
 pub const BILL_SUFFIX: &str = ".cdx.json";
 
-/// The suffix that the name of a file has in the name of its zsync control file.
+/// The suffix that the name of a zsync control file adds to that of its file.
 pub const CONTROL_SUFFIX: &str = ".zsync";
 
-/// The directories among `paths` that are RPM repositories: `outputs/RPMS/<phase>`, `outputs/SRPMS/<phase>`,
-/// `inputs/RPMS` and `inputs/SRPMS`, where there is a package below them.
+/// The directories among `paths` that are RPM repositories: `outputs/RPMS/<phase>`, `outputs/SRPMS/<phase>`, `inputs/RPMS` and
+/// `inputs/SRPMS`, if they contain a package.
 pub fn repositories<'a>(paths: impl IntoIterator<Item = &'a BuildPath>) -> BTreeSet<BuildPath> {
     let mut found = BTreeSet::new();
     for path in paths
@@ -56,8 +56,8 @@ pub fn repositories<'a>(paths: impl IntoIterator<Item = &'a BuildPath>) -> BTree
 }
 
 /// The directories among `paths` that are apt repositories in flat form: `outputs/<type>/packages`, `outputs/<type>/sources`,
-/// `inputs/packages` and `inputs/sources`, where there is a `.deb`, `.udeb` or `.dsc` below them. One that holds a repository
-/// of another form, with a `dists/…/Release` of its own, is none.
+/// `inputs/packages` and `inputs/sources`, if they contain a `.deb`, `.udeb` or `.dsc`. A directory with a repository of another
+/// form, with a `dists/…/Release` of its own, does not count.
 ///
 /// ```
 /// # use stx_layout::{BuildPath, derived::apt_repositories};
@@ -91,7 +91,7 @@ pub fn apt_repositories<'a>(paths: impl IntoIterator<Item = &'a BuildPath>) -> B
     &found - &others
 }
 
-/// Whether this is the name of a file that an apt repository lists: a binary package or the description of a source package.
+/// True if this is the name of a file that an apt repository lists: a binary package or the description of a source package.
 pub fn is_debian_package(path: &BuildPath) -> bool {
     matches!(path.as_path().extension(), Some("deb" | "udeb" | "dsc"))
 }
@@ -114,7 +114,7 @@ impl Repositories {
         }
     }
 
-    /// Whether `path` is metadata of one of them.
+    /// True if `path` is metadata of one of them.
     pub fn is_metadata(&self, path: &BuildPath) -> bool {
         let name = |dir: &BuildPath| path.as_str().strip_prefix(dir.as_str())?.strip_prefix('/');
         let mut rpm = self.rpm.iter().filter_map(name);
@@ -123,7 +123,7 @@ impl Repositories {
     }
 }
 
-/// Whether a file of an apt repository, named below it, is metadata; also in forms that the publisher does not make.
+/// True if a file of an apt repository, given by its name below it, is metadata; also in forms that the publisher does not make.
 fn is_apt_metadata(name: &str) -> bool {
     let list = |stem: &str| match name.strip_prefix(stem) {
         Some("" | ".gz" | ".xz" | ".bz2" | ".lzma" | ".lz4" | ".zst") => true,
@@ -135,12 +135,12 @@ fn is_apt_metadata(name: &str) -> bool {
         || name.starts_with("by-hash/")
 }
 
-/// Whether this is the name of an ISO image that gets a bill of materials: those in `outputs/`.
+/// True if this is the name of an ISO image that gets a bill of materials: those in `outputs/`.
 pub fn has_bill(path: &BuildPath) -> bool {
     path.segments().next() == Some("outputs") && path.as_path().extension() == Some("iso")
 }
 
-/// The image that a bill of materials is about, by their names.
+/// The image of a bill of materials, by its name.
 pub fn image_of_bill(path: &BuildPath) -> Option<BuildPath> {
     let image = path.as_str().strip_suffix(BILL_SUFFIX)?.parse().ok()?;
     has_bill(&image).then_some(image)
@@ -149,34 +149,35 @@ pub fn image_of_bill(path: &BuildPath) -> Option<BuildPath> {
 /// The path of the zsync control file of a file.
 ///
 /// # Errors
-/// Those of a path that would be too long.
+/// The error of a path that would be too long.
 pub fn control_of(path: &BuildPath) -> Result<BuildPath, crate::ParseError> {
     format!("{path}{CONTROL_SUFFIX}").parse()
 }
 
-/// The suffix that the name of a file has in the name of its metalink file.
+/// The suffix that the name of a metalink file adds to that of its file.
 const METALINK_SUFFIX: &str = ".meta4";
 
 /// The path of the metalink file of a file.
 ///
 /// # Errors
-/// Those of a path that would be too long.
+/// The error of a path that would be too long.
 pub fn metalink_of(path: &BuildPath) -> Result<BuildPath, crate::ParseError> {
     format!("{path}{METALINK_SUFFIX}").parse()
 }
 
-/// The file that a metalink file is about, by their names.
+/// The file of a metalink file, by its name.
 pub fn file_of_metalink(path: &BuildPath) -> Option<BuildPath> {
     path.as_str().strip_suffix(METALINK_SUFFIX)?.parse().ok()
 }
 
-/// The file that a zsync control file is about, by their names.
+/// The file of a zsync control file, by its name.
 pub fn file_of_control(path: &BuildPath) -> Option<BuildPath> {
     path.as_str().strip_suffix(CONTROL_SUFFIX)?.parse().ok()
 }
 
-/// Whether a path is that of a list of image names: `images-…-versioned.lst`, or `builder-images-…-versioned.lst` of the images that
-/// builders run in; `latest` likewise. The publisher makes the former for the images that it sends, whatever a recipe made.
+/// True if a path is that of a list of image names: `images-…-versioned.lst`, or `builder-images-…-versioned.lst` for the images
+/// in which builders run; also with `latest`. The publisher makes the former for the images that it sends, even if a recipe made
+/// one.
 pub fn is_image_list(path: &BuildPath) -> bool {
     let name = path.as_str().strip_prefix(IMAGE_DIRECTORY);
     let name = name.and_then(|name| name.strip_prefix('/'));

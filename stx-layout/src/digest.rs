@@ -54,10 +54,10 @@ pub struct SumLine {
     pub digest: Sha256,
 }
 
-/// The `SHA256SUMS` of a build: every file but itself, sorted by path, each once.
+/// The `SHA256SUMS` of a build: every file but itself, sorted by path, without duplicates.
 ///
-/// The text form is what `sha256sum -c` reads, `DIGEST  PATH` a line. `sha256sum` escapes only names that hold a
-/// backslash or a newline, and no [`BuildPath`] does.
+/// The text form is that of `sha256sum -c`, one `DIGEST  PATH` per line. `sha256sum` escapes only names that contain a backslash
+/// or a newline, and no [`BuildPath`] does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sums(Vec<SumLine>);
 
@@ -89,7 +89,7 @@ impl Sums {
 }
 
 impl FromIterator<SumLine> for Sums {
-    /// Sorts by path; of two lines for one path the first is kept.
+    /// Sorts by path; of two lines for one path, keeps the first.
     fn from_iter<T: IntoIterator<Item = SumLine>>(lines: T) -> Self {
         let mut lines: Vec<_> = lines.into_iter().collect();
         lines.sort_by(|a, b| a.path.cmp(&b.path));
@@ -109,7 +109,7 @@ impl fmt::Display for Sums {
 impl FromStr for Sums {
     type Err = SumsError;
 
-    /// Reads the text form; `*` before the path (a binary sum) is read as a blank is. Lines may stand in any order.
+    /// Parses the text form; `*` before the path (a binary sum) is read like a blank. Lines may be in any order.
     fn from_str(text: &str) -> Result<Self, SumsError> {
         let mut lines = Vec::new();
         for (index, line) in text.lines().enumerate() {

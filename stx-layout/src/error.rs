@@ -1,19 +1,19 @@
-//! The one way a text of the grammar is refused.
+//! The one error for texts that the grammar refuses.
 
 use std::fmt;
 
-/// A text that the grammar refuses: where, what was expected there, and what may have been meant.
+/// A text that the grammar refuses: the offset of the error, the text expected there, and the text that was probably intended.
 ///
-/// `Display` is one line for people; the fields are for programs and for drawing the position under the text.
+/// `Display` is one line for readers; the fields are for programs and for drawing the position under the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// The whole text as it was given.
     pub input: String,
-    /// Byte offset into [`input`](Self::input) of the first byte that cannot be right; its length when the text ends early.
+    /// The byte offset into [`input`](Self::input) of the first wrong byte; its length if the text ends early.
     pub offset: usize,
-    /// The text that the grammar expects at [`offset`](Self::offset), described for a person.
+    /// A description of the text expected at [`offset`](Self::offset).
     pub expected: String,
-    /// A text that would have been accepted and is near to the input.
+    /// An accepted text that is close to the input.
     pub suggestion: Option<String>,
 }
 
@@ -28,20 +28,20 @@ impl ParseError {
         }
     }
 
-    /// The same error with a text that was probably meant.
+    /// The same error with a text that was probably intended.
     #[must_use]
     pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
         self.suggestion = Some(suggestion.into());
         self
     }
 
-    /// The same error, without a suggestion that `T` would refuse in its turn.
+    /// The same error, without a suggestion that `T` would also refuse.
     pub(crate) fn plausible<T: std::str::FromStr>(mut self) -> Self {
         self.suggestion = self.suggestion.filter(|near| near.parse::<T>().is_ok());
         self
     }
 
-    /// The same error seen from a longer text, in which this one begins at `offset`.
+    /// The same error within a longer text, in which this one begins at `offset`.
     #[must_use]
     pub fn within(mut self, whole: &str, offset: usize) -> Self {
         if let Some(suggestion) = &self.suggestion {

@@ -1,11 +1,11 @@
-//! From git branches and tags to release identifiers, and back.
+//! Converts git branches and tags to release identifiers, and back.
 
 use crate::{Name, ParseError, ReleaseId, words};
 
-/// Where the branches of a release, `r/stx.VERSION`, are published.
+/// The release identifiers under which the branches of a release, `r/stx.VERSION`, are published.
 ///
-/// The specification knows no release candidates; the real mirror publishes what is built of such a branch under `rc/`
-/// until the release is made of it.
+/// The specification has no release candidates; the real mirror publishes the builds of such a branch under `rc/` until they
+/// become the release.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
 )]
@@ -36,7 +36,7 @@ impl ReleaseId {
     /// ```
     ///
     /// # Errors
-    /// A name of any other form is refused with the list of the forms; there is no silent default.
+    /// A name of any other form is refused with a list of the forms; there is no silent default.
     pub fn from_git(git: &str) -> Result<Self, ParseError> {
         Self::from_git_as(git, GitMapping::Candidate)
     }
@@ -51,7 +51,7 @@ impl ReleaseId {
     /// ```
     ///
     /// # Errors
-    /// A name of any other form is refused with the list of the forms; there is no silent default.
+    /// A name of any other form is refused with a list of the forms; there is no silent default.
     pub fn from_git_as(git: &str, mapping: GitMapping) -> Result<Self, ParseError> {
         read(git, mapping).map_err(|error| {
             let bare = ["refs/heads/", "refs/tags/", "origin/"]
@@ -67,9 +67,9 @@ impl ReleaseId {
 
     /// The git branch that is published under this release identifier; a tag, `m/TAG`, for a milestone.
     ///
-    /// [`from_git_as`](Self::from_git_as) with the same mapping gives this release identifier again. `None` where the
-    /// mapping leads no branch here, as [`GitMapping::Release`] leads none to `rc/`. Names of a version (`2.0`, up to three
-    /// digits before the dot) are the stx branches, names of a year (`2018.10`) the plain ones.
+    /// [`from_git_as`](Self::from_git_as) with the same mapping returns this release identifier again. `None` if the mapping
+    /// assigns no branch to it, as [`GitMapping::Release`] does for `rc/`. Names with a version (`2.0`, up to three digits before
+    /// the dot) are the stx branches, names with a year (`2018.10`) the plain ones.
     ///
     /// ```
     /// # use stx_layout::{GitMapping, ReleaseId};
@@ -126,7 +126,7 @@ fn read(git: &str, mapping: GitMapping) -> Result<ReleaseId, ParseError> {
     }
 }
 
-/// Whether a name is a version of StarlingX, `2.0` or `10.0`, not a year.
+/// True if a name is a version of StarlingX, `2.0` or `10.0`, not a year.
 fn is_version(name: &str) -> bool {
     let digits = name.bytes().take_while(u8::is_ascii_digit).count();
     (1..=3).contains(&digits) && matches!(name.as_bytes().get(digits), None | Some(b'.'))

@@ -6,9 +6,9 @@
 //!  registry    org       image                      tag
 //! ```
 //!
-//! The registry, which may be missing, is the first part if it has a dot or a colon or is `localhost`. The last part before
-//! the colon is the image; everything between is the organisation. An image `stx-NAME` has a component, `NAME`. What the
-//! tag consists of is [`Tag`]'s to say.
+//! The registry, which may be missing, is the first part if it has a dot or a colon or is `localhost`. The last part before the
+//! colon is the image; everything between is the organisation. An image `stx-NAME` has a component, `NAME`. [`Tag`] describes the
+//! parts of the tag.
 
 mod moving;
 mod tag;
@@ -21,10 +21,10 @@ pub use tag::{Os, Qualifier, Stream, Tag};
 use crate::ParseError;
 use crate::text::serde_as_text;
 
-/// Longest image name in bytes without its tag.
+/// The longest image name without its tag, in bytes.
 const MAX_NAME: usize = 255;
 
-/// The name of a container image, borrowed; it can be put together from parts, too.
+/// The name of a container image, borrowed; it can also be composed from parts.
 ///
 /// ```
 /// # use stx_layout::{ImageNameRef, Tag};
@@ -80,10 +80,10 @@ impl<'a> ImageNameRef<'a> {
             .filter(|component| !component.is_empty())
     }
 
-    /// The name of parts that were put together.
+    /// Composes the name from its parts.
     ///
     /// # Errors
-    /// Refuses parts whose text is no name, or would be read as others.
+    /// Refuses parts whose text is not a name, or would be parsed as other parts.
     ///
     /// ```
     /// # use stx_layout::{ImageNameRef, Os, Tag};
@@ -201,7 +201,7 @@ fn read(text: &str) -> Result<ImageNameRef<'_>, (usize, &'static str)> {
     })
 }
 
-/// Where a registry is no `HOST[:PORT]`.
+/// The first error of a text that is not a `HOST[:PORT]`.
 fn registry_fault(text: &str) -> Option<(usize, &'static str)> {
     const EXPECTED: &str = "a registry, HOST[:PORT]";
     let (host, port) = match text.split_once(':') {
@@ -224,7 +224,7 @@ fn registry_fault(text: &str) -> Option<(usize, &'static str)> {
         .map(|offset| (offset, EXPECTED))
 }
 
-/// Where a part of a repository's name is none: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
+/// The first error of an invalid part of a repository's name: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
 fn part_fault(part: &str) -> Option<usize> {
     let bytes = part.as_bytes();
     let mut at = 0;
@@ -247,7 +247,7 @@ fn part_fault(part: &str) -> Option<usize> {
     }
 }
 
-/// The accepted name nearest to a refused one, if any is near.
+/// The accepted name nearest to a refused one, if any is close.
 #[cold]
 fn near(text: &str) -> Option<String> {
     let mut near = text.trim().to_owned();

@@ -1,8 +1,8 @@
 //! The `index.json` of a mirror and of each channel: the catalog as files that any web server can serve.
 //!
-//! A reader over HTTP begins here, and never has to make sense of a directory listing. The files are derived: they say
-//! nothing that the tree does not, and are made again after every change. One may be a moment older than the tree; an
-//! alias is therefore resolved by reading `ALIAS/build.json`, not from here.
+//! A reader over HTTP begins here, and never has to parse a directory listing. The files are derived: they contain nothing that
+//! is not in the tree, and are made again after every change. They may be a moment older than the tree; an alias is therefore
+//! resolved by reading `ALIAS/build.json`, not the index.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,15 +15,15 @@ use crate::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The version of the form that is written, and the newest that is read.
+/// The version of the form that is written, and the newest one that is read.
 pub const SCHEMA: u32 = 1;
 
-/// A derived file that lies beside the channels or beside the builds of one.
+/// A derived file beside the channels, or beside the builds of one channel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageId {
     /// The channel; `None` for the root of the mirror.
     pub channel: Option<Channel>,
-    /// Which of its files.
+    /// The file.
     pub name: PageName,
 }
 
@@ -42,9 +42,9 @@ impl PageId {
 pub enum PageName {
     /// `index.json`: [`RootIndex`] or [`ChannelIndex`].
     IndexJson,
-    /// `index.json.asc`, the signature of that, where the mirror signs.
+    /// `index.json.asc`, its signature, if the mirror signs.
     IndexSignature,
-    /// `index.html`, for people.
+    /// `index.html`, the page for browsers.
     IndexHtml,
     /// `feed.xml`, an Atom feed of a channel's builds (RFC 4287).
     Feed,
@@ -54,16 +54,16 @@ pub enum PageName {
     AptSources,
     /// `dnf.repo` of a channel with RPM packages, for `/etc/yum.repos.d`.
     DnfRepo,
-    /// `20181105T060000Z.sources`: as [`AptSources`](Self::AptSources), of that very build.
+    /// `20181105T060000Z.sources`: like [`AptSources`](Self::AptSources), for that very build.
     AptSourcesOf(BuildDate),
-    /// `20181105T060000Z.repo`: as [`DnfRepo`](Self::DnfRepo), of that very build.
+    /// `20181105T060000Z.repo`: like [`DnfRepo`](Self::DnfRepo), for that very build.
     DnfRepoOf(BuildDate),
-    /// `20181105T060000Z.html`, the page of that build, for people. It lies beside the build, whose own files never change.
+    /// `20181105T060000Z.html`, the page of that build. It is beside the build, whose own files never change.
     HtmlOf(BuildDate),
 }
 
 impl PageName {
-    /// Those that a mirror or a channel has once; the others are of a build each.
+    /// The files that a mirror or a channel has once; each of the others belongs to a build.
     pub const ALL: [Self; 7] = [
         Self::IndexJson,
         Self::IndexSignature,
@@ -74,7 +74,7 @@ impl PageName {
         Self::DnfRepo,
     ];
 
-    /// The derived file of a name, if it is one.
+    /// The derived file with this name, if there is one.
     pub fn of(file_name: &str) -> Option<Self> {
         let of_build = || {
             let (date, kind) = file_name.split_once('.')?;
@@ -92,7 +92,7 @@ impl PageName {
         fixed.or_else(of_build)
     }
 
-    /// Whether a file of this name is a derived one.
+    /// True if a file with this name is a derived one.
     pub fn is(file_name: &str) -> bool {
         Self::of(file_name).is_some()
     }
@@ -133,10 +133,10 @@ impl PageName {
 pub struct RootIndex {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Counts up with each version; absent where the mirror does not sign.
+    /// Counts the versions up; absent if the mirror does not sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<u64>,
-    /// Until when a reader may believe it, having no newer one; absent where the mirror does not sign.
+    /// The time until which a reader without a newer version may trust it; absent if the mirror does not sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<DateTime<Utc>>,
     /// The channels, sorted.
@@ -146,19 +146,19 @@ pub struct RootIndex {
     pub aliases: BTreeMap<RootAlias, RootEntry>,
 }
 
-/// A channel as the root's index tells of it.
+/// A channel in the root's index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelSummary {
     /// Its name, which is also its path.
     pub channel: Channel,
-    /// The serial of its index, or a lower one; absent where the mirror does not sign.
+    /// The serial of its index, or a lower one; absent if the mirror does not sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<u64>,
-    /// How many builds it holds.
+    /// The number of its builds.
     pub builds: u64,
-    /// The bytes of these builds, shared ones counted for each.
+    /// The bytes of these builds; shared bytes count for each.
     pub bytes: u64,
-    /// The newest build, and how it ended.
+    /// The newest build, with its outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<NewestBuild>,
     /// The build that `latest_build` points at.
@@ -167,7 +167,7 @@ pub struct ChannelSummary {
     /// The build that `latest_green_build` points at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_green_build: Option<BuildDate>,
-    /// The ISO images of the build that `latest_build` points at; paths begin at the build.
+    /// The ISO images of the build that `latest_build` points at; paths are relative to the build.
     #[serde(default)]
     pub iso: Vec<Media>,
     /// The build of another channel upon which the newest success was made, in a distribution in layers.
@@ -203,7 +203,7 @@ pub enum BelowState {
 pub struct NewestBuild {
     /// Its date.
     pub date: BuildDate,
-    /// How it ended; absent where its record cannot be read.
+    /// Its outcome; absent if its record cannot be read.
     pub result: Option<BuildOutcome>,
 }
 
@@ -212,23 +212,24 @@ pub struct NewestBuild {
 pub struct ChannelIndex {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Counts up with each version; absent where the mirror does not sign.
+    /// Counts the versions up; absent if the mirror does not sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<u64>,
-    /// Until when a reader may believe it, having no newer one; absent where the mirror does not sign.
+    /// The time until which a reader without a newer version may trust it; absent if the mirror does not sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<DateTime<Utc>>,
     /// The channel.
     pub channel: Channel,
     /// Its aliases.
     pub aliases: BTreeMap<AliasName, AliasEntry>,
-    /// Those that show an older build on purpose.
+    /// The aliases that deliberately point to an older build.
     #[serde(default)]
     pub held: BTreeSet<AliasName>,
-    /// The sections that can be read without a date, and of which build.
+    /// The sections that can be read without a date, and the build of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub undated: BTreeMap<Section, UndatedEntry>,
-    /// The digest of everything on the pages of builds that is not from a build: texts of the configuration, the key, the form.
+    /// The digest of everything on the pages of builds that does not come from a build: texts of the configuration, the key, the
+    /// form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look: Option<Sha256>,
     /// Its builds, newest first.
@@ -238,35 +239,35 @@ pub struct ChannelIndex {
     pub strays: Vec<String>,
 }
 
-/// A build as its channel's index tells of it.
+/// A build in its channel's index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildIndex {
     /// Its date, which is also the name of its directory.
     pub date: BuildDate,
-    /// Its `build.json`; absent where it cannot be read.
+    /// Its `build.json`; absent if it cannot be read.
     pub record: Option<BuildRecord>,
-    /// Why it cannot be read.
+    /// The reason why it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
-    /// Whether it holds a `KEEP` file.
+    /// True if it contains a `KEEP` file.
     #[serde(default)]
     pub keep_file: bool,
     /// The verdicts on it, oldest first; the newest counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<VerdictEntry>,
-    /// How long it stays.
+    /// The end of its stay, with the reasons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<Stay>,
     /// Its ISO images.
     #[serde(default)]
     pub iso: Vec<Media>,
-    /// The directories that `apt` and `dnf` install from: repositories of packages that it built.
+    /// The directories from which `apt` and `dnf` install: repositories of packages that it built.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<BuildPath>,
-    /// The files beside its directory that make `apt` and `dnf` install from it: `20181105T060000Z.sources`.
+    /// The files beside its directory that configure `apt` and `dnf` to install from it: `20181105T060000Z.sources`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub installs: Vec<String>,
-    /// How its packages differ from those of the success before it.
+    /// The differences of its packages from those of the previous success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<PackageChanges>,
     /// Its page, `20181105T060000Z.html` beside its directory.
@@ -274,27 +275,27 @@ pub struct BuildIndex {
     pub page: Option<BuildPage>,
 }
 
-/// The page of a build, as the index of its channel vouches for it.
+/// The page of a build, in the index of its channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildPage {
     /// The digest of its bytes.
     pub sha256: Sha256,
-    /// The sections of the build that were in the trash when the page was made. The page is made anew when they change.
+    /// The sections of the build that were in the trash when the page was made. The page is made again when they change.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub retired: BTreeSet<BuildPath>,
 }
 
-/// How long a build stays, as retention judged when the index was made.
+/// The end of a build's stay and its reasons, as judged by retention when the index was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stay {
-    /// When it goes if nothing but the time changes; absent where only an event ends a reason.
+    /// The time at which it expires if nothing but the time changes; absent if only an event can end a reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
-    /// Every reason, in words; for a build that is to go, the rule.
+    /// Every reason, in words; for a build that is to be retired, the rule.
     pub reasons: Vec<String>,
 }
 
-/// A file that people come for.
+/// A file for download.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Media {
     /// Its path in the build.
@@ -305,14 +306,14 @@ pub struct Media {
     pub sha256: Sha256,
 }
 
-/// The difference between the packages of two builds, RPM and Debian, by the names of their files and by their digests.
+/// The difference between the packages of two builds, RPM and Debian, by file names and digests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageChanges {
-    /// The build that it was compared with.
+    /// The build with which it was compared.
     pub since: BuildDate,
-    /// Packages that were not there.
+    /// Packages that the other build does not have.
     pub added: Vec<String>,
-    /// Packages that are not there any more.
+    /// Packages that only the other build has.
     pub removed: Vec<String>,
     /// Packages with another version or release.
     pub updated: Vec<PackageUpdate>,
@@ -321,7 +322,7 @@ pub struct PackageChanges {
 }
 
 impl PackageChanges {
-    /// How many packages differ.
+    /// The number of packages that differ.
     pub fn count(&self) -> usize {
         self.added.len() + self.removed.len() + self.updated.len() + self.rebuilt.len()
     }
@@ -332,9 +333,9 @@ impl PackageChanges {
 pub struct PackageUpdate {
     /// Its name and architecture: `kernel.x86_64`.
     pub name: String,
-    /// Version and release before.
+    /// The version and release in the other build.
     pub from: String,
-    /// Version and release in this build.
+    /// The version and release in this build.
     pub to: String,
 }
 
@@ -356,7 +357,7 @@ pub enum IndexError {
     },
 }
 
-/// Reads an index after a look at its version.
+/// Parses an index after a check of its version.
 fn from_json<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, IndexError> {
     #[derive(Deserialize)]
     struct Version {
@@ -398,7 +399,7 @@ impl ChannelIndex {
         to_json(self)
     }
 
-    /// The catalog's entry that it was made of.
+    /// The catalog entry from which it was made.
     pub fn entry(self) -> ChannelEntry {
         let builds = self.builds.into_iter().map(|build| {
             let state = match (build.record, build.unreadable) {

@@ -1,4 +1,4 @@
-//! The words below a build: sections, inputs and outputs.
+//! The names of segments below a build: sections, inputs and outputs.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use crate::BuildOutcome;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// The specification's, as it is written.
+    /// The specification, to the letter.
     Spec,
-    /// The specification's and what the real mirror grew into.
+    /// The specification, and the additions of the real mirror.
     Extended,
 }
 
@@ -50,7 +50,7 @@ impl Section {
         }
     }
 
-    /// The section that a segment is.
+    /// The section with this name.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -73,11 +73,11 @@ pub enum InputKind {
     Srpms,
     /// `downloads`.
     Downloads,
-    /// `packages`, of the real mirror.
+    /// `packages`, on the real mirror only.
     Packages,
-    /// `sources`, of the real mirror.
+    /// `sources`, on the real mirror only.
     Sources,
-    /// Any other.
+    /// Any other segment.
     Other,
 }
 
@@ -118,13 +118,13 @@ pub enum OutputKind {
     Wheels,
     /// `helm-charts`.
     HelmCharts,
-    /// `CONTEXT`, the file that says which commits were built.
+    /// `CONTEXT`, the file that lists the commits that were built.
     Context,
     /// `success` or `fail`, the specification's marker files.
     Result(BuildOutcome),
     /// `logs`.
     Logs,
-    /// `docker-images`, of the real mirror as all that follow.
+    /// `docker-images`; on the real mirror only, like all that follow.
     DockerImages,
     /// `remote-cli`.
     RemoteCli,
@@ -144,7 +144,7 @@ pub enum OutputKind {
     PackageList,
     /// `Success`, `No_New_Content`, `GREEN`, `YELLOW`, `RED`: the real mirror's marker files.
     Marker,
-    /// Any other.
+    /// Any other segment.
     Other,
 }
 
@@ -202,12 +202,12 @@ impl OutputKind {
         }
     }
 
-    /// Whether it is a file of the specification, with nothing below it.
+    /// True if it is a file of the specification, with nothing below it.
     pub(crate) fn is_file(self) -> bool {
         matches!(self, Self::Context | Self::Result(_))
     }
 
-    /// Whether the phase is the next segment.
+    /// True if the phase is the next segment.
     pub(crate) fn phase_follows(self) -> bool {
         matches!(self, Self::Rpms | Self::Srpms)
     }

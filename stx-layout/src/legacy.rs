@@ -1,4 +1,4 @@
-//! The releases that only paths have: aliases, and branches that nobody mapped.
+//! The releases that only paths contain: aliases, and branches without a mapping.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 use crate::text::serde_as_text;
 use crate::{GitMapping, Name, ParseError, ReleaseId, words};
 
-/// A release identifier's alias at the mirror's root: `r2018.10`, which is `release/2018.10`. Any `r` and a digit is one.
+/// An alias of a release identifier at the mirror's root: `r2018.10` for `release/2018.10`. Any `r` followed by a digit is valid.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LegacyRelease(Name);
 
 impl LegacyRelease {
-    /// The one that the specification has.
+    /// The one alias in the specification.
     pub const SPEC: &'static str = "r2018.10";
 
     /// The text.
@@ -19,7 +19,7 @@ impl LegacyRelease {
         self.0.as_str()
     }
 
-    /// The release that it stands for: `release/2018.10` of `r2018.10`.
+    /// The release that it points to: `release/2018.10` for `r2018.10`.
     pub fn target(&self) -> ReleaseId {
         ReleaseId::Release(self.as_str()[1..].parse().expect("a part of a name is one"))
     }
@@ -48,7 +48,7 @@ impl FromStr for LegacyRelease {
 
 serde_as_text!(LegacyRelease);
 
-/// A git branch or tag where a release identifier belongs: `f/antelope`, `r/stx.9.0`, `m/2018.10.b3`, `m2018.10.b3`.
+/// A git branch or tag in place of a release identifier: `f/antelope`, `r/stx.9.0`, `m/2018.10.b3`, `m2018.10.b3`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchRelease(String);
 
@@ -58,7 +58,7 @@ impl BranchRelease {
         &self.0
     }
 
-    /// Where such a branch is published.
+    /// The release identifier under which such a branch is published.
     pub fn target(&self, mapping: GitMapping) -> Option<ReleaseId> {
         ReleaseId::from_git_as(&self.0, mapping).ok()
     }
@@ -94,7 +94,7 @@ impl FromStr for BranchRelease {
 
 serde_as_text!(BranchRelease);
 
-/// Everything that stands where a path has its release identifier.
+/// Everything that a path can have in place of its release identifier.
 ///
 /// ```
 /// # use stx_layout::{GitMapping, PathRelease};
@@ -116,7 +116,7 @@ pub enum PathRelease {
 }
 
 impl PathRelease {
-    /// The release identifier that is meant, where the text alone says it: all but [`Latest`](Self::Latest).
+    /// The release identifier that the text alone determines: for all but [`Latest`](Self::Latest).
     pub fn resolve(&self, mapping: GitMapping) -> Option<ReleaseId> {
         match self {
             Self::Id(id) => Some(id.clone()),

@@ -1,8 +1,8 @@
 //! The nouns and the grammar of a StarlingX mirror.
 //!
-//! A mirror is a tree of *builds*. A build is one dated directory in a [`Channel`]; a channel is a release identifier and
-//! a distro, on some mirrors also a codename, an architecture and a layer. Aliases such as `latest_build` point at builds.
-//! Once published, a build is never written again.
+//! A mirror is a tree of *builds*. A build is one dated directory in a [`Channel`]; a channel is a release identifier and a
+//! distro, on some mirrors also a codename, an architecture and a layer. Aliases such as `latest_build` point at builds. A
+//! published build never changes.
 //!
 //! ```text
 //! master/centos/20181105T060000Z/outputs/RPMS/std/
@@ -14,23 +14,23 @@
 //!
 //! | type | is |
 //! |---|---|
-//! | [`ReleaseId`], [`Channel`], [`BuildDate`], [`BuildId`], [`AliasName`] | where things stand on a mirror |
+//! | [`ReleaseId`], [`Channel`], [`BuildDate`], [`BuildId`], [`AliasName`] | the places on a mirror |
 //! | [`ChannelPrefix`] | a channel, or the beginning of the paths of several |
 //! | [`MirrorPath`], [`MirrorPathRef`] | a path from the mirror's root, or a URL: of any dialect, of any depth |
-//! | [`Alias`], [`PathRelease`], [`GitMapping`] | what stands for a release or a build, and how it is resolved |
+//! | [`Alias`], [`PathRelease`], [`GitMapping`] | other names of a release or a build, and their resolution |
 //! | [`ImageName`], [`Tag`] | container images |
 //! | [`index`] | `index.json` of a mirror and of a channel, written and read |
-//! | [`report`] | what tools print of these, parsed or refused |
-//! | [`printable`] and its relatives | texts of others, harmless for terminals, logs and pages |
+//! | [`report`] | the output of tools for parsed and refused texts |
+//! | [`printable`] and its relatives | untrusted texts, made harmless for terminals, logs and pages |
 //! | [`BuildPath`] | a file of a build, relative to the build's directory |
 //! | [`PackageFileName`], [`Evr`] | an RPM package's file name, and its version in the order of rpm |
-//! | [`BuildRecord`] | what is known of one build: its `build.json` |
+//! | [`BuildRecord`] | the facts about one build: its `build.json` |
 //! | [`Sha256`], [`Sums`] | its `SHA256SUMS` |
-//! | [`Catalog`] | what a mirror holds, as a value |
-//! | `config` | feature `config`: configuration files, read with every mistake at once |
+//! | [`Catalog`] | the contents of a mirror, as a value |
+//! | `config` | feature `config`: configuration files, with a report of every mistake at once |
 //! | [`derived`] | the files of a build that the publisher derives, by name |
 //! | [`rpm`] | the headers of RPM package files, checked before they are parsed |
-//! | [`encode_path`], [`decode_url`] | a path as it stands in a URL, and back |
+//! | [`encode_path`], [`decode_url`] | a path encoded for a URL, and back |
 //!
 //! # The grammar
 //!
@@ -44,10 +44,9 @@
 //!             | "CONTEXT" | "success" | "fail" | "logs/" | …
 //! ```
 //!
-//! That is the specification's grammar, and the codename, architecture, layer and `rc/` of the real mirror; which of the
-//! two a path needs is its [`Dialect`]. Also accepted are an alias in the build date's place, a section without a build,
-//! the legacy `r2018.10`, `release/latest_release`, a branch that nobody mapped, every shorter path, and the URL of any of
-//! these:
+//! That is the specification's grammar, with the codename, architecture, layer and `rc/` of the real mirror; the [`Dialect`] of a
+//! path is the one of the two that it needs. Also accepted are an alias in place of the build date, a section without a build,
+//! the legacy `r2018.10`, `release/latest_release`, a branch without a mapping, every shorter path, and the URL of any of these:
 //!
 //! ```
 //! use stx_layout::{Dialect, MirrorPath};
@@ -68,9 +67,9 @@
 //! # Ok::<(), stx_layout::ParseError>(())
 //! ```
 //!
-//! ## Which segment is what
+//! ## The meaning of each segment
 //!
-//! The sets of distros, layers, phases and artifacts are open; position decides, by the rules that [`mirror`] lists.
+//! The sets of distros, layers, phases and artifacts are open; position decides, by the rules in [`mirror`].
 //!
 //! ```
 //! use stx_layout::MirrorPath;
@@ -84,13 +83,13 @@
 //! # Ok::<(), stx_layout::ParseError>(())
 //! ```
 //!
-//! ## What is refused
+//! ## Refused texts
 //!
-//! `..`, `.`, empty segments, a leading `/`, backslashes, control, bidirectional and zero-width characters,
-//! percent-encoding, segments over 255 bytes and paths over 3072. Percent-encoding is refused in a path whatever it stands for, but
-//! for `%3a` in names of Debian packages, which apt writes so: decoding would be normalising. [`MirrorPath`] decodes the path of a
-//! URL with [`decode_url`] before it parses the path, so that `%2e%2e` is refused as `..` is. An error says where, what was
-//! expected there, and what was probably meant:
+//! `..`, `.`, empty segments, a leading `/`, backslashes, control, bidirectional and zero-width characters, percent-encoding,
+//! segments over 255 bytes and paths over 3072. Percent-encoding is refused in every path, whatever it encodes, because decoding
+//! would be normalising; the exception is `%3a` in names of Debian packages, as written by apt. [`MirrorPath`] decodes the path
+//! of a URL with [`decode_url`] before it parses the path, so `%2e%2e` is refused like `..`. An error contains its offset, the
+//! text expected there, and the text that was probably intended:
 //!
 //! ```
 //! use stx_layout::MirrorPath;
@@ -110,8 +109,8 @@
 //! }
 //! ```
 //!
-//! The crate does no I/O and reads no clock. Every type is parsed once, by its `FromStr`; nothing is ever normalised: a
-//! text is refused, with the byte offset and what was expected there, or kept as it is.
+//! The crate does no I/O and reads no clock. Every type is parsed once, by its `FromStr`. Nothing is ever normalised: a text is
+//! either refused, with the byte offset and the text expected there, or kept unchanged.
 
 mod after;
 mod alias;

@@ -1,38 +1,38 @@
 //! Paths of a mirror, from its root: of every dialect and every depth.
 //!
-//! # Which segment is what
+//! # The meaning of each segment
 //!
 //! The sets of distros, layers, codenames, phases and artifacts are open, so position decides, by these rules, in this
 //! order. Nothing is looked up on a mirror, and the same text always gives the same answer.
 //!
-//! 1. **Release.** `master`, or the first two segments if the first is `feature`, `release`, `milestone` or `rc`, or one
-//!    of the branch prefixes `f`, `r`, `m`. One segment alone is `r` or `m` and a digit: the legacy alias `r2018.10`, the
-//!    tag `m2018.10.b3`. Anything else at the root is an error. `release/latest_release` is an alias. Where only the first
-//!    of two segments is there, the path has no release yet.
+//! 1. **Release.** `master`, or the first two segments if the first is `feature`, `release`, `milestone` or `rc`, or one of the
+//!    branch prefixes `f`, `r`, `m`. A single segment may also be `r` or `m` and a digit: the legacy alias `r2018.10`, the tag
+//!    `m2018.10.b3`. Anything else at the root is an error. `release/latest_release` is an alias. If only the first of two
+//!    segments is present, the path has no release yet.
 //! 2. **Distro.** The segment after the release, whatever its name.
-//! 3. **The channel ends** at a build date, at a segment that begins with `latest_`, at `inputs`, `outputs` or `logs`, or
-//!    with the path. These words are never distro, codename, architecture or layer. A segment that looks like a build date
-//!    (eight digits, or a day with dashes, then only digits, `T`, `Z`, `:`, `-`, `_`) and is none is an error, and so is
-//!    one that looks like an alias (`latest-build`, `Latest_build`; without a dot) and is none.
-//! 4. **A loose file.** Where the path ends in the channel, without a slash behind it, and the last segment has a dot
-//!    inside, that segment is a file beside the builds. It is the `rest`.
-//! 5. **Codename, architecture, layer.** What is left between distro and the end of the channel: a layer known by name
-//!    (`compiler`, `containers`, `distro`, `flock`, `monolithic`, `openstack`, or one of them with `-` and more) is the
-//!    layer. Otherwise one segment is a codename if it is known as one (`bullseye`, `trixie`, …) and else a layer; two are
-//!    codename and architecture; three are codename, architecture and layer. A fourth begins the `rest`.
-//! 6. **Build or alias**, then **section**. The section may stand in the channel itself (`release/2.0.0/centos/outputs`),
-//!    and `logs` beside `outputs`. Anything else in a build's directory is the `rest`.
+//! 3. **The channel ends** at a build date, at a segment that begins with `latest_`, at `inputs`, `outputs` or `logs`, or with
+//!    the path. These words are never distro, codename, architecture or layer. A segment that looks like a build date (eight
+//!    digits, or a day with dashes, then only digits, `T`, `Z`, `:`, `-`, `_`) but is not one is an error. So is one that looks
+//!    like an alias (`latest-build`, `Latest_build`; without a dot) but is not one.
+//! 4. **A loose file.** If the path ends in the channel, without a slash after it, and the last segment has a dot inside, that
+//!    segment is a file beside the builds. It is the `rest`.
+//! 5. **Codename, architecture, layer.** The segments between the distro and the end of the channel. A layer known by name
+//!    (`compiler`, `containers`, `distro`, `flock`, `monolithic`, `openstack`, or one of them with `-` and more) is the layer.
+//!    Otherwise one segment is a codename if it is a known one (`bullseye`, `trixie`, …) and else a layer; two are codename and
+//!    architecture; three are codename, architecture and layer. A fourth begins the `rest`.
+//! 6. **Build or alias**, then **section**. The section may be in the channel itself (`release/2.0.0/centos/outputs`), and `logs`
+//!    beside `outputs`. Anything else in a build's directory is the `rest`.
 //! 7. **Artifact.** The first segment below the section.
 //! 8. **Phase.** Below `outputs/RPMS` and `outputs/SRPMS` the next segment, unless it is a file by rule 4. `std` and `rt`
-//!    directly in `outputs` are artifact and phase at once, and so is any artifact without a meaning of its own that
-//!    `packages` or `sources` follows. Inputs and logs have no phase.
-//! 9. **Rest.** Whatever follows, in one piece.
+//!    directly in `outputs` are artifact and phase at once. So is any artifact without a meaning of its own if `packages` or
+//!    `sources` follows. Inputs and logs have no phase.
+//! 9. **Rest.** All remaining segments, in one piece.
 //!
 //! # Dialect
 //!
-//! [`Dialect::Spec`] is a path that the specification's grammar has: a release of it, `centos`, a build date or
-//! `latest_build`, and an input or output with its phase, or what lies below; also the two links themselves, `r2018.10` and
-//! `…/latest_build`. All else is [`Dialect::Extended`]: a layer, a section without a build, and every shorter path.
+//! [`Dialect::Spec`] is a path in the specification's grammar: one of its releases, `centos`, a build date or `latest_build`, and
+//! an input or output with its phase, or a path below it; also the two links themselves, `r2018.10` and `…/latest_build`. All
+//! else is [`Dialect::Extended`]: a layer, a section without a build, and every shorter path.
 
 mod parse;
 mod suggest;
@@ -54,10 +54,10 @@ use crate::{
 
 /// A path of a mirror, borrowed, in its parts.
 ///
-/// Accepted is a path from the mirror's root, or a URL `http(s)://HOST/mirror/starlingx/PATH` of any host, with or without
-/// a slash at its end. A URL that is percent-encoded is refused; [`MirrorPath`], which owns its text, decodes it. `Display`
-/// gives the very bytes that were parsed; [`path`](Self::path) is the same without URL prefix and last slash. Equality and `Ord`
-/// go by the text as it was given; compare [`path`](Self::path) to compare places.
+/// Accepts a path from the mirror's root, or a URL `http(s)://HOST/mirror/starlingx/PATH` of any host, with or without a slash at
+/// its end. A percent-encoded URL is refused; [`MirrorPath`], which owns its text, decodes it. `Display` writes the very bytes
+/// that were parsed; [`path`](Self::path) is the same without URL prefix and last slash. Equality and `Ord` are those of the
+/// given text; compare [`path`](Self::path) to compare places.
 ///
 /// ```
 /// # use stx_layout::{MirrorPathRef, Section};
@@ -88,8 +88,9 @@ pub struct MirrorPathRef<'a> {
     dialect: Dialect,
 }
 
-/// A path of a mirror, owned: a text that was parsed once. Its parts are found anew when they are asked for; who asks for many
-/// takes them of [`borrowed`](Self::borrowed). See [`MirrorPathRef`] for what it is, and [the module](self) for which segment is what.
+/// A path of a mirror, owned: a text that was parsed once. Its parts are found again at each call; take several of them from
+/// [`borrowed`](Self::borrowed). [`MirrorPathRef`] describes the accepted texts, and [the module](self) the meaning of each
+/// segment.
 ///
 /// ```
 /// # use stx_layout::MirrorPath;
@@ -116,12 +117,12 @@ impl<'a> MirrorPathRef<'a> {
         parse::parse(text).map_err(|(offset, expected)| refused(text, offset, expected))
     }
 
-    /// Whether a text is accepted; finds no suggestion where it is not.
+    /// True if a text is accepted; does not search for a suggestion if it is not.
     pub fn is_accepted(text: &str) -> bool {
         parse::parse(text).is_ok()
     }
 
-    /// Parses what may not be text. The error's input has U+FFFD for what is not UTF-8.
+    /// Parses bytes that may not be text. The error's input has U+FFFD in place of bytes that are not UTF-8.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, ParseError> {
         match str::from_utf8(bytes) {
             Ok(text) => Self::parse(text),
@@ -133,7 +134,7 @@ impl<'a> MirrorPathRef<'a> {
         }
     }
 
-    /// An owned copy.
+    /// Copies the path into an owned one.
     pub fn to_owned(self) -> MirrorPath {
         MirrorPath {
             text: self.text.to_owned(),
@@ -150,13 +151,13 @@ impl<'a> MirrorPathRef<'a> {
         self.path
     }
 
-    /// The URL prefix that was given, `http(s)://HOST/mirror/starlingx/`; empty where none was.
+    /// The given URL prefix, `http(s)://HOST/mirror/starlingx/`; empty if there was none.
     pub fn prefix(self) -> &'a str {
         let path = self.path.len() + usize::from(self.is_directory());
         &self.text[..self.text.len() - path]
     }
 
-    /// Whether a slash was given at the end of a path.
+    /// True if the given path ends with a slash.
     pub fn is_directory(self) -> bool {
         !self.path.is_empty() && self.text.ends_with('/')
     }
@@ -201,7 +202,7 @@ impl<'a> MirrorPathRef<'a> {
         self.build
     }
 
-    /// The alias that stands in place of the build date: `latest_build`.
+    /// The alias in place of the build date: `latest_build`.
     pub fn alias(self) -> Option<&'a str> {
         self.alias
     }
@@ -230,7 +231,7 @@ impl<'a> MirrorPathRef<'a> {
             .flatten()
     }
 
-    /// The outcome that a marker file of the specification says: `outputs/success`, `outputs/fail`.
+    /// The outcome that a marker file of the specification states: `outputs/success`, `outputs/fail`.
     pub fn outcome(self) -> Option<BuildOutcome> {
         match (self.output_kind()?, self.rest()) {
             (OutputKind::Result(outcome), None) => Some(outcome),
@@ -248,12 +249,12 @@ impl<'a> MirrorPathRef<'a> {
         self.phase()?.parse().ok()
     }
 
-    /// The rest of the path, behind every part that has an accessor here.
+    /// The rest of the path, after every part that has an accessor here.
     pub fn rest(self) -> Option<&'a str> {
         self.rest
     }
 
-    /// The channel, where it is complete and its release is written as a release identifier. For aliases and branches see
+    /// The channel, if it is complete and its release is written as a release identifier. For aliases and branches see
     /// [`path_release`](Self::path_release) and [`PathRelease::resolve`].
     pub fn channel(self) -> Option<Channel> {
         let PathRelease::Id(release) = self.path_release()? else {
@@ -284,7 +285,7 @@ impl<'a> MirrorPathRef<'a> {
         self.build()?.parse().ok()
     }
 
-    /// The build, where the path has a [`channel`](Self::channel) and a build date.
+    /// The build, if the path has a [`channel`](Self::channel) and a build date.
     pub fn build_id(self) -> Option<BuildId> {
         Some(BuildId::new(self.channel()?, self.build_date()?))
     }
@@ -294,7 +295,7 @@ impl<'a> MirrorPathRef<'a> {
         self.alias()?.parse().ok()
     }
 
-    /// Every alias that the path goes through, first to last: of the release, of the build.
+    /// Every alias on the path, first to last: of the release, of the build.
     pub fn aliases(self) -> impl Iterator<Item = Alias> {
         let release = match self.path_release() {
             Some(PathRelease::Latest) => Some(Alias::LatestRelease),
@@ -364,7 +365,7 @@ impl MirrorPath {
     /// The directory of a channel, with a slash at its end.
     ///
     /// # Errors
-    /// Refuses one that would not be read as the same channel; none is that was itself parsed.
+    /// Refuses one that would not be parsed as the same channel, which never happens for a channel that was itself parsed.
     pub fn of_channel(channel: &Channel) -> Result<Self, ParseError> {
         let path: Self = format!("{channel}/").parse()?;
         path.unless(|path| path.channel().as_ref() == Some(channel))
@@ -373,7 +374,7 @@ impl MirrorPath {
     /// The directory of a build, with a slash at its end.
     ///
     /// # Errors
-    /// As [`of_channel`](Self::of_channel).
+    /// As for [`of_channel`](Self::of_channel).
     pub fn of_build(build: &BuildId) -> Result<Self, ParseError> {
         let path: Self = format!("{build}/").parse()?;
         path.unless(|path| path.build_id().as_ref() == Some(build))
@@ -382,7 +383,7 @@ impl MirrorPath {
     /// A file of a build.
     ///
     /// # Errors
-    /// As [`of_channel`](Self::of_channel); also where the whole is longer than a path can be.
+    /// As for [`of_channel`](Self::of_channel); also if the result is longer than a path can be.
     pub fn in_build(build: &BuildId, file: &BuildPath) -> Result<Self, ParseError> {
         let path: Self = format!("{build}/{file}").parse()?;
         path.unless(|path| path.build_id().as_ref() == Some(build))
@@ -391,7 +392,7 @@ impl MirrorPath {
     /// The path of an alias for a build in a channel: `master/centos/latest_build`.
     ///
     /// # Errors
-    /// As [`of_channel`](Self::of_channel).
+    /// As for [`of_channel`](Self::of_channel).
     pub fn of_alias(channel: &Channel, alias: &AliasName) -> Result<Self, ParseError> {
         let path: Self = format!("{channel}/{alias}").parse()?;
         path.unless(|path| path.channel().as_ref() == Some(channel))
@@ -451,7 +452,7 @@ impl serde::Serialize for MirrorPathRef<'_> {
     }
 }
 
-/// Equality, order and hash of a path: those of its text, which says everything else.
+/// Equality, order and hash of a path: those of its text, which determines everything else.
 macro_rules! by_text {
     ($($type:ty),*) => {
         $(

@@ -1,9 +1,9 @@
-//! The known word that a mistyped one is near to.
+//! Finds the known word that is nearest to a mistyped one.
 
-/// The one of `known` that `word` was probably meant to be; `None` where none is near.
+/// The one of `known` that was probably intended by `word`; `None` if none is close.
 ///
-/// Case does not count. Words of four letters and more may differ by one letter, those of seven and more by two; two
-/// neighbours that changed places count as one.
+/// Case does not count. Words of four letters and more may differ by one letter, those of seven and more by two; a swap of two
+/// neighbours counts as one.
 ///
 /// ```
 /// use stx_layout::nearest;
@@ -23,7 +23,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
                 4..7 => 1,
                 _ => 2,
             };
-            // A long text is not worth the comparison, which takes the product of both lengths.
+            // A word of a very different length is not worth the comparison, whose cost is the product of both lengths.
             if other.len().abs_diff(lower.len()) > most {
                 return None;
             }
@@ -34,7 +34,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, other)| other)
 }
 
-/// The end of an error about an unknown word: the nearest known word, or all known words where none is near.
+/// The end of an error about an unknown word: the nearest known word, or all known words if none is close.
 ///
 /// ```
 /// use stx_layout::meant;

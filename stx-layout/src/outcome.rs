@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a build ended. The specification: `<build-result> = 'success' | 'fail'`, a file of that name in `outputs/`.
+/// The outcome of a build. The specification: `<build-result> = 'success' | 'fail'`, a file of that name in `outputs/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BuildOutcome {
-    /// Every required phase and deliverable is there.
+    /// Every required phase succeeded, and every required deliverable exists.
     Success,
-    /// Some is not; published for its logs, never aliased.
+    /// One of them failed or is missing; the build is published for its logs, never aliased.
     Fail,
 }
 

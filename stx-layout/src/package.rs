@@ -1,4 +1,4 @@
-//! RPM packages as far as names and versions tell of them: the name of a package's file, and the order of versions.
+//! RPM packages by name and version: the name of a package's file, and the order of versions.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::text::serde_as_text;
 use crate::{ParseError, is_printable};
 
-/// The name of a package's file: `NAME-VERSION-RELEASE.ARCH.rpm`. It does not say the epoch.
+/// The name of a package's file: `NAME-VERSION-RELEASE.ARCH.rpm`. It does not contain the epoch.
 ///
 /// ```
 /// # use stx_layout::PackageFileName;
@@ -26,7 +26,7 @@ pub struct PackageFileName<'a> {
 }
 
 impl<'a> PackageFileName<'a> {
-    /// Reads a file name from its end; `None` where it is none of a package.
+    /// Parses a file name from its end; `None` if it is not a package's.
     pub fn parse(file_name: &'a str) -> Option<Self> {
         let (rest, arch) = file_name.strip_suffix(".rpm")?.rsplit_once('.')?;
         let (at, _) = rest.rmatch_indices('-').nth(1)?;
@@ -38,10 +38,10 @@ impl<'a> PackageFileName<'a> {
     }
 }
 
-/// A version of a package: `[EPOCH:]VERSION[-RELEASE]`, as packages, file names and this program's reports write it.
+/// A version of a package: `[EPOCH:]VERSION[-RELEASE]`, as written in packages, file names and this program's reports.
 ///
-/// [`cmp_as_rpm`](Self::cmp_as_rpm) is the order of rpm; equality is that of the text, so `1.0` and `0:1.0` are not the
-/// same although neither is older.
+/// [`cmp_as_rpm`](Self::cmp_as_rpm) is the order of rpm; equality is that of the text, so `1.0` and `0:1.0` differ although
+/// neither is older.
 ///
 /// ```
 /// # use stx_layout::Evr;
@@ -66,8 +66,7 @@ pub struct Evr {
 }
 
 impl Evr {
-    /// Which is older, as rpm compares them: by epoch, then version, then release. Where one has no release, it is as old as
-    /// every release of its version.
+    /// The order of rpm: by epoch, then version, then release. A version without a release is as old as every release of it.
     pub fn cmp_as_rpm(&self, other: &Self) -> Ordering {
         let epochs = self.epoch.unwrap_or(0).cmp(&other.epoch.unwrap_or(0));
         let versions = || cmp_parts(&self.version, &other.version);
@@ -108,7 +107,7 @@ impl FromStr for Evr {
         }
         let (epoch, rest) = match text.split_once(':') {
             None => (None, text),
-            // `u32` would take a sign, which no epoch has.
+            // `u32` would accept a sign, which no epoch has.
             Some((epoch, rest)) if epoch.bytes().all(|byte| byte.is_ascii_digit()) => {
                 match epoch.parse() {
                     Ok(epoch) => (Some(epoch), rest),
@@ -143,15 +142,15 @@ impl FromStr for Evr {
 
 serde_as_text!(Evr);
 
-/// Which of two versions, or of two releases, is older.
+/// Orders two versions, or two releases, the older one first.
 fn cmp_parts(a: &str, b: &str) -> Ordering {
     let version = |text| rpm_version::Evr::new("", text, "");
     version(a).cmp(&version(b))
 }
 
-/// Orders two versions, `[EPOCH:]VERSION[-RELEASE]`, the older one first, as rpm does. Every text has a place in the order.
+/// Orders two versions, `[EPOCH:]VERSION[-RELEASE]`, the older one first, like rpm. Every text has a place in the order.
 ///
-/// A version without a release is older than every release of it, so that the order is one that can be sorted by.
+/// A version without a release is older than every release of it, so this is a total order, fit for sorting.
 ///
 /// ```
 /// # use stx_layout::cmp_versions;

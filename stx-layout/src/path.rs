@@ -1,4 +1,4 @@
-//! Paths inside of a build.
+//! Paths within a build.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ open_segment! {
     BuildPhase
 }
 
-/// Longest path in bytes that a mirror takes: `PATH_MAX` less room for where the mirror stands.
+/// The longest path of a mirror, in bytes: `PATH_MAX`, less room for the path of the mirror itself.
 pub(crate) const MAX_PATH: usize = 3072;
 
 /// A file of a build, relative to the build's directory: `outputs/RPMS/std/hello-1.0-1.x86_64.rpm`.
@@ -45,7 +45,7 @@ impl BuildPath {
         self.segments().next_back().unwrap_or_default()
     }
 
-    /// The path without its last segment; `None` for a file that lies directly in the build.
+    /// The path without its last segment; `None` for a file directly in the build.
     pub fn parent(&self) -> Option<Self> {
         self.0
             .rsplit_once('/')
@@ -55,7 +55,7 @@ impl BuildPath {
     /// This path with `rest` below it.
     ///
     /// # Errors
-    /// Refuses what the grammar refuses.
+    /// Refuses texts that the grammar refuses.
     pub fn join(&self, rest: &str) -> Result<Self, ParseError> {
         format!("{}/{rest}", self.0).parse()
     }

@@ -5,24 +5,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::BuildId;
 
-/// A wish to keep one build. A build has at most one pin an author.
+/// A wish to keep one build. A build has at most one pin per author.
 ///
 /// `Ord` is by build, then by reason and author; it makes lists of pins comparable.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pin {
     /// The build.
     pub build: BuildId,
-    /// The reason, as a text for people.
+    /// The reason in words.
     pub reason: String,
-    /// Who said so.
+    /// The person or program that set it.
     pub author: String,
-    /// The instant from which it no longer holds; without one it holds until it is taken away.
+    /// The time at which it ends; without one, it holds until it is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
 }
 
 impl Pin {
-    /// Whether it holds at `now`.
+    /// True if it holds at `now`.
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
         self.until.is_none_or(|until| now < until)
     }

@@ -1,21 +1,21 @@
-//! Texts of others, made harmless for whoever reads them: terminals, logs and pages.
+//! Untrusted texts, made harmless for terminals, logs and pages.
 //!
-//! Commit subjects, file names and the fields of records are written by others. A control character steers a terminal or
-//! forges a line of a log; a bidirectional or zero-width character makes one name look like another. All of them are
-//! shown as escapes, so that nothing is lost and nothing acts.
+//! Other people write commit subjects, file names and the fields of records. A control character can control a terminal or forge
+//! a line of a log; a bidirectional or zero-width character makes one name look like another. All of them are shown as escapes,
+//! so that nothing is lost and nothing takes effect.
 //!
 //! | function | for | newline, tab |
 //! |---|---|---|
 //! | [`printable`] | one line, or one value within a line | escaped |
-//! | [`printable_bytes`] | the same of what may not be UTF-8, such as a file name | escaped |
+//! | [`printable_bytes`] | the same for bytes that may not be UTF-8, such as a file name | escaped |
 //! | [`printable_lines`] | a text of several lines | kept |
-//! | [`printable_json`] | a JSON document, whose values stay the same | kept |
+//! | [`printable_json`] | a JSON document, whose values do not change | kept |
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character shows as itself: no control character, none that turns the direction of the text, and none that
-/// takes no room.
+/// True if a character shows as itself: it is not a control character, does not change the direction of the text, and is not of
+/// zero width.
 ///
 /// Refused are Unicode's `Control` category, its line and paragraph separators, its default-ignorable characters, and the
 /// marks of interlinear annotation.
@@ -26,7 +26,7 @@ use std::fmt::Write as _;
 /// assert!(!"\n\u{1b}\u{9b}\u{202e}\u{2066}\u{200b}\u{feff}".chars().any(is_printable));
 /// ```
 pub fn is_printable(character: char) -> bool {
-    // Nearly all characters are these.
+    // Nearly all characters are in this range.
     if matches!(character, ' '..='~') {
         return true;
     }
@@ -43,8 +43,8 @@ pub fn is_printable(character: char) -> bool {
     !ignorable && !character.is_control()
 }
 
-/// A text on one line, without what would steer a terminal or hide in it: every character that is not
-/// [printable](is_printable) is shown as Rust escapes it.
+/// A text on one line that cannot control a terminal: every character that is not [printable](is_printable) is shown as a Rust
+/// escape.
 ///
 /// ```
 /// # use stx_layout::printable;
@@ -57,7 +57,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// As [`printable`], of what may not be UTF-8: a byte that belongs to no character is shown as `\x` and two digits.
+/// Like [`printable`], for bytes that may not be UTF-8: a byte that is not part of a character is shown as `\x` and two digits.
 ///
 /// ```
 /// # use stx_layout::printable_bytes;
@@ -78,7 +78,7 @@ pub fn printable_bytes(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// As [`printable`], of a text that has lines of its own: newlines and tabs stay.
+/// Like [`printable`], for a text of several lines: newlines and tabs are kept.
 ///
 /// ```
 /// # use stx_layout::printable_lines;
@@ -91,10 +91,10 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// A JSON document in which nothing steers a terminal that shows it; a reader gets the same values.
+/// A JSON document that cannot control a terminal; a parser gets the same values.
 ///
-/// JSON escapes only the first 32 control characters by itself. The others can stand in strings alone, where an escape
-/// means the same.
+/// By itself, JSON escapes only the first 32 control characters. The others can occur only in strings, in which an escape means
+/// the same.
 ///
 /// ```
 /// # use stx_layout::printable_json;
@@ -110,7 +110,7 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     })
 }
 
-/// Replaces what is not plain. A text that is plain already, as nearly all are, is not copied.
+/// Replaces characters that are not plain. A text with only plain characters, as most have, is not copied.
 fn escaped(
     text: &str,
     plain: impl Fn(char) -> bool,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::report::{self, ImageReport, PathReport, Refusal};
 use crate::*;
 
-/// Text and serde forms are the same, and both read back.
+/// The text and serde forms are equal, and both read back.
 fn round_trip<T>(value: &T) -> Result<(), TestCaseError>
 where
     T: std::fmt::Display
@@ -26,7 +26,7 @@ where
     Ok(())
 }
 
-/// An accepted text prints back as it was; an error has an offset in the text; a suggestion is accepted itself.
+/// An accepted text prints back unchanged; an error has an offset within the text; a suggestion is itself accepted.
 fn exact<T>(text: &str, value: Result<T, ParseError>) -> Result<(), TestCaseError>
 where
     T: std::fmt::Display + std::str::FromStr<Err = ParseError>,
@@ -104,7 +104,7 @@ proptest! {
         let at = path.floor_char_boundary(at.index(path.len() + 1));
         let text = format!("{}{bad}{}", &path[..at], &path[at..]);
         let error = MirrorPathRef::parse(&text).expect_err("a bad byte");
-        // Slashes beside slashes: which of them are too many cannot be told.
+        // Among adjacent slashes, the surplus one cannot be identified.
         prop_assert!(error.offset <= at + bad.len(), "{}", error);
     }
 
@@ -115,7 +115,7 @@ proptest! {
         prop_assert!(MirrorPathRef::parse(&text).is_err(), "{}", text);
     }
 
-    /// The parts of a path stand in it in their order, and nothing is left out.
+    /// The parts of a path occur in it in their order, and nothing is left out.
     #[test]
     fn parts_make_the_path(path in strategies::mirror_path()) {
         let release = path.release().map(str::to_owned);
@@ -138,7 +138,7 @@ proptest! {
         prop_assert_eq!(path.arch().is_some(), path.arch().is_some() && path.codename().is_some());
     }
 
-    /// Every shorter path of an accepted one is accepted, and says the same as far as it goes.
+    /// Every ancestor of an accepted path is accepted, and agrees with it on their common parts.
     #[test]
     fn every_depth_is_a_path(path in strategies::mirror_path()) {
         let whole = path.path();
@@ -166,7 +166,7 @@ proptest! {
         }
     }
 
-    /// Whatever a path is, its URL with everything encoded is read as the path.
+    /// A fully encoded URL is parsed as its path, for any path.
     #[test]
     fn encoded_urls_are_their_paths(path in strategies::mirror_path()) {
         let start = "https://mirror.example.org/mirror/starlingx/";
@@ -174,7 +174,7 @@ proptest! {
         match url.parse::<MirrorPath>() {
             Ok(read) => prop_assert_eq!(read.path(), path.path()),
             Err(error) => {
-                // A name that would be the query of a URL has none.
+                // A URL with `?` or `#` in its path is refused, even if they are encoded.
                 prop_assert!(path.path().contains(['?', '#']), "{}", error);
                 prop_assert!(["%3F", "%23"].iter().any(|mark| url[error.offset..].starts_with(mark)), "{}", error);
             }
@@ -258,7 +258,7 @@ proptest! {
     }
 }
 
-/// The least that any version has written is enough, and what is not known is kept.
+/// The minimum that any version has written suffices, and unknown fields are kept.
 #[test]
 fn an_older_record_is_read() {
     let text = r#"{"schema":0,"id":"master/centos/20181105T060000Z","result":"fail","x-owner":{"team":"build"}}"#;
@@ -270,7 +270,7 @@ fn an_older_record_is_read() {
     assert!(BuildRecord::from_json("[]").is_err());
 }
 
-/// The numbers of a later version do not drift, however often a record is written again.
+/// The numbers of a later version do not drift, however often a record is rewritten.
 #[test]
 fn numbers_that_are_not_known_are_kept() {
     let head = r#"{"schema":1,"id":"master/centos/20181105T060000Z","result":"fail","x":"#;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{After, BuildId, BuildOutcome, BuildPath, Origin, Sha256};
 
-/// How a phase ended.
+/// The outcome of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PhaseStatus {
@@ -17,14 +17,14 @@ pub enum PhaseStatus {
     Failed,
     /// The last attempt ran into its time limit.
     TimedOut,
-    /// Ended because the build was.
+    /// Ended because the build ended.
     Cancelled,
-    /// Not started: a phase it needs did not succeed, or the build ended before.
+    /// Not started: a phase that it needs did not succeed, or the build ended before.
     Skipped,
 }
 
 impl PhaseStatus {
-    /// The word for people; JSON has [`TimedOut`](Self::TimedOut) with a hyphen.
+    /// The word in messages; JSON writes [`TimedOut`](Self::TimedOut) with a hyphen.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -36,12 +36,12 @@ impl PhaseStatus {
     }
 }
 
-/// One git of a build: where it stood in the tree, and at which commit.
+/// One git repository of a build: its place in the tree, and its commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceRecord {
     /// The work tree below the source root: `cgcs-root/stx/config`.
     pub path: String,
-    /// Where it was fetched from.
+    /// The URL that it was fetched from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The commit, 40 (or 64) hexadecimal digits.
@@ -55,17 +55,17 @@ pub struct PhaseRecord {
     pub name: String,
     /// The result.
     pub status: PhaseStatus,
-    /// Whether its failure fails the build.
+    /// True if its failure fails the build.
     pub required: bool,
-    /// How often it was started.
+    /// The number of attempts.
     pub attempts: u32,
-    /// When the first attempt started; absent for a phase that never did.
+    /// The time at which the first attempt started; absent for a phase that was never started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<DateTime<Utc>>,
-    /// When the last attempt ended.
+    /// The time at which the last attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<DateTime<Utc>>,
-    /// Why it failed, in a line; absent for one that succeeded.
+    /// The reason for its failure, in one line; absent if it succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -80,7 +80,7 @@ pub struct ImageRecord {
     /// Its platform, `linux/amd64`; several are separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
-    /// Bytes of its manifests, configurations and layers, as they are stored.
+    /// The total stored size of its manifests, configurations and layers, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
 }
@@ -96,20 +96,20 @@ pub struct RecipeFileRecord {
 
 /// The record of one build, as written to its `build.json`.
 ///
-/// Written once, when the build is published. Fields of a later version that this one does not know are kept in
-/// [`other`](Self::other) and written back.
+/// Written once, when the build is published. Unknown fields, from a later version, are kept in [`other`](Self::other) and
+/// written back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRecord {
-    /// Version of this form; see [`BuildRecord::SCHEMA`].
+    /// The version of this form; see [`BuildRecord::SCHEMA`].
     pub schema: u32,
     /// The build.
     pub id: BuildId,
     /// The result.
     pub result: BuildOutcome,
-    /// Why it was built: `manual`, `periodic`, `commit`, and whatever was said of it.
+    /// The reason for the build: `manual`, `periodic`, `commit`, with any text that was added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
-    /// How it came to the mirror; absent for one that was published from a tree.
+    /// The way it came to the mirror; absent if it was published from a tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// The build of another channel upon which this build was made.
@@ -124,7 +124,7 @@ pub struct BuildRecord {
     /// The files of the recipe: first the recipe itself, then its includes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipe_files: Vec<RecipeFileRecord>,
-    /// The gits, sorted by path.
+    /// The git repositories, sorted by path.
     #[serde(default)]
     pub sources: Vec<SourceRecord>,
     /// The phases, in the order of the recipe.
@@ -133,29 +133,29 @@ pub struct BuildRecord {
     /// The phases whose files later phases could read in the preview while the build ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previewed_phases: Vec<String>,
-    /// The first required phase that failed, in time.
+    /// The required phase that failed first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failing_phase: Option<String>,
-    /// The deliverables without which the build is no success: globs, as the recipe has them.
+    /// The deliverables without which the build is not a success: the globs of the recipe.
     #[serde(default)]
     pub required_deliverables: Vec<String>,
-    /// Those of them that are not there.
+    /// The required deliverables that are missing.
     #[serde(default)]
     pub missing_deliverables: Vec<String>,
     /// Container images.
     #[serde(default)]
     pub images: Vec<ImageRecord>,
-    /// Names of container images that the build says it made, and whose digests nobody recorded: those of the
-    /// `images-*.lst` of an [adopted](Origin::Adopted) build.
+    /// Names of container images that the build lists as made, and whose digests were not recorded: those in the `images-*.lst`
+    /// of an [adopted](Origin::Adopted) build.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named_images: Vec<String>,
-    /// Files of the build, without `build.json` and `SHA256SUMS`.
+    /// The number of files of the build, without `build.json` and `SHA256SUMS`.
     #[serde(default)]
     pub files: u64,
     /// Their bytes.
     #[serde(default)]
     pub bytes: u64,
-    /// Fields of a later version, kept as they are.
+    /// Fields of a later version, kept unchanged.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
 }
@@ -185,10 +185,10 @@ impl BuildRecord {
     /// The name of the file in a build's directory.
     pub const FILE_NAME: &'static str = "build.json";
 
-    /// The version that this crate writes, and the newest it reads.
+    /// The version that this crate writes, and the newest one that it reads.
     pub const SCHEMA: u32 = 1;
 
-    /// A record of which only the essentials are known.
+    /// A record with only the required fields.
     pub fn new(id: BuildId, result: BuildOutcome) -> Self {
         Self {
             schema: Self::SCHEMA,

@@ -1,19 +1,19 @@
-//! Credentials in URLs: where they stand in a text, and the text without them.
+//! Credentials in URLs: their positions in a text, and the text without them.
 //!
-//! Logs, records, errors, alarms and events are read by people who may not have what a URL in them opens. Which parameter of
-//! a query is a token, and whether a user name is one, depends on the server; so all of both is replaced, always, and the
-//! same text always becomes the same text.
+//! Some readers of logs, records, errors, alarms and events may not have the access that a URL in them grants. The server decides
+//! which parameter of a query is a token, and if a user name is one. Both are therefore always replaced completely, and the same
+//! text always becomes the same text.
 //!
-//! | of | is replaced |
+//! | in | is replaced |
 //! |---|---|
 //! | `SCHEME://USERINFO@HOST…` | the userinfo, up to the last `@` before the path |
 //! | `SCHEME://HOST/PATH?QUERY#FRAGMENT` | query and fragment |
-//! | `USER:SECRET@HOST:PATH` | what stands between the first `:` and the last `@` before `HOST:` |
+//! | `USER:SECRET@HOST:PATH` | the text between the first `:` and the last `@` before `HOST:` |
 //!
-//! A fragment without a query, `git@host:path`, mail addresses and `image:tag@sha256:…` stay as they are. A URL ends at white
-//! space, a control character, `"`, `<`, `>`, a backquote, and in its path or query at `'`, unless that is one within an
-//! argument that is quoted for a shell (`'\''`). A text is better too short than too long: where it cannot be told whether
-//! a character still belongs to a URL, it does.
+//! A fragment without a query, `git@host:path`, mail addresses and `image:tag@sha256:…` are kept. A URL ends at white space, a
+//! control character, `"`, `<`, `>`, a backquote, and in its path or query at `'`, unless that is one within an argument that is
+//! quoted for a shell (`'\''`). Removing too much is better than too little: a character that may belong to a URL counts as part
+//! of it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -52,7 +52,7 @@ pub fn redact_urls(text: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// As [`redact_urls`], of bytes that need not be a text.
+/// Like [`redact_urls`], for bytes that may not be text.
 pub fn redact_url_bytes(text: &[u8]) -> Cow<'_, [u8]> {
     let secrets = url_secrets(text);
     if secrets.is_empty() {
@@ -69,17 +69,17 @@ pub fn redact_url_bytes(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(redacted)
 }
 
-/// Where the credentials of the URLs in a text stand, in order; each begins and ends beside an ASCII character. What was
-/// replaced before is none.
+/// The positions of the credentials of the URLs in a text, in order; each begins and ends beside an ASCII character. Text that
+/// was already replaced does not count.
 ///
-/// Whether bytes belong to one depends on nothing beyond the white space around them.
+/// Only the text between two blanks decides if its bytes belong to a credential.
 pub fn url_secrets(text: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
     while start < text.len() {
         let length = position(&text[start..], ends_word).unwrap_or(text.len() - start);
         let end = start + length;
-        // Most words of a log have neither.
+        // Most words of a log contain neither character.
         let word = &text[start..end];
         if word.contains(&b'@') || word.contains(&b'?') {
             let escaped = text.get(end) == Some(&b'"') && word.ends_with(b"\\");
@@ -94,8 +94,8 @@ pub fn url_secrets(text: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// A single URL, or what `git clone` takes for one, without user, password, query and fragment of a query: a name for what
-/// it leads to, that may be shown and that other programs understand.
+/// A single URL, or another address that `git clone` accepts, without user, password, query and the fragment of a query: a name
+/// for its target that may be shown and that other programs understand.
 ///
 /// ```
 /// use stx_layout::public_url;
@@ -113,7 +113,7 @@ pub fn url_secrets(text: &[u8]) -> Vec<Range<usize>> {
 pub fn public_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return match scp_secret(url.as_bytes()) {
-            // The `:` goes along.
+            // The `:` is removed as well.
             Some(secret) => format!("{}{}", &url[..secret.start - 1], &url[secret.end..]),
             None => url.to_owned(),
         };
@@ -124,7 +124,7 @@ pub fn public_url(url: &str) -> String {
     format!("{scheme}://{rest}")
 }
 
-/// The userinfo of a single URL, if it has one; what stands before a host in the form of scp is none.
+/// The userinfo of a single URL, if it has one; the text before a host in the form of scp does not count.
 ///
 /// ```
 /// use stx_layout::url_userinfo;
@@ -145,7 +145,7 @@ fn position(text: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
     text.iter().position(|byte| is(*byte))
 }
 
-/// Whether a byte can stand in no URL, however sloppily it is written.
+/// True if a byte cannot occur in a URL, however sloppily it is written.
 fn ends_word(byte: u8) -> bool {
     byte.is_ascii_whitespace()
         || byte.is_ascii_control()
@@ -157,7 +157,7 @@ fn after_scheme(text: &[u8]) -> Option<usize> {
     found.map(|at| at + 3)
 }
 
-/// Finds the secrets of a word. `escaped`: its last byte, a backslash, belongs to the quotation mark behind it.
+/// Finds the secrets of a word. `escaped` is true if its last byte, a backslash, belongs to the quotation mark after it.
 fn in_word(word: &[u8], escaped: bool, found: &mut impl FnMut(Range<usize>)) {
     let word = &word[..word.len() - usize::from(escaped)];
     let mut at = 0;
@@ -178,8 +178,8 @@ fn in_word(word: &[u8], escaped: bool, found: &mut impl FnMut(Range<usize>)) {
         let is_over = |byte| matches!(byte, b'/' | b'?' | b'#');
         let path = host + position(&word[host..], is_over).unwrap_or(word.len() - host);
         let end = path + url_length(&word[path..]);
-        // A URL in the path of another one is looked at on its own, one in a query is a part of that. It may begin with the
-        // end of the host: `https://https://…`.
+        // A URL in the path of another one is examined separately; one in a query is part of that query. It may begin at the end
+        // of the host: `https://https://…`.
         let inner = after_scheme(&word[host..end]).map(|inner| host + inner - 3);
         let query = position(&word[path..end], |byte| byte == b'?').map(|query| path + query + 1);
         at = match (query, inner) {
@@ -195,12 +195,12 @@ fn in_word(word: &[u8], escaped: bool, found: &mut impl FnMut(Range<usize>)) {
     }
 }
 
-/// How long the userinfo is of what follows `://`, without its `@`.
+/// The length of the userinfo after `://`, without its `@`.
 fn userinfo(text: &[u8]) -> usize {
     let is_over = |byte| matches!(byte, b'/' | b'?' | b'#');
     let authority = position(text, is_over).unwrap_or(text.len());
     let sign = text[..authority].iter().rposition(|byte| *byte == b'@');
-    // A password that should have been percent-encoded: what would be the port is none.
+    // A password that should have been percent-encoded, because the text in the position of the port is not a port.
     let no_port = || {
         let colon = text[..authority].iter().position(|byte| *byte == b':')?;
         let port = &text[colon + 1..authority];
@@ -210,7 +210,7 @@ fn userinfo(text: &[u8]) -> usize {
     sign.or_else(no_port).unwrap_or(0)
 }
 
-/// How long a path with its query is; `'` ends it, unless it is one of an argument that a shell takes apart.
+/// The length of a path with its query; `'` ends it, unless it is within an argument that is quoted for a shell.
 fn url_length(text: &[u8]) -> usize {
     const QUOTED: &[u8] = br"'\''";
     let mut at = 0;
@@ -229,7 +229,7 @@ fn scp_secret(word: &[u8]) -> Option<Range<usize>> {
     let is_user = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
     let mut pairs = word.windows(2);
     let secret = 2 + pairs.position(|pair| is_user(&pair[0]) && pair[1] == b':')?;
-    // The last of them: a secret may have such a character, too.
+    // The last one: a secret may contain such a character too.
     let mut end = word.len();
     loop {
         let sign = word[..end].iter().rposition(|byte| *byte == b'@')?;
@@ -243,7 +243,7 @@ fn scp_secret(word: &[u8]) -> Option<Range<usize>> {
     }
 }
 
-/// Whether a text begins with a host and `:`, which has something behind it.
+/// True if a text begins with a host and `:`, followed by something else.
 fn leads_to_host(text: &[u8]) -> bool {
     let length = if text.first() == Some(&b'[') {
         position(text, |byte| byte == b']').map_or(0, |end| end + 1)
@@ -290,7 +290,7 @@ mod tests {
                 "https://@h/x https://h/x@y https://h",
                 "https://@h/x https://h/x@y https://h",
             ),
-            // Queries, whatever stands around them.
+            // Queries, with any text around them.
             ("https://h/x?t=s3cret", "https://h/x?[redacted]"),
             ("https://h?t=s3cret&u=v#f", "https://h?[redacted]"),
             ("https://h/#/x?t=s3cret", "https://h/#/x?[redacted]"),
@@ -346,7 +346,7 @@ mod tests {
                 "git:s3cret@h:p,https://u:p@h/x",
                 "git:[redacted]@h:p,https://[redacted]@h/x",
             ),
-            // What only looks like it.
+            // Texts that only look similar.
             (
                 "git@h:a/b: jim@h: jim@example.org",
                 "git@h:a/b: jim@h: jim@example.org",
@@ -419,7 +419,7 @@ mod tests {
             prop_assert_eq!(&*redact_urls(&once), &*once);
             let ranges = url_secrets(text.as_bytes());
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start));
-            // White space around a word decides nothing about it.
+            // White space around a word has no influence on it.
             let words: Vec<_> = text.split(' ').map(redact_urls).collect();
             prop_assert_eq!(words.join(" "), once);
             public_url(&text);

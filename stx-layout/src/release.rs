@@ -1,4 +1,4 @@
-//! Release identifiers: what a channel holds builds of.
+//! Release identifiers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use crate::{Name, ParseError, nearest};
 
 /// The first part of a mirror path: `master`, `feature/NAME`, `release/NAME`, `milestone/TAG`, `rc/VERSION`.
 ///
-/// `Ord` is by kind in the order of the variants, then by name. `release/latest_release` is refused: it is an alias, and
-/// nothing is written through an alias (paths that hold it are read by [`MirrorPath`](crate::MirrorPath)).
+/// `Ord` is by kind in the order of the variants, then by name. `release/latest_release` is refused: it is an alias, and nothing
+/// is written through an alias (paths that contain it are parsed by [`MirrorPath`](crate::MirrorPath)).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReleaseId {
     /// `master`.
@@ -25,7 +25,7 @@ pub enum ReleaseId {
     Rc(Name),
 }
 
-/// The kind of a [`ReleaseId`], without its name. Retention rules go by it.
+/// The kind of a [`ReleaseId`], without its name. Retention rules select by it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -153,7 +153,7 @@ impl FromStr for ReleaseId {
 
 serde_as_text!(ReleaseId);
 
-/// The first word of a release identifier that a word is nearly: another case, or a letter or two off.
+/// The first word of a release identifier that was probably intended: in another case, or a letter or two different.
 pub(crate) fn near_kind(word: &str) -> Option<&'static str> {
     nearest(word, ReleaseKind::ALL.into_iter().map(ReleaseKind::as_str))
 }

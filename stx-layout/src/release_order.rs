@@ -2,10 +2,10 @@
 
 use crate::ReleaseId;
 
-/// The place of a finished release among the others; there is none for a branch that is not numbered, and for a candidate.
+/// The place of a finished release among the others; a branch without a number and a candidate have none.
 ///
-/// `Ord` is the order of the releases: releases named by a year come first, as the project gave up years for numbers after
-/// 2018.10; then by number, part by part, so that `10.0.0` comes after `9.0.1`.
+/// `Ord` is the order of the releases: releases named by a year come first, because the project changed from years to numbers
+/// after 2018.10; then by number, part by part, so that `10.0.0` comes after `9.0.1`.
 ///
 /// ```
 /// # use stx_layout::{ReleaseId, ReleaseOrder};
@@ -17,11 +17,11 @@ use crate::ReleaseId;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReleaseOrder {
-    /// Whether it is named by a number, not by a year.
+    /// True if it is named by a number, not by a year.
     numbered: bool,
     /// The parts, without zeros at the end.
     parts: Vec<u64>,
-    /// Of releases whose numbers are the same, such as `9.0` and `9.0.0`.
+    /// Distinguishes releases whose numbers are equal, such as `9.0` and `9.0.0`.
     name: String,
 }
 
@@ -38,7 +38,7 @@ impl ReleaseOrder {
     }
 
     fn of_name(name: &str) -> Option<Self> {
-        // A branch is called `stx.10.0`.
+        // A branch has the name `stx.10.0`.
         let number = name.strip_prefix("stx.").unwrap_or(name);
         let mut parts = Vec::new();
         for part in number.split('.') {
@@ -59,7 +59,7 @@ impl ReleaseOrder {
     }
 }
 
-/// Whether the first part of a release's name is a year of this century.
+/// True if the first part of a release's name is a year of this century.
 fn is_year(part: &str) -> bool {
     part.len() == 4 && part.starts_with("20")
 }

@@ -1,6 +1,6 @@
-//! Reports of parsed and refused texts: one JSON object a text for tools, and the position under the text for people.
+//! Reports of parsed and refused texts: one JSON object per text for tools, and the position under the text for readers.
 //!
-//! Every key is always there, null where the text does not say it. The objects borrow from the text.
+//! Every key is always present, and null if the text does not have the part. The objects borrow from the text.
 //!
 //! ```
 //! use stx_layout::MirrorPathRef;
@@ -30,11 +30,12 @@ use crate::{
 pub struct PathReport<'a> {
     /// The text as it was given.
     pub input: &'a str,
-    /// The path without URL prefix, and without the last slash unless that tells a layer from a file: `master/centos/a.tar/`.
+    /// The path without URL prefix, and without the last slash unless that distinguishes a layer from a file:
+    /// `master/centos/a.tar/`.
     pub path: &'a str,
     /// The grammar it needs.
     pub dialect: Dialect,
-    /// `master`, `rc/4.0`, `release/2.0.0`, as in the path; null where only the first word of one is there.
+    /// `master`, `rc/4.0`, `release/2.0.0`, as in the path; null if only the first word of one is present.
     pub release: Option<&'a str>,
     /// The distro.
     pub distro: Option<&'a str>,
@@ -46,7 +47,7 @@ pub struct PathReport<'a> {
     pub layer: Option<&'a str>,
     /// The build date.
     pub build: Option<&'a str>,
-    /// The alias in the build date's place.
+    /// The alias in place of the build date.
     pub alias: Option<&'a str>,
     /// The section.
     pub section: Option<Section>,
@@ -54,7 +55,7 @@ pub struct PathReport<'a> {
     pub artifact: Option<&'a str>,
     /// The build phase.
     pub phase: Option<&'a str>,
-    /// The rest of the path, behind all of these parts.
+    /// The rest of the path, after all of these parts.
     pub rest: Option<&'a str>,
 }
 
@@ -79,11 +80,11 @@ impl<'a> From<MirrorPathRef<'a>> for PathReport<'a> {
     }
 }
 
-/// The path without its last slash, where it means the same without it.
+/// The path without its last slash, if it means the same without it.
 fn reported(path: MirrorPathRef<'_>) -> &str {
     let bare = path.path();
     let last = bare.rsplit('/').next().unwrap_or_default();
-    // Only the name of a file is read otherwise without the slash; no other path is parsed twice.
+    // Only a file name would be parsed differently without the slash; no other path is parsed twice.
     if path.is_directory()
         && last.contains('.')
         && MirrorPathRef::parse(bare).is_ok_and(|bare| bare.rest() != path.rest())
@@ -106,7 +107,7 @@ pub struct ImageReport<'a> {
     pub org: &'a str,
     /// The image.
     pub image: &'a str,
-    /// The component: the part of the image's name behind `stx-`.
+    /// The component: the part of the image's name after `stx-`.
     pub component: Option<&'a str>,
     /// The tag, whole.
     pub tag: &'a str,
@@ -126,7 +127,7 @@ pub struct ImageReport<'a> {
     pub stream: Option<Stream>,
     /// The version of a static tag.
     pub version: Option<&'a str>,
-    /// `latest` or `stable`; null where a timestamp qualifies the tag.
+    /// `latest` or `stable`; null if a timestamp qualifies the tag.
     pub qualifier: Option<&'static str>,
     /// The timestamp.
     pub timestamp: Option<BuildDate>,
@@ -138,7 +139,7 @@ impl<'a> ImageReport<'a> {
     /// Parses an image name.
     ///
     /// # Errors
-    /// As [`ImageNameRef::parse`].
+    /// As for [`ImageNameRef::parse`].
     pub fn parse(input: &'a str) -> Result<Self, ParseError> {
         let name = ImageNameRef::parse(input)?;
         let (_, tag) = input.rsplit_once(':').unwrap_or_default();
@@ -245,16 +246,16 @@ pub struct Refusal<'a> {
     pub error: RefusalReason<'a>,
 }
 
-/// Why a text was refused.
+/// The reason that a text was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RefusalReason<'a> {
     /// The error in one line.
     pub message: String,
-    /// The byte of the text at which it is wrong.
+    /// The byte offset of the error in the text.
     pub offset: usize,
-    /// The text that the grammar expects there, described for a person.
+    /// A description of the text that the grammar expects there.
     pub expected: &'a str,
-    /// The corrected text, where one is accepted.
+    /// A corrected text, if one is accepted.
     pub suggestion: Option<&'a str>,
 }
 
@@ -272,10 +273,9 @@ impl<'a> From<&'a ParseError> for Refusal<'a> {
     }
 }
 
-/// Draws the position of an error under its text; the lines have no newline at the end of the last.
+/// Draws the position of an error under its text; the last line has no newline at its end.
 ///
-/// Characters that a terminal would act on are shown as U+FFFD; of a long text only the part around the position is
-/// shown.
+/// Characters that could control a terminal are shown as U+FFFD; for a long text, only the part around the position is shown.
 ///
 /// ```
 /// # use stx_layout::{MirrorPathRef, report};
@@ -288,7 +288,7 @@ pub fn caret(error: &ParseError) -> String {
     const BEFORE: usize = 60;
     const AFTER: usize = 40;
     let at = error.input.floor_char_boundary(error.offset);
-    // One character for one: an escape would move the position.
+    // One character for each: an escape would move the position.
     let shown = |text: &str| text.replace(|c| !is_printable(c), "\u{fffd}");
     let (before, after) = error.input.split_at(at);
     let (before, after) = (shown(before), shown(after));

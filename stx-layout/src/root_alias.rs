@@ -1,4 +1,4 @@
-//! Names above the builds that point at a release or at a channel.
+//! Names above the builds that point to a release or to a channel.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,9 +9,9 @@ use crate::text::serde_as_text;
 use crate::words::LATEST_RELEASE;
 use crate::{Channel, LegacyRelease, ParseError, ReleaseId};
 
-/// A name of the mirror that points at a release, or at a channel, by its path from the mirror's root.
+/// A name of the mirror that points to a release, or to a channel, by its path from the mirror's root.
 ///
-/// `Ord` is that of the variants, then of their names.
+/// `Ord` is by the variants, then by their names.
 ///
 /// ```
 /// # use stx_layout::RootAlias;
@@ -25,18 +25,18 @@ use crate::{Channel, LegacyRelease, ParseError, ReleaseId};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RootAlias {
-    /// `release/latest_release`, to the newest release.
+    /// `release/latest_release`, which points to the newest release.
     LatestRelease,
-    /// At the root, to a release: `r2018.10`.
+    /// A name at the root that points to a release: `r2018.10`.
     Legacy(LegacyRelease),
-    /// A name beside the releases, to one of them: `release/stable`.
+    /// A name beside the releases that points to one of them: `release/stable`.
     Release(ReleaseId),
-    /// A name beside the channels, to one of them: `release/11.0.0/debian/monolithic`.
+    /// A name beside the channels that points to one of them: `release/11.0.0/debian/monolithic`.
     Channel(Channel),
 }
 
 impl RootAlias {
-    /// The alias that a path of the mirror goes through, if it can be told by its words alone, and the rest of the path.
+    /// The alias in a path of the mirror, if its words alone identify it, and the rest of the path.
     ///
     /// ```
     /// # use stx_layout::RootAlias;
@@ -55,7 +55,7 @@ impl RootAlias {
         (rest.is_empty() || rest.starts_with('/')).then_some((Self::LatestRelease, rest))
     }
 
-    /// Whether it may point there: a channel's name at a channel, the others at a release, and none at itself.
+    /// True if it may point there: a channel's name to a channel, the others to a release, and none to itself.
     pub fn fits(&self, target: &RootTarget) -> bool {
         match (self, target) {
             (Self::LatestRelease, RootTarget::Release(to)) => matches!(to, ReleaseId::Release(_)),
@@ -87,7 +87,7 @@ impl FromStr for RootAlias {
             return Ok(alias);
         }
         Ok(match text.parse()? {
-            // It has no name that could be given away.
+            // `master` is reserved: an alias cannot take its name.
             RootTarget::Release(ReleaseId::Master) => {
                 return Err(ParseError::new(
                     text,
@@ -121,7 +121,7 @@ pub enum RootTarget {
 }
 
 impl RootTarget {
-    /// Whether a channel is the target, or one of its channels.
+    /// True if a channel is the target, or one of its channels.
     pub fn holds(&self, channel: &Channel) -> bool {
         match self {
             Self::Release(release) => channel.release == *release,
@@ -158,18 +158,18 @@ impl FromStr for RootTarget {
 
 serde_as_text!(RootTarget);
 
-/// The target of a [`RootAlias`], as it stands on the mirror. As text it is the path of the target.
+/// The target of a [`RootAlias`], as found on the mirror. Its text is the path of the target.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum RootEntry {
-    /// A release or a channel, whether or not there is such a one.
+    /// A release or a channel, even if it does not exist.
     To(RootTarget),
-    /// Something else; the text as it stands on the mirror.
+    /// Something else; the text found on the mirror.
     Other(String),
 }
 
 impl RootEntry {
-    /// The target, where it is one.
+    /// The target, if it is a valid one.
     pub fn target(&self) -> Option<&RootTarget> {
         match self {
             Self::To(target) => Some(target),

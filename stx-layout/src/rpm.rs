@@ -1,16 +1,15 @@
-//! The headers of RPM package files, as bytes that anybody may have written.
+//! The headers of RPM package files, from untrusted bytes.
 //!
 //! A package file is a lead of 96 bytes, the signature header, padded to 8 bytes, the main header and the payload. A header
 //! is an intro of 16 bytes (a magic number, 4 reserved bytes, the number of index entries, the size of the data), the index
 //! entries of 16 bytes each (tag, type, offset, count) and the data; all numbers are big-endian. That is the format of the
 //! rpm project's reference manual, "RPM V4 Package format".
 //!
-//! [`frame`] is the check that every reader of a package makes before it parses anything: it refuses a length that leads
-//! out of the header, data that is counted more than once, and more tags than rpm itself accepts. What it accepts can be
-//! parsed in time and memory proportional to the bytes that are there. [`Headers`] reads tags of headers that passed it.
+//! Every reader of a package calls [`frame`] before it parses anything. The check refuses a length that leads out of the header,
+//! data that is counted more than once, and more tags than rpm itself accepts. Accepted headers can be parsed in time and memory
+//! proportional to the bytes that are present. [`Headers`] reads tags of headers that passed it.
 //!
-//! Texts are bytes here: the format does not say how they are encoded, and packages of the years before UTF-8 are still
-//! published.
+//! Texts are bytes here: the format does not define their encoding, and packages from the years before UTF-8 are still published.
 //!
 //! ```
 //! use stx_layout::rpm::{Frame, FrameError, frame};
@@ -27,23 +26,23 @@ use std::ops::Range;
 #[cfg(test)]
 mod tests;
 
-/// Longest signature header and main header together, in bytes. The longest of CentOS 7 has 6 MB.
+/// The longest signature header and main header together, in bytes. The longest of CentOS 7 has 6 MB.
 pub const LONGEST_HEADER: usize = 32 << 20;
 
-/// Most tags of one header: as many as rpm accepts. Real headers have about a hundred.
+/// The largest number of tags of one header: the limit of rpm. Real headers have about a hundred.
 pub const MOST_TAGS: u32 = 0xffff;
 
-/// Size of the lead, with which a package file begins.
+/// The size of the lead, with which a package file begins.
 pub const LEAD: usize = 96;
 
-/// Size of a header's intro, and of an index entry.
+/// The size of a header's intro, and of an index entry.
 const INTRO: usize = 16;
 
 /// A package file whose headers must not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// It does not begin as a package does.
+    /// It does not begin like a package.
     #[error("not an RPM package: no {what} at byte {at}")]
     NotAPackage {
         /// The missing part: `lead` or `header`.
@@ -56,7 +55,7 @@ pub enum FrameError {
     Truncated {
         /// The length of the file, in bytes.
         length: usize,
-        /// The length at least that its headers need, in bytes from the beginning of the file.
+        /// The smallest length that its headers need, in bytes from the beginning of the file.
         needed: usize,
     },
     /// Its headers are longer than any real ones.
@@ -71,7 +70,7 @@ pub enum FrameError {
         /// The number of tags that the header states.
         count: u32,
     },
-    /// An index entry leads to where no data is.
+    /// An index entry points outside of the data.
     #[error("the header's tag {tag} leads out of the header, or into the data of another tag")]
     Lies {
         /// The tag.
@@ -98,12 +97,12 @@ pub enum HeadError {
     },
 }
 
-/// The extent of a package's headers, as far as its first bytes tell.
+/// The extent of a package's headers, as far as its first bytes show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// So many bytes from its beginning have to be there before more can be told.
+    /// This number of bytes from the beginning is needed to continue.
     Needs(usize),
-    /// Everything is there: where the two headers are.
+    /// All headers are present; their positions.
     Whole {
         /// The signature header.
         signature: Range<usize>,
@@ -112,10 +111,10 @@ pub enum Frame {
     },
 }
 
-/// Looks at the first bytes of a package file.
+/// Examines the first bytes of a package file.
 ///
 /// # Errors
-/// [`FrameError`] where the headers must not be parsed, never [`FrameError::Truncated`].
+/// [`FrameError`] if the headers must not be parsed, never [`FrameError::Truncated`].
 pub fn frame(bytes: &[u8]) -> Result<Frame, FrameError> {
     if !bytes.starts_with(&[0xed, 0xab, 0xee, 0xdb]) && bytes.len() >= 4 {
         return Err(FrameError::NotAPackage {
@@ -140,10 +139,10 @@ pub fn frame(bytes: &[u8]) -> Result<Frame, FrameError> {
     Ok(Frame::Whole { signature, header })
 }
 
-/// Reads the lead and the headers of a package, and no byte more, once they are known to be sound.
+/// Reads the lead and the headers of a package, and no byte more, after a check that they are sound.
 ///
 /// # Errors
-/// [`FrameError::Truncated`] where the file ends before its headers do, and the errors of [`frame`].
+/// [`FrameError::Truncated`] if the file ends before its headers do, and the errors of [`frame`].
 pub fn read_head(package: &mut impl Read) -> Result<Vec<u8>, HeadError> {
     let mut head = Vec::new();
     loop {
@@ -152,7 +151,7 @@ pub fn read_head(package: &mut impl Read) -> Result<Vec<u8>, HeadError> {
             Frame::Needs(needed) => {
                 let more = (needed - head.len()) as u64;
                 if package.take(more).read_to_end(&mut head)? as u64 != more {
-                    // Of a page of HTML that is said, not that it is short.
+                    // For a page of HTML, this reports that it is not a package, rather than that it is truncated.
                     frame(&head)?;
                     let length = head.len();
                     return Err(FrameError::Truncated { length, needed }.into());
@@ -162,7 +161,7 @@ pub fn read_head(package: &mut impl Read) -> Result<Vec<u8>, HeadError> {
     }
 }
 
-/// The end of the header at `at`, or how many bytes are needed to tell.
+/// The end of the header at `at`, or the number of bytes needed to find it.
 fn header_at(bytes: &[u8], at: usize) -> Result<Result<usize, usize>, FrameError> {
     let Some(intro) = bytes.get(at..at + INTRO) else {
         return Ok(Err(at + INTRO));
@@ -180,14 +179,14 @@ fn header_at(bytes: &[u8], at: usize) -> Result<Result<usize, usize>, FrameError
     }
 }
 
-/// The big-endian number at `at`, which is there.
+/// The big-endian number at `at`, which must be in range.
 fn number(bytes: &[u8], at: usize) -> u32 {
     let mut number = [0; 4];
     number.copy_from_slice(&bytes[at..at + 4]);
     u32::from_be_bytes(number)
 }
 
-/// Refuses a header whose entries lead out of its data, or have more data together than there is.
+/// Refuses a header whose entries point outside of its data, or together claim more data than it has.
 fn check(header: &[u8]) -> Result<(), FrameError> {
     let (index, data) = parts(header);
     let mut left = data.len();
@@ -196,19 +195,19 @@ fn check(header: &[u8]) -> Result<(), FrameError> {
             tag: number(raw, 0),
         };
         let rest = data.get(number(raw, 8) as usize..).ok_or_else(lies)?;
-        // Data is never shared: what is left bounds what an entry may have, and the work of looking at it.
+        // Data is never shared: the rest limits the size of an entry, and the work to examine it.
         let rest = &rest[..rest.len().min(left)];
         left -= size(raw, rest).ok_or_else(lies)?;
     }
     Ok(())
 }
 
-/// The index entries and the data of a header that is whole.
+/// The index entries and the data of a complete header.
 fn parts(header: &[u8]) -> (&[u8], &[u8]) {
     header[INTRO..].split_at(INTRO * number(header, 8) as usize)
 }
 
-/// How many of the bytes from an entry's offset on are its own; `None` if there are fewer than it says.
+/// The number of bytes at an entry's offset that belong to it; `None` if there are fewer than it states.
 fn size(raw: &[u8], rest: &[u8]) -> Option<usize> {
     let (kind, count) = (number(raw, 4), number(raw, 12) as usize);
     let size = match kind {
@@ -217,7 +216,7 @@ fn size(raw: &[u8], rest: &[u8]) -> Option<usize> {
         3 => count.checked_mul(2),
         4 => count.checked_mul(4),
         5 => count.checked_mul(8),
-        // A string is one, whatever the count says.
+        // A string tag has at least one string, even if its count is 0.
         6 => strings(rest, count.max(1)),
         8 | 9 => strings(rest, count),
         _ => None,
@@ -225,7 +224,7 @@ fn size(raw: &[u8], rest: &[u8]) -> Option<usize> {
     size.filter(|size| *size <= rest.len())
 }
 
-/// The size of so many strings with the zero byte that ends each; `None` if there are not as many.
+/// The size of `count` strings, each with the zero byte that ends it; `None` if there are fewer.
 fn strings(bytes: &[u8], count: usize) -> Option<usize> {
     if count == 0 {
         return Some(0);
@@ -241,17 +240,17 @@ pub struct Headers<'a> {
     pub signature: Header<'a>,
     /// The main header: everything else.
     pub main: Header<'a>,
-    /// Where the main header begins.
+    /// The offset of the main header.
     pub begin: usize,
-    /// Where it ends, and the payload begins.
+    /// The offset of its end, where the payload begins.
     pub payload: usize,
 }
 
 impl<'a> Headers<'a> {
-    /// Those of the package that begins with `bytes`.
+    /// The headers of the package that begins with `bytes`.
     ///
     /// # Errors
-    /// The errors of [`frame`], and [`FrameError::Truncated`] where `bytes` end before the headers do.
+    /// The errors of [`frame`], and [`FrameError::Truncated`] if `bytes` end before the headers do.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
         match frame(bytes)? {
             Frame::Whole { signature, header } => Ok(Self {
@@ -274,15 +273,15 @@ impl<'a> Headers<'a> {
 
 /// Tags for sizes and digests of the main header and the payload, numbered as in rpm's `rpmtag.h`.
 mod tag {
-    /// Of the signature header: the size of both, where four bytes do not hold it.
+    /// In the signature header: the size of both, if it does not fit into four bytes.
     pub(super) const LONGSIZE: u32 = 270;
-    /// Of the signature header: the size of both.
+    /// In the signature header: the size of both.
     pub(super) const SIZE: u32 = 1000;
-    /// Of the signature header: the MD5 of both.
+    /// In the signature header: the MD5 of both.
     pub(super) const MD5: u32 = 1004;
-    /// Of the main header: the digest of the payload, since rpm 4.14.
+    /// In the main header: the digest of the payload, since rpm 4.14.
     pub(super) const PAYLOADDIGEST: u32 = 5092;
-    /// Of the main header: the algorithm of that digest.
+    /// In the main header: the algorithm of that digest.
     pub(super) const PAYLOADDIGESTALGO: u32 = 5093;
 }
 
@@ -301,8 +300,8 @@ pub struct Stated<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// Reads the size and the digests that the headers state. They reveal damage, but no forgery: whoever forges a package can
-    /// write matching digests.
+    /// Reads the size and the digests that the headers state. They reveal damage, but no forgery: a forger can write matching
+    /// digests.
     pub fn stated(&self) -> Stated<'a> {
         let long = self.signature.number(tag::LONGSIZE);
         Stated {
@@ -314,7 +313,7 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Tells whether a text is the hexadecimal form of a digest, as headers have it.
+/// True if a text is the hexadecimal form of a digest, as written in headers.
 pub fn is_hex(text: &[u8], digest: &[u8]) -> bool {
     text.len() == 2 * digest.len()
         && text.chunks_exact(2).zip(digest).all(|(pair, byte)| {
@@ -330,7 +329,7 @@ pub struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// The header itself, byte for byte; that of the main header is what signatures and digests are of.
+    /// The header itself, byte for byte; signatures and digests cover that of the main header.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -366,30 +365,30 @@ impl<'a> Header<'a> {
         })
     }
 
-    /// The first string of a tag; `None` where there is no such tag, or it holds no strings.
+    /// The first string of a tag; `None` if the tag does not exist, or contains no strings.
     pub fn string(&self, tag: u32) -> Option<&'a [u8]> {
         self.tag(tag)?.strings()?.next()
     }
 
-    /// The strings of a tag; none where there is no such tag, or it holds something else.
+    /// The strings of a tag; empty if the tag does not exist, or contains something else.
     pub fn strings(&self, tag: u32) -> Vec<&'a [u8]> {
         let strings = self.tag(tag).and_then(|tag| tag.strings());
         strings.into_iter().flatten().collect()
     }
 
-    /// The first number of a tag; `None` where there is no such tag, or it holds no numbers.
+    /// The first number of a tag; `None` if the tag does not exist, or contains no numbers.
     pub fn number(&self, tag: u32) -> Option<u64> {
         self.tag(tag)?.numbers()?.next()
     }
 
-    /// The numbers of a tag; none where there is no such tag, or it holds something else.
+    /// The numbers of a tag; empty if the tag does not exist, or contains something else.
     pub fn numbers(&self, tag: u32) -> Vec<u64> {
         let numbers = self.tag(tag).and_then(|tag| tag.numbers());
         numbers.into_iter().flatten().collect()
     }
 
-    /// Whether this main header is that of a source package. Old source packages have no tag that says so; their files
-    /// lie in one directory without a name.
+    /// True if this main header is that of a source package. Old source packages have no tag for that; their files are in one
+    /// directory without a name.
     pub fn is_source(&self) -> bool {
         const SOURCERPM: u32 = 1044;
         const SOURCEPACKAGE: u32 = 1106;
@@ -412,16 +411,16 @@ impl<'a> Header<'a> {
 pub struct Tag<'a> {
     /// Its number.
     pub tag: u32,
-    /// The type of its values, as the format numbers them: 6, 8 and 9 are strings, 2 to 5 are integers, 7 is bytes.
+    /// The type of its values, as numbered in the format: 6, 8 and 9 are strings, 2 to 5 are integers, 7 is bytes.
     pub kind: u32,
-    /// The number of values; of bytes for type 7.
+    /// The number of values; for type 7, the number of bytes.
     pub count: u32,
     /// The bytes of the values.
     pub data: &'a [u8],
 }
 
 impl<'a> Tag<'a> {
-    /// The strings that it holds, without the zero bytes that end them; `None` if it holds something else.
+    /// The strings of the tag, without their terminating zero bytes; `None` if it contains something else.
     pub fn strings(&self) -> Option<impl Iterator<Item = &'a [u8]> + use<'a>> {
         let data = self.data.strip_suffix(&[0]);
         let strings = data
@@ -430,7 +429,7 @@ impl<'a> Tag<'a> {
         matches!(self.kind, 6 | 8 | 9).then_some(strings)
     }
 
-    /// The numbers that it holds; `None` if it holds something else.
+    /// The numbers of the tag; `None` if it contains something else.
     pub fn numbers(&self) -> Option<impl Iterator<Item = u64> + use<'a>> {
         let width = match self.kind {
             1 | 2 => 1,
@@ -448,13 +447,13 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// A text of a header: UTF-8 where it is that, else what `createrepo_c` makes of it, which is Latin-1 without the bytes
-/// from 0x80 to 0xbf. These are punctuation at best, and control characters where the text is Windows-1252.
+/// A text of a header: UTF-8 if it is valid, else converted like in `createrepo_c`, as Latin-1 without the bytes from 0x80 to
+/// 0xbf. These are punctuation at best, and control characters if the text is Windows-1252.
 pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     str::from_utf8(bytes).map_or_else(
         |_| {
             let kept = bytes.iter().filter(|byte| !(0x80..0xc0).contains(*byte));
-            // Each byte of Latin-1 is the character of that number.
+            // Each byte of Latin-1 is the character with that number.
             Cow::Owned(kept.map(|byte| char::from(*byte)).collect())
         },
         Cow::Borrowed,

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use crate::text::serde_as_text;
 use crate::{ParseError, is_printable};
 
-/// Longest segment in bytes: `NAME_MAX` of every file system a mirror stands on.
+/// The longest segment, in bytes: the `NAME_MAX` of every file system that may hold a mirror.
 pub(crate) const MAX_SEGMENT: usize = 255;
 
 /// One segment of a mirror path: 1 to 255 bytes of UTF-8 that name one directory entry and nothing else.
 ///
-/// Refused: the empty text, `.` and `..`, `/`, `\`, NUL and every other character that is not
-/// [printable](crate::is_printable) (control, bidirectional and zero-width characters: two names would look the same), and
-/// `%` followed by two hexadecimal digits (a percent-encoded text was not decoded on its way here). One exception is `%3a` in
-/// the name of a Debian package: apt writes the colon of an epoch so. `Ord` is byte order. A clone shares the text.
+/// Refused are the empty text, `.` and `..`, `/`, `\`, NUL and every other character that is not [printable](crate::is_printable)
+/// (with control, bidirectional and zero-width characters, two names would look the same), and `%` followed by two hexadecimal
+/// digits (an encoded text that was not decoded). The one exception is `%3a` in the name of a Debian package: apt writes the
+/// colon of an epoch like that. `Ord` is byte order. A clone shares the text.
 ///
 /// ```
 /// # use stx_layout::Name;
@@ -53,7 +53,7 @@ impl FromStr for Name {
 
 serde_as_text!(Name);
 
-/// The first thing wrong with a segment: byte offset and what was expected there.
+/// The first error of a segment: the byte offset, and the text expected there.
 pub(crate) fn fault(text: &str) -> Option<(usize, &'static str)> {
     let bytes = text.as_bytes();
     match bytes {
@@ -62,7 +62,7 @@ pub(crate) fn fault(text: &str) -> Option<(usize, &'static str)> {
         _ => {}
     }
     if bytes.len() > MAX_SEGMENT {
-        // The byte may lie within a character; the error tells of the character that is too much.
+        // The byte may be within a character; the error reports the character that is too much.
         return Some((
             text.floor_char_boundary(MAX_SEGMENT),
             "the end of the name: no segment is longer than 255 bytes",
@@ -95,13 +95,13 @@ pub(crate) fn fault(text: &str) -> Option<(usize, &'static str)> {
     None
 }
 
-/// Whether this is the colon of an epoch, as `apt-get download` writes it into the name of a package.
+/// True if this is the colon of an epoch, as written by `apt-get download` in the name of a package.
 fn is_epoch(name: &str, offset: usize) -> bool {
     let mut extensions = [".deb", ".udeb"].iter();
     extensions.any(|extension| name.ends_with(extension)) && name[offset..].starts_with("%3a")
 }
 
-/// The first thing wrong with any segment of a path.
+/// The first error of any segment of a path.
 pub(crate) fn first_fault(path: &str) -> Option<(usize, &'static str)> {
     let mut start = 0;
     for segment in path.split('/') {
@@ -113,9 +113,9 @@ pub(crate) fn first_fault(path: &str) -> Option<(usize, &'static str)> {
     None
 }
 
-/// Declares an open set of path segments: any [`Name`](crate::Name) is one.
+/// Declares an open set of path segments: any [`Name`](crate::Name) is valid.
 ///
-/// With `not CHECK`, but for what the check refuses: words that stand for something else in the same place.
+/// With `not CHECK`, the check refuses words that have another meaning in the same place.
 macro_rules! open_segment {
     ($(#[$doc:meta])* $name:ident) => {
         $crate::segment::open_segment! { $(#[$doc])* $name not $crate::segment::nothing }

@@ -1,6 +1,6 @@
-//! Strategies for property tests: values of every type of this crate, and texts that may or may not be any.
+//! Strategies for property tests: values of every type of this crate, and texts that may or may not be valid.
 //!
-//! Behind feature `proptest`.
+//! Requires feature `proptest`.
 
 use std::collections::BTreeMap;
 
@@ -87,7 +87,7 @@ pub fn channel() -> impl Strategy<Value = Channel> {
             platform,
             layer,
         })
-        // Two segments of which the first is no codename are another channel's text, and so is none of these.
+        // Two segments without a codename as the first are the text of another channel, so they are left out.
         .prop_filter("a channel that reads back", |channel| {
             channel.to_string().parse().as_ref() == Ok(channel)
         })
@@ -154,7 +154,7 @@ pub fn sums() -> impl Strategy<Value = Sums> {
     })
 }
 
-/// The text of a path from a mirror's root that is accepted: any dialect, any depth, also URLs.
+/// The text of an accepted path from a mirror's root: any dialect, any depth, also URLs.
 pub fn mirror_text() -> impl Strategy<Value = String> {
     let release = prop_oneof![
         4 => release_id().prop_map(|release| release.to_string()),
@@ -260,7 +260,7 @@ pub fn tag_text() -> BoxedStrategy<String> {
             .prop_map(|(tag, variant)| format!("{tag}{variant}")),
         "[A-Za-z0-9_][A-Za-z0-9._-]{0,40}",
     ]
-    // On the heap: all of them at once are too much for the stack of a test.
+    // On the heap: all of them together are too large for the stack of a test.
     .boxed()
 }
 
@@ -453,7 +453,7 @@ pub fn catalog() -> impl Strategy<Value = Catalog> {
     })
 }
 
-/// Any text: nearly a path, nearly an image name, hostile, or nothing of the kind.
+/// Any text: almost a path, almost an image name, hostile, or unrelated.
 pub fn any_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         select(

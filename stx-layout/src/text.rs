@@ -1,6 +1,6 @@
-//! Text forms: serde through `FromStr` and `Display`, so that there is one validator a type.
+//! Text forms: serde through `FromStr` and `Display`, so that each type has one validator.
 
-/// Gives a type the serde form of its text, through its own `FromStr` and `Display`.
+/// Serialises a type as its text, through its own `FromStr` and `Display`.
 macro_rules! serde_as_text {
     ($type:ty) => {
         impl serde::Serialize for $type {

@@ -1,4 +1,4 @@
-//! Names within URLs and other URIs.
+//! Names in URLs and other URIs.
 
 use std::borrow::Cow;
 
@@ -6,19 +6,19 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::ParseError;
 
-/// Everything but the unreserved characters of RFC 3986, 2.3: those alone mean the same however they are written.
+/// Everything but the unreserved characters of RFC 3986, 2.3: only those mean the same with and without encoding.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// [`RESERVED`], but for what separates the segments of a path.
+/// [`RESERVED`] without the separator of path segments.
 const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
-/// A path as it stands in a URL: all but letters, digits, `-`, `.`, `_`, `~` and `/` is percent-encoded.
+/// A path encoded for a URL: all but letters, digits, `-`, `.`, `_`, `~` and `/` is percent-encoded.
 ///
-/// A URL may hold more than that as it is, but not every server reads it so: many object stores take `+` for a space.
+/// A URL may contain more characters unencoded, but not every server agrees: many object stores read `+` as a space.
 ///
 /// ```
 /// # use stx_layout::encode_path;
@@ -28,7 +28,7 @@ pub fn encode_path(path: &str) -> String {
     utf8_percent_encode(path, RESERVED_IN_PATH).to_string()
 }
 
-/// One part of a URI, as [`encode_path`], but `/` is encoded too.
+/// One part of a URI, like [`encode_path`], but `/` is encoded too.
 ///
 /// ```
 /// # use stx_layout::encode_segment;
@@ -38,8 +38,8 @@ pub fn encode_segment(segment: &str) -> String {
     utf8_percent_encode(segment, RESERVED).to_string()
 }
 
-/// Decodes the percent-encoded characters in the path of a URL, such as `g%2B%2B_12.2.0_amd64.deb`, which browsers and other
-/// programs write. A text that is not a URL is returned unchanged, since a path is not encoded. `+` stays `+`.
+/// Decodes the percent-encoded characters in the path of a URL, such as `g%2B%2B_12.2.0_amd64.deb`, as written by browsers and
+/// other programs. A text that is not a URL is returned unchanged, because a path is not encoded. `+` remains `+`.
 ///
 /// The inverse of [`encode_path`].
 ///
@@ -62,7 +62,7 @@ pub fn decode_url(text: &str) -> Result<Cow<'_, str>, ParseError> {
     if !is_url || !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }
-    // Host, query and fragment are left encoded: a query and a fragment are refused by the parser.
+    // Host, query and fragment are not decoded: the parser refuses a query and a fragment.
     let start = path_start(text);
     let end = text[start..]
         .find(['?', '#'])
@@ -109,15 +109,15 @@ fn path_start(url: &str) -> usize {
     slash.map_or(url.len(), |slash| host + slash)
 }
 
-/// The byte that `%` and the two hexadecimal digits at an offset stand for.
+/// The byte that `%` and two hexadecimal digits at an offset encode.
 fn encoded(text: &str, at: usize) -> Option<u8> {
     let digits = text.get(at..at + 3)?.strip_prefix('%')?;
-    // `from_str_radix` takes a sign, too.
+    // `from_str_radix` also accepts a sign.
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)
 }
 
-/// Moves an error about a decoded URL to the URL as it was given.
+/// Moves an error about a decoded URL to its position in the given URL.
 pub(crate) fn locate_encoded(text: &str, mut error: ParseError) -> ParseError {
     let mut decoded = path_start(text).min(error.offset);
     let mut at = decoded;
@@ -183,7 +183,7 @@ mod tests {
         for (path, decoded) in [
             ("g%2B%2B_4%3A12_amd64.deb", "g++_4:12_amd64.deb"),
             ("a+b%20c", "a+b c"),
-            // Once, and not again.
+            // Decoded once, and not again.
             ("a%252Fb", "a%2Fb"),
             ("%C3%A4", "\u{e4}"),
             ("a?b=%2F", "a?b=%2F"),

@@ -1,17 +1,17 @@
-//! Texts that need not be UTF-8 as texts that are, so that no two of them become the same.
+//! Converts texts that may not be UTF-8, so that no two of them become equal.
 //!
-//! Old packages have names and changelogs in Latin-1 and other encodings, and nothing says in which. Each byte that belongs
-//! to no character becomes U+FFFD and its two digits, and a U+FFFD that was there is written as its own three bytes are:
-//! texts are equal exactly if their bytes are.
+//! Old packages have names and changelogs in Latin-1 and other encodings, without a declaration. Each byte that is not part of a
+//! character becomes U+FFFD and its two digits, and an existing U+FFFD is written as its own three bytes in that form. The
+//! results are equal exactly if the bytes are.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The mark before the two digits of a byte, and its own bytes in that form.
+/// The mark before the two digits of a byte; the next constant is its own bytes in that form.
 const MARK: char = char::REPLACEMENT_CHARACTER;
 const MARK_ITSELF: &str = "\u{fffd}ef\u{fffd}bf\u{fffd}bd";
 
-/// The bytes in UTF-8; different bytes stay different.
+/// The bytes in UTF-8; different bytes remain different.
 ///
 /// ```
 /// # use stx_layout::in_utf8;
@@ -39,7 +39,7 @@ mod tests {
 
     use super::*;
 
-    /// The bytes that [`in_utf8`] made a text of.
+    /// The bytes from which [`in_utf8`] made a text.
     fn back(text: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut rest = text;

@@ -14,14 +14,14 @@ use crate::{BuildId, ParseError, redact_urls};
 pub enum Verdict {
     /// It does not install, or does not run.
     Red,
-    /// It runs, with faults that are known.
+    /// It runs, with known faults.
     Yellow,
     /// It passed.
     Green,
 }
 
 impl Verdict {
-    /// Each of them, from the worst to the best.
+    /// All verdicts, from the worst to the best.
     pub const ALL: [Self; 3] = [Self::Red, Self::Yellow, Self::Green];
 
     /// The word: `red`, `yellow` or `green`.
@@ -51,7 +51,7 @@ impl FromStr for Verdict {
     }
 }
 
-/// Why a link to the results of tests is refused.
+/// The reason that a link to test results is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
@@ -93,16 +93,16 @@ pub fn check_link(url: &str) -> Result<(), LinkError> {
 pub struct VerdictEntry {
     /// The build.
     pub build: BuildId,
-    /// When.
+    /// The time of the verdict.
     pub at: DateTime<Utc>,
     /// The result.
     pub verdict: Verdict,
-    /// Who said so: a person or a test lab.
+    /// The person or test lab that gave it.
     pub author: String,
-    /// The reason, as a text for people.
+    /// The reason in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where the tests' results can be read.
+    /// The URL of the tests' results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The words that settle which segment is what, in one place.
+//! The words that decide the meaning of segments, in one place.
 
 use crate::date::{looks_like_date, read};
 use crate::kinds::Section;
@@ -6,16 +6,16 @@ use crate::kinds::Section;
 /// The prefix of every alias for a build.
 pub(crate) const LATEST: &str = "latest_";
 
-/// An alias for a build with a dash or in another case: the first byte that is wrong.
+/// The first wrong byte of an alias for a build that is written with a dash or in another case.
 ///
-/// Such a segment would otherwise be taken for a layer, and a path with a typo would name a channel that nobody has.
+/// Such a segment would otherwise be taken for a layer, and a path with a typo would name a channel that does not exist.
 fn misspelt_alias(segment: &str) -> Option<usize> {
     let bytes = segment.as_bytes();
     let head = bytes.get(..LATEST.len())?;
     let meant = head.iter().zip(LATEST.bytes()).all(|(given, wanted)| {
         given.eq_ignore_ascii_case(&wanted) || (*given, wanted) == (b'-', b'_')
     });
-    // A loose file such as `latest-notes.tar` is none.
+    // A loose file such as `latest-notes.tar` is not one.
     if !meant || bytes.contains(&b'.') {
         return None;
     }
@@ -24,7 +24,7 @@ fn misspelt_alias(segment: &str) -> Option<usize> {
         .position(|(given, wanted)| *given != wanted)
 }
 
-/// The alias that a misspelt one was probably meant as: `latest_build` for `latest-build`.
+/// The alias that was probably intended by a misspelt one: `latest_build` for `latest-build`.
 pub(crate) fn repaired_alias(segment: &str) -> Option<String> {
     misspelt_alias(segment).map(|_| segment.to_ascii_lowercase().replace('-', "_"))
 }
@@ -41,11 +41,11 @@ pub(crate) enum Stop {
     Alias,
     /// A section, without a build before it.
     Section(Section),
-    /// Almost a build date or an alias, and neither: the byte of the error, and the text expected there.
+    /// Almost a build date or an alias, but neither: the byte offset of the error, and the text expected there.
     Malformed(usize, &'static str),
 }
 
-/// The kind of segment that ends a channel; `None` if the segment is a part of the channel.
+/// The kind of segment that ends a channel; `None` if the segment is part of the channel.
 pub(crate) fn stop(segment: &str) -> Option<Stop> {
     match segment.as_bytes().first()? {
         b'0'..=b'9' if looks_like_date(segment) => Some(match read(segment) {
@@ -65,7 +65,7 @@ pub(crate) fn stop(segment: &str) -> Option<Stop> {
     }
 }
 
-/// Whether a segment is the codename of a distro's release that is known by name.
+/// True if a segment is a known codename of a distro's release.
 pub(crate) fn is_known_codename(segment: &str) -> bool {
     matches!(
         segment,
@@ -73,7 +73,7 @@ pub(crate) fn is_known_codename(segment: &str) -> bool {
     ) || matches!(segment, "bionic" | "focal" | "jammy" | "noble")
 }
 
-/// Whether a segment is a layer that is known by name, or a variant of one, as `monolithic-dev1` is.
+/// True if a segment is a known layer, or a variant of one, such as `monolithic-dev1`.
 pub(crate) fn is_known_layer(segment: &str) -> bool {
     const LAYERS: [&str; 6] = [
         "compiler",
@@ -105,12 +105,12 @@ pub(crate) fn not_layer(segment: &str) -> Option<&'static str> {
         .then_some("a layer, such as `flock`: not a codename, a build, an alias or a section")
 }
 
-/// Whether a segment at the end of a path, without a slash behind it, is taken for a file: it has a dot inside.
+/// True if a segment at the end of a path, without a slash after it, is taken for a file: it has a dot inside.
 pub(crate) fn is_file_name(segment: &str) -> bool {
     segment.bytes().skip(1).any(|byte| byte == b'.')
 }
 
-/// Whether a segment is a git tag of one segment, `r2018.10` or `m2018.10.b3`: a letter, then a digit.
+/// True if a segment is a git tag of one segment, `r2018.10` or `m2018.10.b3`: a letter, then a digit.
 pub(crate) fn is_dated(segment: &str, letter: u8) -> bool {
     matches!(segment.as_bytes(), [first, digit, ..] if *first == letter && digit.is_ascii_digit())
 }

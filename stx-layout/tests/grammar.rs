@@ -1,4 +1,4 @@
-//! The grammar as tables: every production and example, and real-looking URLs of every row.
+//! The grammar as tables: every production and example, and realistic URLs for every row.
 
 use serde_json::{Map, Value};
 use stx_layout::report::{ImageReport, PathReport};
@@ -7,7 +7,7 @@ use stx_layout::{
     Section,
 };
 
-/// The rows of a table: its columns' names, and each line split at tabs; `-` is null.
+/// The rows of a table: the names of its columns, and each line split at tabs; `-` is null.
 fn table(text: &'static str) -> impl Iterator<Item = Map<String, Value>> {
     let mut lines = text.lines();
     let names: Vec<_> = lines
@@ -46,7 +46,7 @@ fn paths_of_every_row() {
                 assert_eq!(&report[key], value, "{key} of {text}");
             }
         }
-        // A URL is what its path is.
+        // A URL has the same parts as its path.
         let bare: MirrorPath = path
             .path()
             .parse()
@@ -78,7 +78,7 @@ fn image_names_of_every_row() {
     }
 }
 
-/// The specification's productions, multiplied out: all of them are of its dialect.
+/// The specification's productions, multiplied out: all of them belong to its dialect.
 #[test]
 fn every_production_of_the_specification() {
     let outputs = [
@@ -123,7 +123,7 @@ fn every_production_of_the_specification() {
                     Some(below)
                 );
                 count += 1;
-                // One word off, and it is the extended dialect's.
+                // With one word different, it belongs to the extended dialect.
                 for extended in [
                     text.replace("centos/", "debian/"),
                     text.replace("centos/", "centos/flock/"),

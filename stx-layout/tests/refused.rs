@@ -1,4 +1,4 @@
-//! Refused texts: the byte offset of each error, and the suggestion that comes with it.
+//! Refused texts: the byte offset of each error, and its suggestion.
 
 use stx_layout::report::Refusal;
 use stx_layout::{
@@ -175,7 +175,7 @@ fn limits() {
     assert_eq!((error.offset, error.input.as_str()), (7, "master/\u{fffd}"));
 }
 
-/// A limit in bytes may lie within a character; the offset is where that character begins.
+/// A limit in bytes may be within a character; the offset is the beginning of that character.
 #[test]
 fn limits_within_a_character() {
     let segment = format!("master/centos/{}é", "a".repeat(254));
@@ -204,7 +204,7 @@ fn limits_within_a_character() {
     }
 }
 
-/// Two names that look the same would be two places of the mirror.
+/// Two names that look the same would be two different paths on the mirror.
 #[test]
 fn no_name_holds_what_turns_or_hides() {
     fn offset<T: std::str::FromStr<Err = ParseError>>(text: &str) -> usize {

@@ -1,7 +1,7 @@
-//! The outer archive of a package: where its members begin and end, and how they are compressed.
+//! The outer archive of a package: the bounds and the compression of its members.
 //!
-//! The framing is our own: deb(5) allows a small part of what `ar` knows, the `ar` crate takes as much memory as an
-//! extended name claims to have, and it does not say where a member ends, which a reader of HTTP ranges has to know.
+//! The framing is parsed here: deb(5) allows a small part of `ar`. The `ar` crate allocates as much memory as an extended name
+//! claims, and does not tell where a member ends, which a reader of HTTP ranges must know.
 
 use std::io::{self, BufReader, Read};
 
@@ -9,32 +9,32 @@ use liblzma::stream::{CONCATENATED, Stream};
 
 use crate::paragraph::ControlError;
 
-/// Largest control member, in bytes, packed and unpacked. The largest of Debian 12 has 9 MB.
+/// The largest control member, in bytes, packed and unpacked. The largest of Debian 12 has 9 MB.
 pub const LONGEST_CONTROL: u64 = 64 << 20;
 
-/// Most memory that unpacking takes for its dictionary, in bytes. `xz -9` takes 64 MiB.
+/// The largest dictionary for unpacking, in bytes. `xz -9` takes 64 MiB.
 const MOST_MEMORY: u64 = 128 << 20;
 
 const MAGIC: &[u8] = b"!<arch>\n";
 
-/// Size of a member's header.
+/// The size of a member's header.
 const HEADER: usize = 60;
 
 /// A package that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DebError {
-    /// The bytes cannot be had.
+    /// The bytes cannot be read.
     #[error("the package cannot be read")]
     Io {
         /// The reader's error.
         #[source]
         source: io::Error,
     },
-    /// It is not made as a package is.
+    /// It does not have the structure of a package.
     #[error("not a Debian package: expected {expected} at byte {at}")]
     NotAPackage {
-        /// The part that should be there.
+        /// The part that was expected.
         expected: &'static str,
         /// The offset in the file.
         at: u64,
@@ -47,7 +47,7 @@ pub enum DebError {
         /// The length of the file.
         at: u64,
     },
-    /// The member is compressed in a way that dpkg does not know.
+    /// The member has a compression that dpkg does not know.
     #[error("`{member}` is not compressed by gzip, xz, zstd, bzip2 or lzma")]
     Compression {
         /// The name of the member.
@@ -58,7 +58,7 @@ pub enum DebError {
     TooLong {
         /// The name of the member.
         member: String,
-        /// The number of bytes that are read at most.
+        /// The largest number of bytes that are read.
         most: u64,
     },
     /// The member cannot be unpacked.
@@ -66,7 +66,7 @@ pub enum DebError {
     Damaged {
         /// The name of the member.
         member: String,
-        /// The error of what unpacks it.
+        /// The error of the decompressor.
         #[source]
         source: io::Error,
     },
@@ -80,7 +80,7 @@ pub enum DebError {
         #[source]
         source: ControlError,
     },
-    /// A field is missing that each package has.
+    /// A required field is missing.
     #[error("the file `control` has no field `{field}`")]
     MissingField {
         /// The name of the field.
@@ -88,12 +88,12 @@ pub enum DebError {
     },
 }
 
-/// How much of a package has to be there to read its control member.
+/// The part of a package that must be present to read its control member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// The control member ends at this byte.
     Whole(u64),
-    /// The first bytes up to here have to be there before it can be told.
+    /// The first bytes up to this one are needed to find its end.
     More(u64),
 }
 
@@ -107,7 +107,7 @@ pub enum Extent {
 /// ```
 ///
 /// # Errors
-/// Where the bytes are not those of a package.
+/// If the bytes are not those of a package.
 pub fn control_extent(prefix: &[u8]) -> Result<Extent, DebError> {
     if !MAGIC.starts_with(&prefix[..prefix.len().min(MAGIC.len())]) {
         return Err(not_a_package("an `ar` archive", 0));
@@ -124,7 +124,7 @@ pub fn control_extent(prefix: &[u8]) -> Result<Extent, DebError> {
             return Ok(Extent::Whole(begin + member.size));
         }
         member.check_before_control(at as u64)?;
-        // `check_before_control` bounds the size, so that the sum is small.
+        // `check_before_control` limits the size, so the sum is small.
         at = usize::try_from(begin + member.size.next_multiple_of(2)).unwrap_or(usize::MAX);
     }
 }
@@ -167,7 +167,7 @@ impl Header {
         })
     }
 
-    /// Before the control member there may be `debian-binary`, at the beginning, and members that begin with `_`.
+    /// The control member may only follow `debian-binary`, at the beginning, and members whose name begins with `_`.
     fn check_before_control(&self, at: u64) -> Result<(), DebError> {
         let is_first = at == MAGIC.len() as u64;
         let is_expected = if is_first {
@@ -203,7 +203,7 @@ pub(crate) struct Members<R> {
     source: Source<R>,
 }
 
-/// A member that is to be read now.
+/// The member to be read next.
 pub(crate) struct Member<'a, R> {
     pub(crate) name: String,
     size: u64,
@@ -243,7 +243,7 @@ impl<R: Read> Members<R> {
         }
     }
 
-    /// The data member, after the control member was passed.
+    /// The data member; passes over the control member.
     pub(crate) fn data(&mut self) -> Result<Member<'_, R>, DebError> {
         let control = loop {
             let (header, at) = self.header()?;
@@ -295,7 +295,7 @@ impl<R: Read> Members<R> {
 }
 
 impl<R: Read> Member<'_, R> {
-    /// Unpacks the member and hands it to `read`, which has to read to its end: only there are the checksums compared.
+    /// Unpacks the member and passes it to `read`, which must read to its end: the checksums are compared only there.
     pub(crate) fn unpack<T>(
         self,
         read: impl FnOnce(&mut dyn Read) -> io::Result<T>,
@@ -303,7 +303,7 @@ impl<R: Read> Member<'_, R> {
         let Self { name, size, source } = self;
         let mut packed = source.by_ref().take(size);
         let unpacked = decoder(&name, &mut packed)?.and_then(|mut decoder| read(&mut decoder));
-        // The member is whole only if its last byte is there.
+        // The member is complete only if its last byte is present.
         let unpacked = unpacked.and_then(|value| {
             io::copy(&mut packed, &mut io::sink())?;
             Ok(value)
@@ -324,7 +324,7 @@ impl<R: Read> Member<'_, R> {
     }
 }
 
-/// The reader that unpacks a member; the outer error is for an unknown compression.
+/// The decompressor of a member; the outer error is for an unknown compression.
 fn decoder<'a>(
     name: &str,
     packed: impl Read + 'a,
@@ -352,19 +352,19 @@ fn decoder<'a>(
     })
 }
 
-/// The bytes of a package, with what happened to them.
+/// The bytes of a package, with the failures of reading them.
 struct Source<R> {
     reader: R,
     /// The offset of the next byte.
     at: u64,
-    /// Whether the last byte was read, and more were wanted.
+    /// True if a read was attempted after the last byte.
     is_over: bool,
-    /// Whether the reader failed: the contents are not to blame then.
+    /// True if the reader failed, in which case the contents are not to blame.
     is_broken: bool,
 }
 
 impl<R: Read> Source<R> {
-    /// Reads as many bytes as `bytes` has, fewer at the end of the file.
+    /// Fills `bytes`; returns fewer bytes at the end of the file.
     fn fill(&mut self, bytes: &mut [u8]) -> Result<usize, DebError> {
         let mut filled = 0;
         while filled < bytes.len() {

@@ -4,23 +4,23 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// The parts of a package file's name, as `dpkg-name` makes it.
+/// The parts of a package file's name, as made by `dpkg-name`.
 ///
-/// Most tools leave the epoch out of the version; apt writes it with `%3a` for its colon.
+/// Most tools leave out the epoch of the version; apt writes its colon as `%3a`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DebFileName<'a> {
     /// `libc6`.
     pub name: Cow<'a, str>,
-    /// `4:12.2.0-3`, or without the epoch, `12.2.0-3`.
+    /// `4:12.2.0-3`, or `12.2.0-3` without the epoch.
     pub version: Cow<'a, str>,
     /// `amd64`, `all`.
     pub arch: Cow<'a, str>,
-    /// Whether it is a package of the installer, `.udeb`.
+    /// True for a package of the installer, `.udeb`.
     pub is_udeb: bool,
 }
 
 impl<'a> DebFileName<'a> {
-    /// Reads the name of a file; `None` where it is none of a binary package.
+    /// Parses the name of a file; `None` if it is not a binary package's.
     pub fn parse(file_name: &'a str) -> Option<Self> {
         let (stem, is_udeb) = match file_name.strip_suffix(".udeb") {
             Some(stem) => (stem, true),

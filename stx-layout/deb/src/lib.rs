@@ -1,15 +1,15 @@
-//! Debian packages, as bytes that anybody may have written.
+//! Debian packages, from untrusted bytes.
 //!
-//! A binary package (`.deb`, `.udeb`) is an `ar` archive of `debian-binary`, a control member and a data member, both `tar`
-//! archives that may be compressed; deb(5) describes it. A source package is a `.dsc`, a control file with a list of other
-//! files. Nothing here opens a file: bytes come from a [`Read`](std::io::Read), and every size that a package states is
-//! checked before memory is taken for it.
+//! A binary package (`.deb`, `.udeb`) is an `ar` archive of `debian-binary`, a control member and a data member. Both members are
+//! `tar` archives, which may be compressed; deb(5) describes the format. A source package is a `.dsc`, a control file with a list
+//! of other files. The crate opens no file: it reads bytes from a [`Read`](std::io::Read), and checks every size that a package
+//! states before it allocates memory for it.
 //!
 //! | item | reads |
 //! |---|---|
 //! | [`paragraph`] | control files: `control`, `.dsc`, `Packages`, `Sources`, `Release` |
 //! | [`DebFileName`] | names of package files: `NAME_VERSION_ARCH.deb` |
-//! | [`archive`] | the outer archive: where its members begin and end, how they are compressed |
+//! | [`archive`] | the outer archive: the bounds and the compression of its members |
 //! | [`read_control`], [`read_payload`] | the control member, and the files of the data member |
 //! | [`cmp_versions`] | the order of versions |
 //!

@@ -11,13 +11,13 @@ use tar::{Archive, EntryType};
 use crate::archive::{DebError, LONGEST_CONTROL, Members};
 use crate::paragraph::{ControlError, ControlProblem, Paragraph, paragraphs};
 
-/// Most bytes between two files of a `tar` archive: headers, and names that did not fit into them.
+/// The limit for the bytes between two files of a `tar` archive: headers, and names that do not fit into them.
 const LONGEST_HEADERS: u64 = 1 << 20;
 
 /// The control member of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
-    /// The fields of the file `control`. `Package`, `Version` and `Architecture` are among them.
+    /// The fields of the file `control`, always including `Package`, `Version` and `Architecture`.
     pub paragraph: Paragraph,
     /// The file `control`. Text that is not UTF-8 is read as Latin-1, the encoding of packages before Debian required UTF-8.
     pub text: String,
@@ -28,15 +28,15 @@ pub struct Control {
 /// A file of the data member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// `/usr/bin/hello`; of bytes that are not UTF-8, as of those of the other texts, [`in_utf8`] makes UTF-8.
+    /// `/usr/bin/hello`. If it, or another text here, is not UTF-8, [`in_utf8`] converts it.
     pub path: String,
     /// The kind of file.
     pub kind: EntryKind,
     /// The permission bits, `0o4755`.
     pub mode: u32,
-    /// The number of the owner.
+    /// The user ID of the owner.
     pub uid: u64,
-    /// The number of the group.
+    /// The group ID.
     pub gid: u64,
     /// The name of the owner; may be empty.
     pub user: String,
@@ -46,7 +46,7 @@ pub struct Entry {
     pub size: u64,
     /// The time of its last change, in seconds since 1970.
     pub modified: u64,
-    /// The text of a symlink, or the path that a hard link is the same as.
+    /// The target of a symlink, or the path of the file that a hard link names.
     pub target: Option<String>,
     /// Major and minor number of a device.
     pub device: Option<(u32, u32)>,
@@ -61,7 +61,7 @@ pub enum EntryKind {
     Directory,
     /// A symlink.
     Symlink,
-    /// Another name of a file that came before.
+    /// Another name of an earlier file.
     HardLink,
     /// A character device.
     CharDevice,
@@ -74,13 +74,13 @@ pub enum EntryKind {
 /// Reads a package up to the end of its control member.
 ///
 /// # Errors
-/// [`DebError`]; [`DebError::Io`] only where `package` fails.
+/// [`DebError`]; [`DebError::Io`] only if `package` fails.
 pub fn read_control(package: impl Read) -> Result<Control, DebError> {
     let mut members = Members::open(package)?;
     let member = members.control()?;
     let name = member.name.clone();
     let files = member.unpack(|unpacked| {
-        // One byte more, so that what is too long is not taken for what is cut off.
+        // One byte more distinguishes a member that is too long from one that is cut off.
         let mut unpacked = unpacked.take(LONGEST_CONTROL + 1);
         let files = control_files(&mut unpacked);
         if unpacked.limit() == 0 {
@@ -107,10 +107,10 @@ pub fn read_control(package: impl Read) -> Result<Control, DebError> {
     })
 }
 
-/// Hands the files of the data member to `visit`, in their order, each with a reader of its bytes, which need not be read.
+/// Passes the files of the data member to `visit`, in their order, each with a reader of its bytes, which need not be read.
 ///
 /// # Errors
-/// [`DebError`]; [`DebError::Io`] only where `package` fails. An error of `visit` ends the reading, and is the source of a
+/// [`DebError`]; [`DebError::Io`] only if `package` fails. An error of `visit` ends the reading, and is the source of a
 /// [`DebError::Damaged`].
 pub fn read_payload(
     package: impl Read,
@@ -126,7 +126,7 @@ pub fn read_payload(
         for entry in archive.entries()? {
             let mut entry = entry?;
             let described = describe(&entry)?;
-            // The bytes of a file are as many as they are; they are not kept.
+            // The size of a file is not limited, because its bytes are not kept.
             left.set(u64::MAX);
             visit(&described, &mut entry)?;
             io::copy(&mut entry, &mut io::sink())?;
@@ -154,7 +154,7 @@ fn control_files(unpacked: &mut impl Read) -> io::Result<BTreeMap<String, Vec<u8
     Ok(files)
 }
 
-/// Reads what is left of a member: `tar` stops at the end of its archive, before the checksums of a compressed member.
+/// Reads the rest of a member: `tar` stops at the end of its archive, before the checksums of a compressed member.
 fn read_to_end(mut unpacked: impl Read) -> io::Result<()> {
     io::copy(&mut unpacked, &mut io::sink())?;
     Ok(())
@@ -171,13 +171,13 @@ fn one_paragraph(text: &str) -> Result<Paragraph, ControlError> {
     }
 }
 
-/// As UTF-8, else as Latin-1, in which each byte is a character.
+/// The text as UTF-8, or else as Latin-1, in which each byte is a character.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
 }
 
-/// A name in UTF-8: two that differ stay different.
+/// A name in UTF-8; different names remain different.
 fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&in_utf8(bytes)).into_owned()
 }
@@ -228,7 +228,7 @@ fn describe(entry: &tar::Entry<'_, impl Read>) -> io::Result<Entry> {
     })
 }
 
-/// A reader that refuses to read on where headers are longer than any real ones: `tar` keeps long names in memory.
+/// A reader that refuses to continue if headers are longer than any real ones: `tar` keeps long names in memory.
 struct Metered<R> {
     reader: R,
     left: Rc<Cell<u64>>,

@@ -1,8 +1,8 @@
-//! Control files: paragraphs of fields, as deb822(5) describes them.
+//! Control files: paragraphs of fields, as described in deb822(5).
 //!
-//! The reader is our own because the index of a repository repeats a package's fields: each value keeps its lines with
-//! their leading blanks (`deb822-fast` drops them, and a verbatim line of a description would become ordinary text), and an
-//! error has its line, which neither that crate nor the syntax trees of `deb822-lossless` give without a second pass.
+//! The parser is written here because the index of a repository repeats a package's fields. Each value must keep the leading
+//! blanks of its lines: `deb822-fast` drops them, and a verbatim line of a description would become ordinary text. An error must
+//! name its line, which neither that crate nor the syntax trees of `deb822-lossless` provide without a second pass.
 
 use std::fmt;
 
@@ -20,13 +20,13 @@ pub struct ControlError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlProblem {
-    /// It begins with a blank, and no field is before it.
+    /// It begins with a blank, but does not follow a field.
     #[error("a continuation line without a field before it")]
     NothingToContinue,
-    /// It is no field, no continuation line and no comment.
+    /// It is neither a field, nor a continuation line, nor a comment.
     #[error("expected `NAME: VALUE`")]
     NotAField,
-    /// The paragraph has this field already.
+    /// The paragraph already has this field.
     #[error("the field occurs twice in the paragraph")]
     Twice,
     /// The control member of a package has more than one paragraph, or none.
@@ -36,15 +36,15 @@ pub enum ControlProblem {
 
 /// A paragraph of a control file: its fields in their order.
 ///
-/// A value has no blanks at its beginning and at the ends of its lines; its continuation lines follow after `\n`, each with the
-/// blanks it begins with.
+/// A value has no blanks at its beginning and at the ends of its lines; each continuation line follows after `\n`, with its
+/// leading blanks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Paragraph {
     fields: Vec<(String, String)>,
 }
 
 impl Paragraph {
-    /// The value of a field; upper and lower case are the same in its name.
+    /// The value of a field; the case of its name does not matter.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut fields = self.fields.iter();
         fields
@@ -69,7 +69,7 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Paragraph {
     }
 }
 
-/// As it stands in a control file, with a line end after each field.
+/// The form in a control file, with a line end after each field.
 impl fmt::Display for Paragraph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in self.fields() {
@@ -86,7 +86,7 @@ impl fmt::Display for Paragraph {
 
 /// Reads a control file: `control`, `.dsc`, `Packages`, `Sources`, `Release`.
 ///
-/// Comment lines are left out. Of a clear-signed text (`.dsc`, `InRelease`) the signed part is read; the signature is not
+/// Comment lines are left out. For a clear-signed text (`.dsc`, `InRelease`), only the signed part is read; the signature is not
 /// checked.
 pub fn paragraphs(text: &str) -> Result<Vec<Paragraph>, ControlError> {
     let (mut found, mut current) = (Vec::new(), Paragraph::default());
@@ -125,14 +125,14 @@ pub fn paragraphs(text: &str) -> Result<Vec<Paragraph>, ControlError> {
     Ok(found)
 }
 
-/// Printable ASCII without blank, colon, and without `-` at its beginning, as deb822(5) says.
+/// Printable ASCII without blank and colon, and without a leading `-`, as defined by deb822(5).
 fn is_field_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('-')
         && name.bytes().all(|byte| matches!(byte, b'!'..=b'~'))
 }
 
-/// The numbered lines of a text; of a clear-signed one, those that are signed, with dashes unescaped.
+/// The numbered lines of a text; for a clear-signed one, the signed lines, with dashes unescaped.
 fn signed_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_signed = text
         .trim_start()
@@ -211,7 +211,7 @@ mod tests {
     }
 
     proptest! {
-        /// `deb822-fast` finds the same fields, but for the blanks that begin a line.
+        /// `deb822-fast` finds the same fields, except for blanks at the beginning of lines.
         #[test]
         fn another_reader_finds_the_same(text in r"([A-C]x?:( [a-z#:]{0,3}){0,2}\n( +[a-z.#]{1,3}\n){0,2}){0,5}") {
             let theirs: Result<deb822_fast::Deb822, _> = text.parse();

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use debversion::Version;
 
-/// Orders two versions, `[EPOCH:]VERSION[-REVISION]`, the older one first, as `dpkg --compare-versions` does. Every text has a
-/// place in the order. What is no version, because policy forbids a letter in it, is older than all versions.
+/// Orders two versions, `[EPOCH:]VERSION[-REVISION]`, the older one first, like `dpkg --compare-versions`. Every text has a place
+/// in the order. A text that is not a version, because policy forbids a letter in it, is older than all versions.
 ///
-/// `debversion` alone takes `1.0a0~` for newer than `1.0a`: for dpkg a number that is missing at the end is 0.
+/// `debversion` alone considers `1.0a0~` newer than `1.0a`: for dpkg, a missing number at the end is 0.
 ///
 /// ```
 /// # use stx_deb::cmp_versions;

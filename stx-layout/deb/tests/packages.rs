@@ -1,4 +1,4 @@
-//! Packages that `dpkg-deb` made: what it says of them, and what this crate reads.
+//! Packages made by `dpkg-deb`: compares its reports on them with the results of this crate.
 #![expect(
     clippy::disallowed_methods,
     reason = "the tests run dpkg-deb, which is the judge"
@@ -130,7 +130,7 @@ fn packages_are_read_as_dpkg_deb_reads_them_whatever_packs_them() {
     }
 }
 
-/// The `tar` archives end long before their members do: the checksums are behind them.
+/// The `tar` archives end long before their members do: the checksums follow them.
 #[test]
 fn members_are_read_to_their_ends() {
     let dir = tree();
@@ -194,7 +194,7 @@ fn the_control_member_is_read_from_the_bytes_before_its_end() {
     }
     for length in end..bytes.len() {
         let error = read_payload(&bytes[..length], |_, _| Ok(())).expect_err("cut off");
-        // `dpkg-deb` pads the last member; the pad is no part of it.
+        // `dpkg-deb` pads the last member; the padding is not part of it.
         assert!(
             matches!(error, DebError::Truncated { .. }),
             "{length}: {error:?}"
@@ -202,7 +202,7 @@ fn the_control_member_is_read_from_the_bytes_before_its_end() {
     }
 }
 
-/// A reader without a byte.
+/// A reader that always fails.
 struct Broken;
 impl io::Read for Broken {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -210,7 +210,7 @@ impl io::Read for Broken {
     }
 }
 
-/// The damage that a test does to a package.
+/// The way in which a test damages a package.
 type Break = fn(&mut Vec<u8>);
 
 #[test]

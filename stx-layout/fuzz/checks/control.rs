@@ -1,4 +1,4 @@
-//! Any text as a control file: no panic; what is accepted prints back as the same paragraphs.
+//! Any text as a control file: no panic; an accepted text prints back as the same paragraphs.
 
 use stx_deb::{cmp_versions, paragraphs};
 

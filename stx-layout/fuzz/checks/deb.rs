@@ -1,4 +1,4 @@
-//! Any bytes as a Debian package: no panic, bounded memory; a control member is the same from the bytes before its end; its
+//! Any bytes as a Debian package: no panic, bounded memory; a control member can be read from the bytes before its end; its
 //! fields print back.
 
 use stx_deb::{DebError, Extent, control_extent, paragraphs, read_control, read_payload};

@@ -1,4 +1,4 @@
-//! Any text as an image name: no panic; what is accepted prints back, and its parts make it again.
+//! Any text as an image name: no panic; an accepted name prints back, and can be composed from its parts.
 
 use stx_layout::report::{self, ImageReport};
 use stx_layout::{ImageName, ImageNameRef, Tag};

@@ -1,4 +1,4 @@
-//! Any bytes as a path: no panic; what is accepted prints back and stays in the mirror; a suggestion is accepted.
+//! Any bytes as a path: no panic; an accepted path prints back and does not leave the mirror; a suggestion is accepted.
 
 use stx_layout::report::{self, PathReport};
 use stx_layout::{BuildId, MirrorPath, MirrorPathRef};

@@ -1,5 +1,5 @@
-//! Any text as a `build.json`: no panic; what is accepted is written and read again as the same record, and a second
-//! writing gives the same bytes.
+//! Any text as a `build.json`: no panic; an accepted text is written and read again as the same record, and a second writing
+//! gives the same bytes.
 
 use stx_layout::BuildRecord;
 

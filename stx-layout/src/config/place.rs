@@ -1,12 +1,12 @@
-//! Where an entry stands in a text.
+//! The position of an entry in a text.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Position;
 
-/// The position of the value at `path`, or of the innermost table or list above it that is there. Items of lists go by
-/// their numbers, from `0`. `None` where nothing of the path is there.
+/// The position of the value at `path`, or of the innermost existing table or list above it. Items of lists are named by their
+/// numbers, from `0`. `None` if no part of the path exists.
 ///
 /// ```
 /// use stx_layout::config::{Position, position};
@@ -39,7 +39,7 @@ pub fn position(text: &str, path: &[&str]) -> Option<Position> {
     found
 }
 
-/// The offset of a value; of a list of tables that of its first table.
+/// The offset of a value; for a list of tables, that of its first table.
 fn start(value: &Spanned<DeValue<'_>>) -> usize {
     match value.get_ref() {
         DeValue::Array(items) if value.span().is_empty() => {

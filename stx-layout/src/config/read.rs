@@ -1,4 +1,4 @@
-//! Reading with every mistake noted.
+//! Reads values, and records every mistake.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,8 @@ use crate::{meant, nearest};
 #[derive(Debug, Default)]
 pub struct Faults {
     found: BTreeSet<(usize, String)>,
-    /// The keys whose values were wrong, each with the offset of its table: they are not missing. Those of lists are empty.
+    /// The keys with wrong values, each with the offset of its table: they do not count as missing. The keys of list items are
+    /// empty.
     wrong: BTreeSet<(usize, String)>,
 }
 
@@ -24,42 +25,42 @@ impl Faults {
         self.found.insert((at, message.to_string()));
     }
 
-    /// Adds that a key is missing in the table at `table`, unless it is there with a wrong value, or misspelt.
+    /// Adds that a key is missing in the table at `table`, unless it is present with a wrong value, or misspelt.
     pub fn missing(&mut self, table: usize, key: &str) {
         if !self.is_wrong(table, key) {
             self.add(table, format!("`{key}` is missing"));
         }
     }
 
-    /// Whether the table at `table` has this key with a wrong value, or misspelt.
+    /// True if the table at `table` has this key with a wrong value, or misspelt.
     pub fn is_wrong(&self, table: usize, key: &str) -> bool {
         self.wrong.contains(&(table, key.to_owned()))
     }
 
-    /// Whether the table or list at `at` lacks what was wrong in it.
+    /// True if a wrong entry was removed from the table or list at `at`.
     pub fn is_damaged(&self, at: usize) -> bool {
         let first = self.wrong.range((at, String::new())..).next();
         first.is_some_and(|(table, _)| *table == at)
     }
 
-    /// Whether a mistake begins with these words.
+    /// True if a mistake begins with these words.
     pub fn any_begins(&self, words: &str) -> bool {
         self.found
             .iter()
             .any(|(_, message)| message.starts_with(words))
     }
 
-    /// How many there are.
+    /// The number of mistakes.
     pub fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Whether there are none.
+    /// True if there are no mistakes.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// The mistakes with their places in `text`.
+    /// The mistakes with their positions in `text`.
     pub fn locate(self, text: &str) -> ConfigErrors {
         let located = |(at, message)| ConfigError {
             file: None,
@@ -79,16 +80,16 @@ impl IntoIterator for Faults {
     }
 }
 
-/// The value that a text has without what is wrong in it; its mistakes are added to `faults`.
+/// The value of a text without its wrong entries; adds the mistakes to `faults`.
 ///
-/// `None` where nothing can be made of the rest.
+/// `None` if the rest is not a value of the type.
 pub fn from_toml<T: DeserializeOwned>(text: &str, faults: &mut Faults) -> Option<T> {
     let document = parse(text, 0, faults)?;
     let (span, table) = (document.span(), document.into_inner());
     read(Spanned::new(span, DeValue::Table(table)), faults)
 }
 
-/// Parses a text. Offsets in the table are from the beginning of the text; `start` is added to those of mistakes in `faults`.
+/// Parses a text. Offsets in the table count from the beginning of the text; `start` is added to those of mistakes in `faults`.
 pub(super) fn parse<'t>(
     text: &'t str,
     start: usize,
@@ -99,12 +100,12 @@ pub(super) fn parse<'t>(
         let at = error.span().map_or(0, |span| span.start);
         faults.add(start + at, error.message());
     }
-    // A text that is not TOML would only be misread further.
+    // The tables of a text that is not TOML would only cause more misleading mistakes.
     errors.is_empty().then_some(document)
 }
 
-/// The value of a part of a document without what is wrong with it; its mistakes are added to `faults`, with their byte
-/// offsets. `None` where nothing can be made of it.
+/// The value of a part of a document without its wrong entries; adds the mistakes to `faults`, with their byte offsets. `None` if
+/// the rest is not a value of the type.
 pub fn read<T: DeserializeOwned>(
     mut value: Spanned<DeValue<'_>>,
     faults: &mut Faults,
@@ -131,7 +132,7 @@ pub fn read<T: DeserializeOwned>(
                 },
             );
         }
-        // A mistake of the whole, such as a key that is missing, hides no other one: those in its entries came first.
+        // A mistake of the whole value, such as a missing key, hides no others: the mistakes of its entries were found before.
         let Removed { table, key } = removed?;
         let meant = quoted(error.message(), "unknown field `").and_then(|word| {
             let others = error.message().split('`').skip(3).step_by(2);
@@ -142,24 +143,24 @@ pub fn read<T: DeserializeOwned>(
     }
 }
 
-/// The quoted word behind the beginning of a message, if it begins so.
+/// The quoted word after `begin`, if a message begins with it.
 fn quoted<'m>(message: &'m str, begin: &str) -> Option<&'m str> {
     message.strip_prefix(begin)?.split('`').next()
 }
 
 /// An entry that was removed from a table, or an item that was removed from a list.
 struct Removed {
-    /// Where the table stands.
+    /// The offset of the table.
     table: usize,
     key: Option<String>,
 }
 
-/// Takes out the innermost entry or item that stands at `at`.
+/// Removes the innermost entry or item at `at`.
 fn remove(value: &mut Spanned<DeValue<'_>>, at: usize) -> Option<Removed> {
     let table = value.span().start;
     match value.get_mut() {
         DeValue::Table(entries) => {
-            // The entries of `[a.b]` do not stand within the text of `[a]`, so all of them are searched.
+            // The entries of `[a.b]` are not within the text of `[a]`, so all of them are searched.
             let inner = entries.iter_mut().find_map(|(_, value)| remove(value, at));
             if inner.is_some() {
                 return inner;
@@ -225,7 +226,7 @@ fn reworded(message: &str) -> String {
     }
 }
 
-/// A type of Rust in the words of TOML.
+/// The TOML name of a Rust type.
 fn in_toml(name: &str) -> &str {
     match name {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a non-negative integer",

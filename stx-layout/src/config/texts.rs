@@ -9,7 +9,7 @@ use super::{ConfigError, ConfigErrors, Faults, Position};
 
 /// The texts of several files that are read as one document.
 ///
-/// Byte offsets count through all texts, so that an entry keeps its place when it is moved to the table of another text.
+/// Byte offsets count through all texts, so an entry keeps its position when it is moved to the table of another text.
 #[derive(Debug, Clone, Default)]
 pub struct Texts {
     texts: Vec<Text>,
@@ -62,7 +62,7 @@ impl Texts {
         texts.map(|text| (text.file.as_deref(), text.body.as_str()))
     }
 
-    /// Mistakes with their files and places.
+    /// The mistakes with their files and positions.
     pub fn locate(&self, faults: Faults) -> ConfigErrors {
         let located = |(at, message)| {
             let found = self.texts.iter().rev().find(|text| text.start <= at);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// A text that is no duration.
+/// A text that is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a duration; write a number and a unit, such as `14 days` or `90m`")]
 pub struct DurationError {
@@ -25,7 +25,7 @@ pub struct DurationError {
 /// ```
 ///
 /// # Errors
-/// A text that is no duration, or one that is longer than a [`Duration`] can be.
+/// A text that is not a duration, or that is longer than a [`Duration`] can be.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let read = || {
         let mut total = Duration::ZERO;
@@ -35,7 +35,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
             let end = rest[unit..].find(|other: char| !other.is_alphabetic());
             let (part, more) = rest.split_at(end.map_or(rest.len(), |end| unit + end));
             let part = match &part[unit..] {
-                // Those of humantime have 365.25 days.
+                // The years of humantime have 365.25 days.
                 "y" | "yr" | "yrs" | "year" | "years" => {
                     let years: u64 = part[..unit].trim_end().parse().ok()?;
                     Duration::from_secs(years.checked_mul(365 * 24 * 60 * 60)?)
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for PositiveDuration {
     }
 }
 
-/// A whole number of a configuration, from `LOW` to `HIGH`.
+/// An integer of a configuration, from `LOW` to `HIGH`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Within<T, const LOW: u64, const HIGH: u64>(T);
 

@@ -1,9 +1,9 @@
-//! Which tags move, and which moving tag belongs to the image of a build.
+//! The tags that move, and the moving tag that belongs to the image of a build.
 
 use super::{ImageName, ImageNameRef, Qualifier, Tag};
 
 impl<'a> Tag<'a> {
-    /// The git branch or tag that a tag of a build begins with; `None` for tags of other forms.
+    /// The git branch or tag at the beginning of a build's tag; `None` for tags of other forms.
     pub fn prefix(self) -> Option<&'a str> {
         match self {
             Self::Spec { prefix, .. }
@@ -14,7 +14,7 @@ impl<'a> Tag<'a> {
         }
     }
 
-    /// The same tag with another [`prefix`](Self::prefix); `None` where the form has none.
+    /// The same tag with another [`prefix`](Self::prefix); `None` if the form has none.
     #[must_use]
     pub fn with_prefix(mut self, new: &'a str) -> Option<Self> {
         match &mut self {
@@ -27,7 +27,7 @@ impl<'a> Tag<'a> {
         Some(self)
     }
 
-    /// Which of the images under one tag it is, where the tag says that.
+    /// The part of the tag that selects one of the images under the same name, if it has one.
     pub fn qualifier(self) -> Option<Qualifier> {
         match self {
             Self::Spec { qualifier, .. } => qualifier,
@@ -39,7 +39,7 @@ impl<'a> Tag<'a> {
         }
     }
 
-    /// The text of the same tag with another qualifier; `None` where the form has none.
+    /// The text of the same tag with another qualifier; `None` if the form has none.
     ///
     /// ```
     /// # use stx_layout::{Qualifier, Tag};
@@ -64,7 +64,7 @@ impl<'a> Tag<'a> {
         self.compose().ok()
     }
 
-    /// True for a tag that is meant to be moved from image to image: `latest`, alone or at the end of a tag of any form, and
+    /// True for a tag that is intended to move from image to image: `latest`, alone or at the end of a tag of any form, and
     /// `stable`. A tag that is not known to move is never moved.
     ///
     /// ```
@@ -87,7 +87,7 @@ impl<'a> Tag<'a> {
 }
 
 impl ImageName {
-    /// The moving name of a dated one; `None` for others, and where the form has no such tag.
+    /// The moving name of a dated one; `None` for others, and if the form has no such tag.
     ///
     /// ```
     /// # use stx_layout::{ImageName, Qualifier};
@@ -111,7 +111,7 @@ impl ImageName {
 }
 
 /// The text before the qualifier of a tag of no known form, and the qualifier: `latest` or a date. `stable` is not taken for one,
-/// since names end with it, too.
+/// because names end with it too.
 fn unknown(text: &str) -> Option<(&str, Qualifier)> {
     let (head, last) = text.rsplit_once('-')?;
     match Qualifier::from_word(last)? {

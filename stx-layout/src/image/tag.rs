@@ -6,7 +6,7 @@ use crate::date::read;
 use crate::words::is_known_codename;
 use crate::{BuildDate, ParseError};
 
-/// An operating system that a tag names. The set is closed, since only known names can be found in a text full of dashes.
+/// An operating system in a tag. The set is closed, because only known names can be found in a text full of dashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Os {
@@ -82,18 +82,18 @@ impl fmt::Display for Stream {
     }
 }
 
-/// Which of the images under one tag: a moving one, or the one of a build.
+/// Selects one of the images under the same tag: a moving one, or that of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Qualifier {
     /// `latest`.
     Latest,
     /// `stable`.
     Stable,
-    /// `20190513T013000Z.0`, without the number in the specification's form.
+    /// `20190513T013000Z.0`; without the number in the specification's form.
     Built {
         /// The date of the build that made the image.
         timestamp: BuildDate,
-        /// Which of that time; no leading zeros.
+        /// The number of the image among those of that time; no leading zeros.
         patch: Option<u32>,
     },
 }
@@ -130,7 +130,7 @@ impl fmt::Display for Qualifier {
     }
 }
 
-/// A tag, by its form. The forms are tried in this order, each from its end, so that a prefix may hold dashes and dots:
+/// A tag, by its form. The forms are tried in this order, each from its end, so that a prefix may contain dashes and dots:
 ///
 /// 1. [`Static`](Self::Static), by its version;
 /// 2. [`Stream`](Self::Stream), by `stable` or `dev` before the qualifier, and a known operating system before that;
@@ -159,7 +159,7 @@ impl fmt::Display for Qualifier {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tag<'a> {
-    /// The specification's: `dev-centos-pike`, `m-2019.05b1-ubuntu-rocky-latest`.
+    /// The specification's form: `dev-centos-pike`, `m-2019.05b1-ubuntu-rocky-latest`.
     Spec {
         /// The git branch or tag.
         prefix: &'a str,
@@ -172,11 +172,11 @@ pub enum Tag<'a> {
     },
     /// `master-centos-stable-20190513T013000Z.0`, also with codename and architecture after the operating system.
     Stream {
-        /// The git branch or tag; empty where the tag begins with the operating system.
+        /// The git branch or tag; empty if the tag begins with the operating system.
         prefix: &'a str,
         /// The operating system.
         os: Os,
-        /// `bullseye`; has an architecture beside it.
+        /// `bullseye`; always together with an architecture.
         codename: Option<&'a str>,
         /// `amd64`; present exactly if `codename` is.
         arch: Option<&'a str>,
@@ -189,14 +189,14 @@ pub enum Tag<'a> {
     Static {
         /// The release.
         prefix: &'a str,
-        /// `v1.0.2`, also with a packaging revision, `v18.2.2-0`, and as `git describe` prints it, `v0.11.0-103-g4f28657`.
+        /// `v1.0.2`; also with a packaging revision, `v18.2.2-0`, or in the form of `git describe`, `v0.11.0-103-g4f28657`.
         version: &'a str,
-        /// The operating system, where one follows the version.
+        /// The operating system, if one follows the version.
         os: Option<Os>,
-        /// The codename, where one ends the tag.
+        /// The codename, if one ends the tag.
         codename: Option<&'a str>,
     },
-    /// A base image's: `master-stable-20221103T060000Z`, `master-trixie-amd64-stable-latest`.
+    /// The form of base images: `master-stable-20221103T060000Z`, `master-trixie-amd64-stable-latest`.
     Base {
         /// The git branch or tag.
         prefix: &'a str,
@@ -222,18 +222,18 @@ pub enum Tag<'a> {
         /// The last part of the tag, which is never `stable`.
         qualifier: Qualifier,
     },
-    /// Any other.
+    /// Any other tag.
     Other(&'a str),
 }
 
-/// Longest tag in bytes.
+/// The longest tag, in bytes.
 const MAX_TAG: usize = 128;
 
 impl<'a> Tag<'a> {
     /// Parses a tag.
     ///
     /// # Errors
-    /// Refuses only what is no OCI tag, `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
+    /// Refuses only texts that are not OCI tags, `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
     pub fn parse(text: &'a str) -> Result<Self, ParseError> {
         match fault(text) {
             None => Ok(form(text).unwrap_or(Self::Other(text))),
@@ -241,10 +241,10 @@ impl<'a> Tag<'a> {
         }
     }
 
-    /// The text of a tag that was put together from parts.
+    /// The text of a tag that was composed from parts.
     ///
     /// # Errors
-    /// Refuses parts whose text would be read as others, such as a static tag with an empty prefix.
+    /// Refuses parts whose text would be parsed as other parts, such as a static tag with an empty prefix.
     pub fn compose(self) -> Result<String, ParseError> {
         let text = self.to_string();
         if Tag::parse(&text)? == self {
@@ -347,7 +347,7 @@ impl serde::Serialize for Tag<'_> {
     }
 }
 
-/// Why a text is no OCI tag.
+/// The first error of a text that is not an OCI tag.
 pub(super) fn fault(text: &str) -> Option<(usize, &'static str)> {
     const EXPECTED: &str = "a tag: letters, digits, `_`, `.` and `-`, the first no `.` or `-`";
     if text.is_empty() {
@@ -400,7 +400,7 @@ fn spec(head: &str, qualifier: Option<Qualifier>) -> Option<Tag<'_>> {
     })
 }
 
-/// The tag whose part before the stream is `before`: `[PREFIX-]OS`, `[PREFIX-]OS-CODENAME-ARCH`, `PREFIX` or
+/// The tag with the text `before` before its stream: `[PREFIX-]OS`, `[PREFIX-]OS-CODENAME-ARCH`, `PREFIX` or
 /// `PREFIX-CODENAME-ARCH`.
 fn streamed(before: &str, stream: Stream, qualifier: Qualifier) -> Option<Tag<'_>> {
     if let Some((prefix, os, platform)) = on_platform(before) {
@@ -414,7 +414,7 @@ fn streamed(before: &str, stream: Stream, qualifier: Qualifier) -> Option<Tag<'_
             qualifier,
         });
     }
-    // Without an operating system only a codename that is known tells a platform from a prefix with dashes.
+    // Without an operating system, only a known codename distinguishes a platform from a prefix with dashes.
     let platform = platform(before)
         .filter(|(prefix, codename, _)| !prefix.is_empty() && is_known_codename(codename));
     let (prefix, codename, arch) = match platform {
@@ -446,7 +446,7 @@ fn builder(head: &str, qualifier: Qualifier) -> Option<Tag<'_>> {
 /// Codename and architecture.
 type WordPair<'a> = (&'a str, &'a str);
 
-/// `[PREFIX-]OS[-CODENAME-ARCH]`; the prefix is empty where there is none.
+/// `[PREFIX-]OS[-CODENAME-ARCH]`; the prefix may be empty.
 fn on_platform(text: &str) -> Option<(&str, Os, Option<WordPair<'_>>)> {
     if let Some((prefix, os)) = os_at_end(text) {
         return Some((prefix, os, None));
@@ -465,7 +465,7 @@ fn platform(text: &str) -> Option<(&str, &str, &str)> {
 
 /// `PREFIX-VERSION[-OS][-CODENAME]`.
 fn fixed(text: &str) -> Option<Tag<'_>> {
-    // A version may have dashes of its own, so that each dash is tried, from the end.
+    // A version may contain dashes, so each dash is tried, from the end.
     let versioned = |head: &'_ str| {
         let mut dashes = head.rmatch_indices('-').map(|(offset, _)| offset);
         dashes.find(|dash| *dash > 0 && is_version(&head[dash + 1..]))
@@ -514,14 +514,14 @@ fn os_at_end(text: &str) -> Option<(&str, Os)> {
     })
 }
 
-/// Whether a word means something in every tag, so that it is no OpenStack release and no codename.
+/// True if a word has a meaning in every tag, so that it cannot be an OpenStack release or a codename.
 fn is_reserved(word: &str) -> bool {
     word.is_empty()
         || matches!(word, "latest" | "stable" | "dev")
         || Os::ALL.into_iter().any(|os| os.as_str() == word)
 }
 
-/// Whether a text is a codename or an architecture: small letters, digits and `_`.
+/// True if a text has the form of a codename or an architecture: small letters, digits and `_`.
 fn is_word(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -530,7 +530,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// True for the version of a static tag: `v` and numbers with dots between them; optionally the revision of a package, `-0`;
-/// optionally the suffix that `git describe` adds, `-103-g4f28657`.
+/// optionally the suffix of `git describe`, `-103-g4f28657`.
 fn is_version(text: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_commit = |text: &str| {
@@ -556,7 +556,7 @@ fn is_version(text: &str) -> bool {
         }
 }
 
-/// A number as `Display` writes it.
+/// A number in the form that `Display` writes.
 fn number(text: &str) -> Option<u32> {
     let plain = text == "0" || !text.starts_with(['0', '+']);
     plain.then(|| text.parse().ok()).flatten()

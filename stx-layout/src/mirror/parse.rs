@@ -1,4 +1,4 @@
-//! Which segment is what: the grammar of paths, over their segments.
+//! The meaning of each segment: the grammar of paths, over their segments.
 
 use super::MirrorPathRef;
 use crate::kinds::{Dialect, InputKind, OutputKind, Section};
@@ -7,7 +7,7 @@ use crate::path::MAX_PATH;
 use crate::segment::first_fault;
 use crate::words::{self, Stop};
 
-/// Where a text is wrong, and what was expected there.
+/// The offset of an error, and the text expected there.
 pub(super) type Fault = (usize, &'static str);
 
 const RELEASE: &str = "a release identifier: `master`, `feature/NAME`, `release/NAME`, `milestone/TAG`, `rc/VERSION`, `r2018.10` or a branch";
@@ -15,7 +15,7 @@ const RELEASE: &str = "a release identifier: `master`, `feature/NAME`, `release/
 /// The part of a URL between its host and the path on the mirror.
 const ROOT: &str = "/mirror/starlingx";
 
-/// Longest host, with its port, of a URL.
+/// The longest host of a URL, with its port.
 const MAX_HOST: usize = 255;
 
 /// Finds the parts of a text.
@@ -80,7 +80,7 @@ pub(super) fn parse(text: &str) -> Result<MirrorPathRef<'_>, Fault> {
     Ok(parts)
 }
 
-/// The first fault of a path with a bad segment: that segment, unless what stands before it is wrong already.
+/// The first error of a path with a bad segment: that segment, unless the text before it is already wrong.
 fn earlier(path: &str, (offset, expected): Fault, start: usize) -> Fault {
     let before = path[..offset.min(path.len())].rfind('/').unwrap_or(0);
     match parse(&path[..before]) {
@@ -89,7 +89,7 @@ fn earlier(path: &str, (offset, expected): Fault, start: usize) -> Fault {
     }
 }
 
-/// How long the prefix `http(s)://HOST/mirror/starlingx/` is; 0 if the text is no URL.
+/// The length of the prefix `http(s)://HOST/mirror/starlingx/`; 0 if the text is not a URL.
 fn url_prefix(text: &str) -> Result<usize, Fault> {
     let Some(scheme) = ["http://", "https://"].into_iter().find_map(|scheme| {
         let given = text.get(..scheme.len())?;
@@ -149,12 +149,12 @@ impl<'a> Reader<'a> {
         before.map(|segment| segment.len() + 1).sum()
     }
 
-    /// The segments from `first` on; `None` where there are none.
+    /// The segments from `first` on; `None` if there are none.
     fn rest(&self, first: usize) -> Option<&'a str> {
         self.path.get(self.offset(first)..)
     }
 
-    /// Whether a segment is the path's last, and taken for a file.
+    /// True if a segment is the last one of the path, and is taken for a file.
     fn is_loose_file(&self, index: usize) -> bool {
         !self.directory
             && index + 1 == self.segments.len()
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The release; the index of the segment behind it.
+    /// The release; returns the index of the segment after it.
     fn release(&self, parts: &mut MirrorPathRef<'a>) -> Result<usize, Fault> {
         let length = match self.segments[0] {
             "master" => 1,
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
         Ok(length)
     }
 
-    /// Codename, architecture and layer; the index of the segment behind them.
+    /// Codename, architecture and layer; returns the index of the segment after them.
     fn platform_and_layer(&self, parts: &mut MirrorPathRef<'a>, first: usize) -> usize {
         let behind = self.segments[first..].iter().take(4);
         let open = behind
@@ -225,7 +225,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A build, an alias or a section, and all behind it.
+    /// A build, an alias or a section, and everything after it.
     fn point(&self, parts: &mut MirrorPathRef<'a>, mut at: usize) -> Result<(), Fault> {
         let Some(segment) = self.get(at) else {
             return Ok(());
@@ -286,7 +286,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the path is in the specification's grammar.
+    /// True if the path is in the specification's grammar.
     fn is_spec(&self, parts: &MirrorPathRef<'_>) -> bool {
         let legacy = parts.release == Some(LegacyRelease::SPEC);
         let release = match self.segments[0] {
@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
             && parts.distro.is_none_or(|distro| distro == "centos");
         let point = parts.build.is_some() || parts.alias == Some("latest_build");
         let below = match (parts.section, parts.artifact) {
-            // The two links of the specification are in its grammar by themselves, no other shorter path is.
+            // The two links of the specification are the only shorter paths in its grammar.
             (None, _) => {
                 parts.rest.is_none() && (parts.alias.is_some() || legacy && parts.distro.is_none())
             }

@@ -4,9 +4,9 @@ use super::MirrorPathRef;
 use crate::words::{self, Stop};
 use crate::{ReleaseKind, date, is_printable};
 
-/// The accepted path nearest to a refused one, if any is near.
+/// The accepted path nearest to a refused one, if any is close.
 ///
-/// `..` and `.` are never resolved: whoever wrote them knows where that leads, the grammar does not.
+/// `..` and `.` are never resolved: only their author knows their target.
 pub(crate) fn path(text: &str) -> Option<String> {
     const LONGEST: usize = 4096;
     if text.len() > LONGEST {
@@ -47,7 +47,7 @@ fn outer_marks(text: &str) -> Option<String> {
     (inner != text && !inner.is_empty()).then(|| inner.to_owned())
 }
 
-/// Characters that show as nothing, as they come with a pasted text.
+/// Invisible characters, such as those in a pasted text.
 fn unseen(text: &str) -> Option<String> {
     let plain = text.replace(
         |character: char| !character.is_control() && !is_printable(character),
@@ -117,7 +117,7 @@ fn release(text: &str) -> Option<String> {
     (near != word && (alone || accepted(&near))).then(|| format!("{prefix}{near}{behind}"))
 }
 
-/// A path without the distro, of which the specification knows one.
+/// A path without its distro; the specification has only one.
 fn distro(text: &str) -> Option<String> {
     let start = prefix_end(text);
     let length = if text.get(start..)?.starts_with("master/") {
@@ -152,7 +152,7 @@ fn is_url(text: &str) -> bool {
     })
 }
 
-/// Where the path begins in a URL of a mirror; 0 in any other text.
+/// The offset of the path in a URL of a mirror; 0 in any other text.
 fn prefix_end(text: &str) -> usize {
     const ROOT: &str = "/mirror/starlingx/";
     match text.find(ROOT) {

@@ -58,7 +58,7 @@ fn tags_are_read_as_bytes_and_numbers() {
         tags,
         [(1000, 5), (1047, 5), (1028, 8), (1030, 2), (5009, 8)]
     );
-    // What holds something else, and what is not there, is none of these.
+    // These accessors return nothing for a tag of another type, or for one that is missing.
     assert_eq!(
         (main.string(1028), main.number(1000), main.binary(1000)),
         (None, None, None)
