@@ -1,15 +1,15 @@
-//! The catalog and the inputs after a plan was carried out, as values.
+//! The catalog and the inputs after a plan was executed, as values.
 
 use stx_layout::Catalog;
 
 use crate::{PolicyInputs, PrunePlan};
 
-/// Takes from `catalog` and `facts` what a plan removes, as a complete run of it would.
+/// Removes from `catalog` and `facts` everything that a plan removes, like a complete run of it.
 ///
-/// Planning again at the same time then finds nothing to do: `plan(apply(plan))` is empty, unless the plan removes the last build
+/// A new plan for the same time is then empty: `plan(apply(plan))` finds nothing to do, unless the plan removes the last build
 /// that was made upon a build of a lower layer. The next plan may remove that one.
 ///
-/// A pin of a build that has gone stays, to be warned of.
+/// A pin of a removed build is kept, so that it causes a warning.
 pub fn apply(plan: &PrunePlan, catalog: &mut Catalog, facts: &mut PolicyInputs) {
     for entry in &plan.expire {
         if let Some(channel) = catalog.channels.get_mut(&entry.build.channel) {

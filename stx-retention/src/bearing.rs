@@ -1,4 +1,4 @@
-//! The facts of a channel that decisions on the builds of other channels depend on.
+//! The facts of a channel that affect decisions on the builds of other channels.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use stx_layout::{
     ReleaseId,
 };
 
-/// The facts of a channel that decisions on the builds of other channels depend on, at one moment. Nothing else of a channel is
-/// seen when builds of another one are judged.
+/// The facts of a channel that affect decisions on the builds of other channels, at one moment. Nothing else of a channel is used
+/// when builds of another one are judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bearing {
     /// Its newest build that is not dated in the future. The clock is doubted if the newest one of all channels is old.
     pub newest: Option<BuildDate>,
-    /// Of a channel of a release, the success that was introduced first, and when: the release day is learned from it.
+    /// For a channel of a release: the success that was introduced first, and the time; the release day is learned from it.
     pub introduced: Option<(DateTime<Utc>, BuildDate)>,
     /// The builds of other channels upon which its builds were made, each with the oldest such build.
     pub upon: BTreeMap<BuildId, BuildDate>,
-    /// Its aliases that are not understood: they keep the builds that their texts name.
+    /// Its aliases that cannot be parsed: they keep the builds that their texts name.
     pub unclear: BTreeMap<AliasName, String>,
 }
 
@@ -52,7 +52,7 @@ impl Bearing {
     }
 }
 
-/// When the successes of a channel of a release were introduced; none of another channel.
+/// The times at which the successes of a channel of a release were introduced; empty for another channel.
 pub(crate) fn introductions<'a>(
     channel: &Channel,
     entry: &'a ChannelEntry,
@@ -68,18 +68,18 @@ pub(crate) fn introductions<'a>(
     successes.map(|(date, build)| (introduction(*date, build), *date))
 }
 
-/// When a build came into its channel: its own date; for one that was promoted, whose date may be that of the build that was
-/// tested, the promotion.
+/// The time at which a build was introduced into its channel: its own date. For a promoted build, whose date may be that of the
+/// tested build, it is the time of the promotion.
 pub(crate) fn introduction(date: BuildDate, build: &BuildEntry) -> DateTime<Utc> {
     let own = date.time();
     match build.record().and_then(|record| record.origin.as_ref()) {
-        // A clock that was wrong then must not introduce a build before it was begun.
+        // A wrong clock at the promotion must not introduce a build before its own date.
         Some(Origin::Promoted { at, .. }) => own.max(*at),
         Some(_) | None => own,
     }
 }
 
-/// The facts of each channel of a catalog, and of those that lie `elsewhere`.
+/// The facts of each channel of a catalog, and of the channels that are `elsewhere`.
 pub(crate) fn bearings(
     catalog: &Catalog,
     elsewhere: &BTreeMap<Channel, Bearing>,

@@ -1,4 +1,4 @@
-//! Bytes that go, and bytes that are shared.
+//! Freed bytes, and shared bytes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use crate::{FileFact, PolicyInputs};
 
 /// One step of a plan: the build or the section that it removes.
 pub(crate) enum Step<'a> {
-    /// A whole build, and the bytes that its record says it has.
+    /// A whole build, and the bytes in its record.
     Build(&'a BuildId, u64),
     /// One section of a build.
     Section(&'a BuildId, &'a BuildPath),
@@ -29,9 +29,9 @@ impl Step<'_> {
     }
 }
 
-/// The bytes that each step frees, taken one after the other: those of digests that nothing left on the mirror holds.
+/// The bytes that each step frees, in order: those of digests that no file left on the mirror has.
 ///
-/// A digest shared only by builds that go counts once, for the last of them.
+/// A digest that only removed builds share counts once, for the last of them.
 pub(crate) fn freed(facts: &PolicyInputs, steps: &[Step<'_>]) -> Vec<u64> {
     let mut holders = HashMap::<Sha256, usize>::new();
     for file in facts.files.values().flatten() {
@@ -64,7 +64,7 @@ pub(crate) fn freed(facts: &PolicyInputs, steps: &[Step<'_>]) -> Vec<u64> {
     freed
 }
 
-/// The bytes that a build's record says it has.
+/// The bytes in a build's record.
 pub(crate) fn recorded(catalog: &Catalog, build: &BuildId) -> u64 {
     catalog
         .build(build)

@@ -7,12 +7,12 @@ use stx_layout::{BuildId, Catalog, Channel, Name, ReleaseId};
 
 use crate::bearing::{Bearing, bearings};
 
-/// The part of a policy that says when releases were, and will be.
+/// The part of a policy with the past and planned days of releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calendar {
     /// The day of each release, by its name (`2018.10`), past and planned.
     pub releases: BTreeMap<Name, NaiveDate>,
-    /// Whether releases not named here are learned from the mirror's `release/` channels.
+    /// True if other releases are learned from the mirror's `release/` channels.
     pub learn: bool,
 }
 
@@ -25,7 +25,7 @@ impl Default for Calendar {
     }
 }
 
-/// The days on which there was or will be a release, as known at one moment.
+/// The past and future release days, as known at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Releases {
     days: BTreeSet<NaiveDate>,
@@ -35,10 +35,10 @@ pub struct Releases {
 
 /// The first whole release period that begins on or after a build's introduction.
 ///
-/// *Introduction* is the UTC day of the build's own date; of a build that was promoted, the day of the promotion. A *release
-/// period* lasts from one release day of the calendar to the next one; several releases on one day are one release day.
-/// *One release period past its introduction* ends when the first period that begins on or after the introduction ends,
-/// at 00:00 UTC of the release day that ends it:
+/// *Introduction* is the UTC day of the build's own date; for a promoted build, the day of the promotion. A *release period*
+/// lasts from one release day of the calendar to the next one; several releases on one day are one release day. *One release
+/// period past its introduction* ends when the first period that begins on or after the introduction ends, at 00:00 UTC of the
+/// release day that ends it:
 ///
 /// ```text
 ///            R1            R2            R3
@@ -53,23 +53,23 @@ pub struct Releases {
 ///  calendar empty                                  kept: there is no calendar           (NoCalendar)
 /// ```
 ///
-/// So a milestone has at least one complete period beside it, never a remainder of one. Properties, each a test:
-/// *whole*: the period is bounded by two neighbouring release days, none before the introduction;
-/// *ordered*: a later introduction never has an earlier end; *sooner*: one more release never moves an end later;
-/// *unknown keeps*: without an end there is no expiry.
+/// So a milestone is kept for at least one complete period, never for a remainder of one. Properties, each a test: *whole*: the
+/// period is bounded by two neighbouring release days, neither of them before the introduction; *ordered*: a later introduction
+/// never has an earlier end; *sooner*: one more release never moves an end later; *unknown keeps*: without an end there is no
+/// expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "case", rename_all = "kebab-case")]
 pub enum Period {
     /// Begins and ends with a known release.
     Whole {
-        /// The release day it begins with.
+        /// The release day with which it begins.
         begins: NaiveDate,
-        /// The release day it ends with.
+        /// The release day with which it ends.
         ends: NaiveDate,
     },
     /// Begins with the last known release.
     Unended {
-        /// The release day it begins with.
+        /// The release day with which it begins.
         begins: NaiveDate,
     },
     /// No release on or after the introduction is known.
@@ -79,7 +79,7 @@ pub enum Period {
 }
 
 impl Period {
-    /// The instant at which it ends, where that is known.
+    /// The time at which it ends, if it is known.
     pub fn end(self) -> Option<DateTime<Utc>> {
         match self {
             Self::Whole { ends, .. } => Some(ends.and_time(chrono::NaiveTime::MIN).and_utc()),
@@ -97,16 +97,17 @@ impl Releases {
         }
     }
 
-    /// The releases of a calendar and, where it learns, those of the catalog that it does not name.
+    /// The releases of a calendar and, if it learns, those of the catalog that it does not name.
     ///
-    /// A release is learned to have happened on the day on which the first success in any of its channels was introduced,
-    /// of those not introduced after `now`. Without that build, the day would be learned too late, and the release period of a
-    /// milestone that was introduced in between would change: [`learned_of`](Self::learned_of) names the build, so that it is kept.
+    /// The learned day of a release is the day on which the first success in any of its channels was introduced, except for those
+    /// that were introduced after `now`. Without that build, the learned day would be too late, and the release period of a
+    /// milestone that was introduced in between would change: [`learned_of`](Self::learned_of) identifies the build, so that it
+    /// is kept.
     pub fn known(catalog: &Catalog, calendar: &Calendar, now: DateTime<Utc>) -> Self {
         Self::of(&bearings(catalog, &BTreeMap::new(), now), calendar)
     }
 
-    /// As [`known`](Self::known), by the facts of all channels.
+    /// Like [`known`](Self::known), from the facts of all channels.
     pub fn of(bearings: &BTreeMap<Channel, Bearing>, calendar: &Calendar) -> Self {
         let mut learned = BTreeMap::<&Name, (DateTime<Utc>, BuildId)>::new();
         for (channel, bearing) in bearings.iter().filter(|_| calendar.learn) {

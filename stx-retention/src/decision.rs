@@ -13,33 +13,33 @@ use crate::{Period, Span, Term};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "kebab-case")]
 pub enum Decision {
-    /// It stays.
+    /// The build is kept.
     Keep {
-        /// Every reason that holds, in the order of [`Reason`].
+        /// Every reason that applies, in the order of [`Reason`].
         reasons: Vec<Reason>,
-        /// When it would go if nothing but the time changed; `None` where only an event ends a reason.
+        /// The time at which it expires if nothing but the time changes; `None` if only an event can end a reason.
         until: Option<DateTime<Utc>>,
     },
-    /// It may go.
+    /// The build may be removed.
     Expire {
         /// The rule.
         rule: ExpiryRule,
-        /// Since when.
+        /// The time at which it became eligible.
         since: DateTime<Utc>,
     },
 }
 
-/// The rule by which a build goes.
+/// The rule by which a build expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExpiryRule {
-    /// A success has reached its age, and enough newer ones are there.
+    /// A success has reached its age, and enough newer ones exist.
     Age,
-    /// A failure has reached its age, and is not the newest word of its channel.
+    /// A failure has reached its age, and is not the newest known build of its channel.
     FailedAge,
-    /// The release period past a build's introduction is over, and enough newer successes are there.
+    /// The release period past a build's introduction has ended, and enough newer successes exist.
     ReleasePeriod,
-    /// The time for a success with its newest verdict is over, and enough newer builds are there.
+    /// The time for a success with its newest verdict has ended, and enough newer builds exist.
     Verdict,
 }
 
@@ -47,7 +47,7 @@ pub enum ExpiryRule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Reason {
-    /// Its record cannot be read: what is not understood stays.
+    /// Its record cannot be read: an unknown build is kept.
     Unreadable {
         /// The error of reading it.
         why: String,
@@ -56,7 +56,7 @@ pub enum Reason {
     FutureDate,
     /// An alias points at it.
     Alias {
-        /// The alias, or the text of one that is not understood and names this build.
+        /// The alias, or the text of one that cannot be parsed but names this build.
         alias: AliasName,
     },
     /// A section of it can be read without a date, by a link to this very build.
@@ -64,50 +64,50 @@ pub enum Reason {
         /// The section.
         section: Section,
     },
-    /// Someone reads it just now.
+    /// A reader is using it now.
     InUse {
-        /// Who.
+        /// The reader.
         by: String,
     },
-    /// Pinned.
+    /// It is pinned.
     Pinned {
-        /// The reason, as a text for people.
+        /// The reason in words.
         why: String,
-        /// By whom.
+        /// The author of the pin.
         author: String,
         /// The end of the pin.
         until: Option<DateTime<Utc>>,
     },
-    /// It holds a `KEEP` file.
+    /// It contains a `KEEP` file.
     KeepFile,
-    /// Its verdicts cannot be read; a build that is not understood is kept.
+    /// Its verdicts cannot be read: a build with unknown verdicts is kept.
     UnreadableVerdicts {
         /// The error of reading them.
         why: String,
     },
     /// The newest success of its channel.
     NewestSuccess,
-    /// The success before the newest: the one to go back to.
+    /// The success before the newest: the one to fall back to.
     SuccessBefore,
-    /// One of as many newest successes as the policy asks for.
+    /// One of the newest successes that the policy keeps.
     Newest {
         /// Its rank, 1 for the newest.
         rank: usize,
-        /// How many the policy asks for.
+        /// The number that the policy keeps.
         of: u32,
     },
     /// The newest green build of its channel, with or without `latest_green_build`.
     NewestGreen,
-    /// One of as many newest green builds as the policy asks for.
+    /// One of the newest green builds that the policy keeps.
     Green {
         /// Its rank, 1 for the newest.
         rank: usize,
-        /// How many the policy asks for.
+        /// The number that the policy keeps.
         of: u32,
     },
     /// The first build of a release, from which the calendar learns the day of the release.
     FirstOfRelease,
-    /// A failure, and nothing newer is known of its channel: people need its logs.
+    /// A failure, and the newest known build of its channel: its logs are needed.
     NewestFailure,
     /// Kept for ever by the policy.
     Forever,
@@ -115,17 +115,17 @@ pub enum Reason {
     Young {
         /// The age.
         age: Span,
-        /// When it reaches it; `None` where the calendar ends before.
+        /// The time at which it reaches the age; `None` if no date can express it.
         until: Option<DateTime<Utc>>,
     },
     /// A failure that has not reached its age.
     YoungFailure {
         /// The age.
         age: Span,
-        /// When it reaches it; `None` where the calendar ends before.
+        /// The time at which it reaches the age; `None` if no date can express it.
         until: Option<DateTime<Utc>>,
     },
-    /// The release period past its introduction is not over, or not known.
+    /// The release period past its introduction has not ended, or is unknown.
     ReleasePeriod {
         /// The period.
         period: Period,
@@ -134,39 +134,39 @@ pub enum Reason {
     Verdict {
         /// The verdict.
         verdict: Verdict,
-        /// Who gave it.
+        /// The author of the verdict.
         author: String,
-        /// How long the policy keeps builds of this verdict.
+        /// The time that the policy keeps builds with this verdict.
         #[serde(flatten)]
         term: Term,
     },
-    /// It is eligible, but too much of its channel is.
+    /// It is eligible, but too many builds of its channel are.
     RemovalLimit {
-        /// The rule by which it would go.
+        /// The rule by which it would expire.
         rule: ExpiryRule,
-        /// Since when.
+        /// The time at which it became eligible.
         since: DateTime<Utc>,
     },
     /// It is eligible, but the clock is doubted: nothing was built for too long.
     ClockDoubted {
-        /// The rule by which it would go.
+        /// The rule by which it would expire.
         rule: ExpiryRule,
-        /// Since when.
+        /// The time at which it became eligible.
         since: DateTime<Utc>,
     },
 }
 
-/// When a reason ends by itself.
+/// The way in which a reason ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// At this instant.
+    /// At this time.
     At(DateTime<Utc>),
     /// Only by an event: a new build, a moved alias, a changed policy.
     Event,
 }
 
 impl Reason {
-    /// When it ends by itself.
+    /// The time at which it ends by itself, if any.
     pub(crate) fn end(&self) -> End {
         let at = |until: Option<DateTime<Utc>>| until.map_or(End::Event, End::At);
         match self {
@@ -195,7 +195,7 @@ impl Reason {
         }
     }
 
-    /// Since when the build is eligible, where only a limit of the run keeps it.
+    /// The time at which the build became eligible, if only a limit of the run keeps it.
     pub fn held_back(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::RemovalLimit { since, .. } | Self::ClockDoubted { since, .. } => Some(*since),
@@ -222,7 +222,7 @@ impl Reason {
         }
     }
 
-    /// Whether it keeps the build whole: no section of it goes before it.
+    /// True if it keeps the whole build: no section is removed before the build.
     pub fn keeps_whole(&self) -> bool {
         match self {
             Self::Unreadable { .. }

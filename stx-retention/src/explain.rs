@@ -1,4 +1,4 @@
-//! Why a build stays or goes, in words.
+//! Explains in words why a build is kept or expires.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,11 @@ use crate::policy::replaces_keep;
 use crate::text::Moment;
 use crate::{Decision, Policy, PolicyInputs, PolicyLines, Retention, Rules, plan_with};
 
-/// A paragraph on one build: what it is, whether it goes, when and why, and the rule with its line in the policy.
+/// A paragraph on one build: its outcome and age, the decision with its time and reasons, and the rule with its line in the
+/// policy.
 ///
-/// `lines` are those of the policy's file; without them the policy is said to be built in or set by code. `None` where
-/// there is no such build.
+/// `lines` are those of the policy's file; without them, the policy is described as built in or set by code. `None` if the build
+/// does not exist.
 pub fn explain(
     catalog: &Catalog,
     facts: &PolicyInputs,
@@ -95,7 +96,7 @@ fn what(build: &BuildId, entry: &BuildEntry, now: DateTime<Utc>) -> String {
     format!("a {outcome} of {}, {days} old", Moment(date))
 }
 
-/// Where in its file a policy says what holds for a build.
+/// The place in a policy's file of the rules for a build.
 fn source(
     lines: &PolicyLines,
     policy: &Policy,

@@ -1,4 +1,4 @@
-//! A forecast: the plans that a policy will lead to, day by day.
+//! A forecast: the future plans of a policy, day by day.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,17 +12,17 @@ use stx_layout::{
 use crate::bytes::recorded;
 use crate::{ExpireEntry, Policy, PolicyInputs, SectionEntry, Span, Warning, apply, plan_with};
 
-/// How often a channel gets a build, and how many bytes each adds.
+/// The interval between the builds of a channel, and the bytes that each adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// The time from one build to the next.
     pub every: Span,
-    /// Bytes that a build adds to the mirror.
+    /// The number of bytes that a build adds to the mirror.
     pub bytes: u64,
 }
 
 impl Rate {
-    /// The bytes that come in a day, on average.
+    /// The bytes that are added per day, on average.
     pub fn bytes_per_day(&self) -> u64 {
         let day = Span::days(1).as_seconds();
         let bytes =
@@ -31,55 +31,55 @@ impl Rate {
     }
 }
 
-/// The plans that a policy will lead to, day by day, and the bytes used meanwhile.
+/// The future plans of a policy, day by day, and the bytes in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// The days: first the plan of now, then each following day.
+    /// The days: first today's plan, then each following day.
     pub days: Vec<ForecastDay>,
-    /// The most bytes ever used, and when first.
+    /// The largest use of space, and the time at which it is first reached.
     pub high_water: HighWater,
-    /// When the disk is full, where its free space is known and that comes about.
+    /// The time at which the disk will be full, if its free space is known and that happens.
     pub full: Option<DateTime<Utc>>,
 }
 
 /// One day of a [`Forecast`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForecastDay {
-    /// The moment of its run.
+    /// The time of its run.
     pub at: DateTime<Utc>,
-    /// The builds that came since the day before.
+    /// The builds that were added since the day before.
     pub added: Vec<BuildId>,
     /// Their bytes.
     pub bytes_added: u64,
-    /// The builds that go.
+    /// The builds that expire.
     pub expire: Vec<ExpireEntry>,
-    /// The sections that go.
+    /// The sections that expire.
     pub sections: Vec<SectionEntry>,
     /// The bytes of both.
     pub bytes_freed: u64,
-    /// Bytes used once they have gone.
+    /// The bytes in use after their removal.
     pub bytes_used: u64,
     /// The warnings of the run.
     pub warnings: Vec<Warning>,
 }
 
-/// The most bytes used.
+/// The largest use of space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HighWater {
-    /// When first.
+    /// The time at which it is first reached.
     pub at: DateTime<Utc>,
-    /// How many, before that day's run freed some.
+    /// The bytes in use before that day's run frees some.
     pub bytes: u64,
 }
 
-/// How long a channel is watched to tell its rate.
+/// The time over which the rate of a channel is observed.
 const WINDOW: TimeDelta = TimeDelta::days(30);
 
-/// The rates at which channels got builds in the 30 days before `now`.
+/// The rates at which channels received builds in the 30 days before `now`.
 ///
-/// Only `master` and features have a cadence; the rest is built on demand. A channel counts with at least two builds in
-/// that time, unless it has stopped: its last build is older than three of its intervals. A build adds the bytes of the
-/// files that the build before it has not, or all that its record says where its files are not known.
+/// Only `master` and features have a cadence; other channels are built on demand. A channel counts if it has at least two builds
+/// in that time and has not stopped: a channel has stopped if its last build is older than three of its intervals. A build adds
+/// the bytes of the files that the previous build does not have, or all bytes in its record if its files are unknown.
 pub fn observe(
     catalog: &Catalog,
     facts: &PolicyInputs,
@@ -128,7 +128,7 @@ pub fn observe(
     rates
 }
 
-/// The bytes of a mirror; what files share counts once.
+/// The bytes of a mirror; shared bytes count once.
 pub fn bytes_used(catalog: &Catalog, facts: &PolicyInputs) -> u64 {
     let mut digests = HashMap::<Sha256, u64>::new();
     for file in facts.files.values().flatten() {
@@ -142,10 +142,10 @@ pub fn bytes_used(catalog: &Catalog, facts: &PolicyInputs) -> u64 {
     unknown.chain(digests.into_values()).sum()
 }
 
-/// Runs the policy on `now` and on each of `days` following days, with builds coming at `rates`.
+/// Runs the policy on `now` and on each of `days` following days, with new builds at `rates`.
 ///
-/// Every build that comes is taken for a success. Day 0 has no new build: `forecast(…, 0, …)` is exactly the plan of now.
-/// `latest_build` of a channel that has one follows its newest success; other aliases stay.
+/// Every new build counts as a success. Day 0 has no new build: `forecast(…, 0, …)` is exactly today's plan. `latest_build` of a
+/// channel that has one follows its newest success; other aliases do not move.
 pub fn forecast(
     catalog: &Catalog,
     facts: &PolicyInputs,
@@ -215,7 +215,7 @@ pub fn forecast(
     }
 }
 
-/// When each channel gets its next build: one interval after its last one, and after now.
+/// The time of each channel's next build: one interval after its last one, and after now.
 fn next_builds(
     catalog: &Catalog,
     rates: &BTreeMap<Channel, Rate>,
@@ -232,7 +232,7 @@ fn next_builds(
     next.collect()
 }
 
-/// Adds a success; whether there was none of its date.
+/// Adds a success; returns true if there was no build of its date.
 fn add(catalog: &mut Catalog, id: &BuildId, bytes: u64) -> bool {
     let channel = catalog.channels.entry(id.channel.clone()).or_default();
     if channel.builds.contains_key(&id.date) {

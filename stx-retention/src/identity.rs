@@ -1,4 +1,4 @@
-//! Tells the record that a plan saw from another one under the same id.
+//! Distinguishes the record that a plan saw from another one under the same id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,15 +7,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use stx_layout::{BuildOutcome, BuildRecord, PhaseStatus};
 
-/// A digest of a build's record when a plan saw it: 16 hexadecimal digits.
+/// A digest of a build's record as the plan saw it: 16 hexadecimal digits.
 ///
-/// Records that differ in what was built, from what, how and when have different ones, but for chance (one in 2⁶⁴). It
-/// is no defence against someone who wants two to be the same; a mirror's own records are not made by such people.
+/// Records that differ in their contents, sources, way of building or times have different digests, except by chance (one in
+/// 2⁶⁴). The digest does not protect against deliberate collisions; a mirror's own records are not made by attackers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RecordDigest(u64);
 
 impl RecordDigest {
-    /// That of a record.
+    /// The digest of a record.
     pub fn of(record: &BuildRecord) -> Self {
         let mut fold = Fold::default();
         fold.number(match record.result {
@@ -56,7 +56,8 @@ impl RecordDigest {
     }
 }
 
-/// Folds words into one: each is mixed in by a multiplication with an odd constant, whose high bits come down again.
+/// Folds words into one: each is mixed in by a multiplication with an odd constant, and the high bits of the product are shifted
+/// down.
 pub(crate) struct Fold(u64);
 
 impl Default for Fold {
@@ -66,7 +67,7 @@ impl Default for Fold {
 }
 
 impl Fold {
-    /// The digest of everything that was folded in so far.
+    /// The digest of everything folded in so far.
     pub(crate) fn word(&self) -> u64 {
         self.0
     }
@@ -76,7 +77,7 @@ impl Fold {
         self.0 = mixed ^ (mixed >> 29);
     }
 
-    /// The length first, so that no two sequences of texts fold the same words.
+    /// The length comes first, so that no two sequences of texts fold the same words.
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         for chunk in bytes.chunks(8) {

@@ -15,7 +15,7 @@ use crate::{
     Bearing, Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules, Term,
 };
 
-/// Judges channels by what is the same for all of them.
+/// Judges channels by the inputs that are the same for all of them.
 pub(crate) struct Judge<'a> {
     pub(crate) facts: &'a PolicyInputs,
     pub(crate) pins: BTreeMap<&'a BuildId, Vec<&'a Pin>>,
@@ -23,7 +23,7 @@ pub(crate) struct Judge<'a> {
     verdicts: HashMap<&'a Channel, BTreeMap<BuildDate, &'a VerdictEntry>>,
     /// For each build of a lower layer, a build of the catalog that was made upon it.
     upper: HashMap<BuildId, BuildId>,
-    /// Aliases that are not understood, of all channels: they keep what their text names.
+    /// Aliases of all channels that cannot be parsed: they keep the builds that their texts name.
     pub(crate) unclear: Vec<(AliasName, String)>,
     pub(crate) releases: Releases,
     pub(crate) now: DateTime<Utc>,
@@ -55,12 +55,12 @@ pub(crate) struct JudgedBuild<'a> {
     pub(crate) decision: Decision,
     pub(crate) record: Option<&'a BuildRecord>,
     pub(crate) verdict: Option<&'a VerdictEntry>,
-    /// Whether its record is understood, and it is not dated in the future.
+    /// True if its record can be read, and it is not dated in the future.
     pub(crate) known: bool,
 }
 
 impl<'a> Judge<'a> {
-    /// The judge of channels, by the facts of all channels.
+    /// The judge of channels, with the facts of all channels.
     pub(crate) fn new(
         bearings: &BTreeMap<Channel, Bearing>,
         facts: &'a PolicyInputs,
@@ -99,12 +99,12 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The sections of a build that can be read without a date by a link that names it, in whatever form.
+/// The sections of a build that can be read without a date through a link that names it, in any form.
 fn undated(entry: &ChannelEntry, date: BuildDate) -> impl Iterator<Item = Reason> {
     let leads = move |to: &UndatedEntry| match to {
         UndatedEntry::Build(to) => *to == date,
         UndatedEntry::Other(text) => text.contains(&date.to_string()),
-        // The alias keeps what it points at.
+        // The alias keeps the build that it points at.
         UndatedEntry::Alias(_) => false,
     };
     let sections = entry.undated.iter().filter(move |(_, to)| leads(to));
@@ -159,7 +159,7 @@ impl<'a> Judge<'a> {
         let Some(oldest) = entry.builds.keys().next() else {
             return Vec::new();
         };
-        // One for all of them: most builds of a large mirror go by their dates alone.
+        // One value for all of them: most builds of a large mirror are looked up by their dates alone.
         let mut id = BuildId::new(channel.clone(), *oldest);
         entry
             .builds
@@ -211,7 +211,7 @@ impl<'a> Judge<'a> {
             .collect()
     }
 
-    /// Adds what keeps a build whatever its channel's rules.
+    /// Adds the reasons that keep a build independently of its channel's rules.
     fn protections(&self, id: &BuildId, reasons: &mut Vec<Reason>) {
         if !self.unclear.is_empty() {
             let date = id.date.to_string();
@@ -226,7 +226,7 @@ impl<'a> Judge<'a> {
         if let Some(by) = self.facts.in_use.get(id) {
             reasons.push(Reason::InUse { by: by.clone() });
         }
-        // Without this build, nobody could check the upper one.
+        // The upper build can be verified only as long as this one exists.
         if let Some(upper) = self.upper.get(id) {
             let by = format!("{upper}, which was made upon it");
             reasons.push(Reason::InUse { by });
@@ -242,7 +242,7 @@ impl<'a> Judge<'a> {
         );
     }
 
-    /// Adds what the rules say; the rule and the instant by which the build is eligible, where they make it so.
+    /// Adds the reasons of the rules; returns the rule and the time by which the build is eligible, if it ever is.
     fn schedule(
         &self,
         (date, build, verdict): (BuildDate, &BuildEntry, Option<&VerdictEntry>),
@@ -261,7 +261,7 @@ impl<'a> Judge<'a> {
                 if place == 0 {
                     reasons.push(Reason::NewestFailure);
                 }
-                // Nobody tests a failure.
+                // Failures are not tested.
                 (place.checked_sub(1).map(|by| known.all[by]), None)
             }
         };
@@ -297,7 +297,7 @@ impl<'a> Judge<'a> {
             }
             terms.push((ExpiryRule::Verdict, term));
         }
-        // The build expires by the rule that ends last; of two that end together, by the plain one.
+        // The build expires by the rule that ends last; if two end together, by the plain one.
         let mut last: Option<(ExpiryRule, DateTime<Utc>)> = None;
         for (rule, term) in terms {
             let end = term.end()?;
@@ -310,7 +310,7 @@ impl<'a> Judge<'a> {
         Some((rule, end))
     }
 
-    /// How long a rule keeps a build.
+    /// The term for which a rule keeps a build.
     fn term(&self, kept: Retention, date: BuildDate, build: &BuildEntry) -> Term {
         match kept {
             Retention::Forever => Term::Forever,
@@ -324,7 +324,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The decision: kept by any reason; else eligible since the last of them ended.
+    /// The decision: kept if there is any reason; otherwise eligible since the last of them ended.
     fn decision(
         &self,
         id: &BuildId,

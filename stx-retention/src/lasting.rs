@@ -1,4 +1,4 @@
-//! The time that decisions last if nothing else changes.
+//! The time for which decisions remain the same if nothing else changes.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::decision::End;
 use crate::limit::DAILY;
 use crate::{Decision, PrunePlan, Reason};
 
-/// For each channel of the catalog that a plan was made of, the next instant at which the time alone may change the decision on
-/// one of its builds, its reasons, or its [`Bearing`](crate::Bearing); channels in which the time changes nothing are absent.
+/// For each channel of the catalog for which a plan was made, the next time at which the passage of time alone may change the
+/// decision on one of its builds, its reasons, or its [`Bearing`](crate::Bearing); channels that time does not change are absent.
 ///
-/// Until then the decisions are those of the plan, as long as the catalog, the inputs and the policy are the same and the clock
+/// Until then, the decisions are those of the plan, as long as the catalog, the inputs and the policy are the same and the clock
 /// is [not doubted](crate::clock_doubt).
 pub fn lasting(plan: &PrunePlan, catalog: &Catalog) -> BTreeMap<Channel, DateTime<Utc>> {
     let mut next = BTreeMap::<Channel, DateTime<Utc>>::new();
@@ -28,7 +28,7 @@ pub fn lasting(plan: &PrunePlan, catalog: &Catalog) -> BTreeMap<Channel, DateTim
     };
     for (channel, entry) in &catalog.channels {
         for date in entry.builds.keys() {
-            // From then on, it is no build of the future.
+            // From then on, the build is not in the future.
             at(channel, date.time());
         }
         for (introduced, _) in introductions(channel, entry) {
@@ -48,7 +48,7 @@ pub fn lasting(plan: &PrunePlan, catalog: &Catalog) -> BTreeMap<Channel, DateTim
                 reasons.iter().find_map(Reason::held_back)
             }
         };
-        // From then on, it counts against the limit of its channel.
+        // From then on, the build counts against the limit of its channel.
         if let Some(counts) = since.and_then(|since| since.checked_add_signed(DAILY)) {
             at(channel, counts);
         }

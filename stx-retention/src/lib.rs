@@ -1,9 +1,9 @@
 //! Retention rules for a mirror: catalog + policy + now = a decision with its reason for every build.
 //!
-//! The crate decides, and nothing else: it does no I/O, reads no clock and keeps no state. What the mirror holds comes as a
-//! [`Catalog`](stx_layout::Catalog), what else has to be known as [`PolicyInputs`], the rules as a [`Policy`], the time as an
-//! argument. The answer is a [`PrunePlan`]: a value that is printed by a dry run, stored, [rechecked](recheck_step) and then
-//! applied as it is, by someone else.
+//! The crate only decides: it does no I/O, reads no clock and keeps no state. Its inputs are the contents of the mirror as a
+//! [`Catalog`](stx_layout::Catalog), other facts as [`PolicyInputs`], the rules as a [`Policy`], and the time. The result is a
+//! [`PrunePlan`]: a value that a dry run prints, and that its executor stores, [rechecks](recheck_step) and then applies
+//! unchanged.
 //!
 //! ```
 //! use chrono::{DateTime, Utc};
@@ -33,7 +33,7 @@
 //!
 //! # The rules
 //!
-//! Without a policy file they are the specification's, and where that is silent, the cautious reading of it:
+//! Without a policy file, the rules are the specification's; where it says nothing, they keep rather than remove:
 //!
 //! | kind | a success is kept | newest successes kept whatever their age | a failure is kept |
 //! |---|---|---|---|
@@ -41,76 +41,79 @@
 //! | `feature` | like `master` | 2 | 7 days |
 //! | `release` | for ever | all | 7 days |
 //! | `milestone` | one release period past its introduction, see [`Period`] | 2 | 7 days |
-//! | `rc` | for ever: the specification does not know it, and what is not understood stays | all | 7 days |
+//! | `rc` | for ever: the specification does not know it, and unknown builds are kept | all | 7 days |
 //!
-//! - A success goes once it has reached its age *and* enough newer successes are there: the policy's number, and never fewer
-//!   than two, the newest and the one to go back to. So a builder that has stopped empties nothing. It also means that a
-//!   channel of a milestone that never got a third success stays as it is.
-//! - A failure goes once it has reached its age, but not while it is its channel's newest word: people need its logs.
-//! - [`VerdictRules`] say how long a success stays because of its newest verdict. `green` and `yellow` only lengthen, `red` takes
-//!   the place of the plain rule and may shorten it. The newest green build stays, with or without such rules.
+//! - A success expires once it has reached its age *and* enough newer successes exist: the policy's number, and never fewer than
+//!   two, the newest and the one to fall back to. A builder that has stopped therefore empties nothing. It also means that a
+//!   channel of a milestone that never got a third success does not change.
+//! - A failure expires once it has reached its age, but not while it is the newest known build of its channel: its logs are
+//!   needed.
+//! - [`VerdictRules`] are the times for which a success is kept because of its newest verdict. `green` and `yellow` only
+//!   lengthen; `red` replaces the plain rule and may shorten it. The newest green build is kept, with or without such rules.
 //! - A build reaches an age of 14 days exactly 14 times 24 hours after its date.
-//! - [`Tier`]s take a section of a build before the build, unless something keeps it whole
-//!   ([`Reason::keeps_whole`]). What has gone is recorded in [`PolicyInputs::dropped`], so that it is seen to be intended.
+//! - [`Tier`]s remove a section of a build before the build, unless a reason keeps it whole ([`Reason::keeps_whole`]). Removed
+//!   sections are recorded in [`PolicyInputs::dropped`], so that they do not count as lost.
 //!
-//! Whatever the rules say, these stay: what an alias points at, or names in a form that is not understood; what is in use,
-//! pinned or holds a `KEEP` file; what another build was made upon; what is dated in the future, which neither counts as a
-//! newer build; what has no readable record, or another build's; what has verdicts that cannot be read; the build from which
-//! the calendar learns the day of a release. Entries that are no build at all are never part of a plan, only of its warnings.
+//! Independently of the rules, these builds are kept: the target of an alias, also of one that cannot be parsed but names a
+//! build; builds that are in use, pinned or contain a `KEEP` file; builds upon which another was made; builds that are dated in
+//! the future, which also do not count as newer builds; builds with no readable record, or with another build's; builds whose
+//! verdicts cannot be read; the build from which the calendar learns the day of a release. Entries that are not builds are never
+//! part of a plan, only of its warnings.
 //!
-//! # What one run may do
+//! # The limits of one run
 //!
-//! [`Limits`] stand between a wrong clock or a wrong policy and the mirror. Where more than half of a channel's builds are
-//! eligible, and neither an ordinary day nor a pause explains it, none of the channel is removed. Two kinds of eligible builds
-//! do not count:
+//! [`Limits`] protect the mirror against a wrong clock or a wrong policy. If more than half of a channel's builds are eligible,
+//! and neither an ordinary day nor a pause explains it, none of the channel is removed. Two kinds of eligible builds do not
+//! count:
 //!
-//! - those that became eligible in the last two days, which is what a daily run finds, also after one that was missed;
-//! - those that became eligible during one pause, which is the time between two neighbouring builds of the channel, once
-//!   builds that lie at least twelve hours apart have been made after it. Of several pauses the one that explains most is taken.
+//! - those that became eligible in the last two days, which are those that a daily run finds, even after one that was missed;
+//! - those that became eligible during one pause, which is the time between two neighbouring builds of the channel, once builds
+//!   at least twelve hours apart have been made after it. Of several pauses, the one that explains most counts.
 //!
-//! Where the newest build of the whole mirror is older than a year, nothing goes at all; [`clock_doubt`] tells whoever
-//! deletes what was retired before. Both are said in
-//! [`PrunePlan::warnings`] and are reasons of each build that stays by them; [`Limits::allow`] is a person's word that it is
-//! right. A clock that went backwards needs no limit: it makes fewer builds eligible, and dates in the future are warned of.
+//! If the newest build of the whole mirror is older than a year, nothing is removed at all; [`clock_doubt`] is the same check for
+//! the purge of retired builds. Both limits are reported in [`PrunePlan::warnings`], and are reasons of each build that they
+//! keep; [`Limits::allow`] is the confirmation of a person. A clock that was set back needs no limit: it makes fewer builds
+//! eligible, and dates in the future cause warnings.
 //!
 //! # Properties
 //!
-//! Each is a test of that name. Those marked * speak of the rules, without [`Limits`]: a limit goes by how many others go.
+//! Each is a test of that name. Those marked * hold for the rules without [`Limits`]: a limit depends on the number of other
+//! builds that expire.
 //!
-//! - *monotone in time* *: what may go may go later too, as long as nothing is built or pinned.
-//! - *aliases hold*: what an alias points at stays.
-//! - *pins hold* *: what is pinned stays, and nothing else goes or stays because of it.
+//! - *monotone in time* *: a build that may expire may also expire later, as long as nothing is built or pinned.
+//! - *aliases hold*: the target of an alias is kept.
+//! - *pins hold* *: a pinned build is kept, and the decision on no other build changes because of it.
 //! - *never empty*: a channel keeps at least one build, and its newest success.
-//! - *newcomers spare milestones and releases* *: a build of another channel or a pin lets no build of those go. The one
-//!   exception is what a release period is made of: the first build of a release that the calendar did not know and
-//!   learns. A calendar written in the policy has no exception.
-//! - *longer ages keep more* *: of two policies the one with the longer ages keeps all that the other keeps.
-//! - *green and yellow only lengthen* *: neither a rule for these verdicts nor such a verdict makes a build expire that would
-//!   be kept without it.
-//! - *verdicts concern their builds* *: the rule of a verdict changes no decision on a build that has not this verdict.
-//! - *the newest green build stays*: under any rules, whether or not an alias points at it.
-//! - *order makes no difference*: of builds as they are found, of pins and files as they are listed.
-//! - *pauses pass*: a builder that rests for less than a year blocks nothing for longer than to its second build after the pause,
-//!   whether or not the policy was applied meanwhile; and a policy that is applied each day is never held back.
-//! - *jumped clocks are held back*: with a clock that jumped ahead, also if one build has its wrong date, no more than half of a
-//!   channel is removed, and what became eligible in the last two days.
-//! - *changed policies are held back*: the same, where a policy was applied each day and another one with a shorter age comes.
-//! - *done is done*: `plan(apply(plan))` at the same time is empty, and the bytes freed are those now used less. The exception
-//!   is a build of a lower layer: it may go after the last build that was made upon it.
-//! - *an unchanged mirror passes*: a recheck takes every step of a plan of the mirror as it was.
-//! - *what passes would go anyway* *: whatever changed, a build that passes the recheck also goes in a new plan of then,
-//!   as long as the policy and the release days are the same.
-//! - *a forecast begins with the plan*: `forecast(…, 0, …)` has one day, the plan of now.
-//! - *as the specification says*: in every world of up to five builds, whatever their outcomes, on six days, asked at three
-//!   times under nine policies, and with each of its builds pinned, exactly those builds go that a second, plain
-//!   statement of the rules lets go; the same with every verdict in worlds of up to four builds; a second
-//!   before [`ExpireEntry::since`] they would not have gone, and at [`KeepEntry::until`], not before, the others will.
+//! - *newcomers spare milestones and releases* *: a build of another channel or a pin makes no build of these expire. The one
+//!   exception concerns the basis of a release period: the first build of a release that the calendar did not know and learns. A
+//!   calendar written in the policy has no exception.
+//! - *longer ages keep more* *: of two policies, the one with the longer ages keeps everything that the other keeps.
+//! - *green and yellow only lengthen* *: neither a rule for these verdicts nor such a verdict makes a build expire that would be
+//!   kept without it.
+//! - *verdicts concern their builds* *: the rule for a verdict changes no decision on a build without this verdict.
+//! - *the newest green build stays*: under any rules, even if no alias points at it.
+//! - *order makes no difference*: neither the order of builds, nor that of pins and files.
+//! - *pauses pass*: after a pause of less than a year, a builder blocks nothing for longer than until its second build after the
+//!   pause, even if the policy was not applied meanwhile; and a policy that is applied each day is never held back.
+//! - *jumped clocks are held back*: if the clock jumped ahead, even if one build has its wrong date, at most half of a channel is
+//!   removed, and the builds that became eligible in the last two days.
+//! - *changed policies are held back*: the same, if a policy was applied each day and another one with a shorter age follows.
+//! - *done is done*: `plan(apply(plan))` at the same time is empty, and the use of space has decreased by the freed bytes. The
+//!   exception is a build of a lower layer: it may expire after the last build that was made upon it.
+//! - *an unchanged mirror passes*: a recheck on an unchanged mirror passes every step of a plan.
+//! - *what passes would go anyway* *: after any changes, a build that passes the recheck also expires in a new plan, as long as
+//!   the policy and the release days are the same.
+//! - *a forecast begins with the plan*: `forecast(…, 0, …)` has one day, today's plan.
+//! - *as the specification says*: an independent, plain statement of the rules decides the same. It is compared in every world of
+//!   up to five builds, with all outcomes, on six days, at three times, under nine policies, and with each of the builds pinned;
+//!   and with every verdict in worlds of up to four builds. A second before [`ExpireEntry::since`], the builds would not have
+//!   expired, and at [`KeepEntry::until`], not before, the others will.
 //!
 //! # The map
 //!
-//! [`plan_with`] decides, [`recheck_step`] asks again before each deed, [`apply()`] says what is left after it, [`forecast()`] plays
-//! the policy forward, [`explain()`] puts one decision into a paragraph, [`PolicyFile`] reads a policy with the line and column
-//! of every mistake.
+//! [`plan_with`] decides, [`recheck_step`] checks each step again before it is taken, [`apply()`] returns the state after it,
+//! [`forecast()`] predicts future plans, [`explain()`] describes one decision in a paragraph, [`PolicyFile`] reads a policy with
+//! the line and column of every mistake.
 
 mod apply;
 mod bearing;

@@ -1,20 +1,20 @@
-//! How much of what is eligible no ordinary day and no pause explains.
+//! The number of eligible builds that neither an ordinary day nor a pause explains.
 //!
-//! A limit that goes by what is eligible cannot tell a wrong clock from a builder that rested for ten days: in both cases
-//! much of a channel has become old at once. When it became so tells more. Under a policy that is applied each day, nothing
-//! that is there has been eligible for long. What a pause leaves became eligible within the pause, and the builds after it
-//! confirm that the time has really passed. A wrong clock has no such builds, and a policy that was changed makes eligible
-//! what became old at many times before.
+//! The number of eligible builds alone cannot distinguish a wrong clock from a builder that paused for ten days: in both cases
+//! many builds of a channel have become old at once. The times at which they became eligible can. Under a policy that is applied
+//! each day, no existing build has been eligible for long. After a pause, builds became eligible within the pause, and the builds
+//! after it confirm that the time has really passed. A wrong clock has no such builds, and a changed policy makes builds eligible
+//! that became old at many earlier times.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A daily run finds only builds that became eligible within this time, even if the run before it was missed.
 pub(crate) const DAILY: TimeDelta = TimeDelta::days(2);
 
-/// Builds that lie so far apart confirm the clock.
+/// Builds this far apart confirm the clock.
 const CONFIRMED: TimeDelta = TimeDelta::hours(12);
 
-/// How many of the builds that are eligible since these times count against the limit.
+/// The number of builds, eligible since these times, that count against the limit.
 ///
 /// `dates` are those of the channel's known builds up to `now`, oldest first.
 pub(crate) fn unexplained(

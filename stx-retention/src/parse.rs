@@ -1,4 +1,4 @@
-//! Reads policies, and collects what is wrong with them.
+//! Reads policies, and collects their mistakes.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ struct TierTable {
     after: PositiveDuration,
 }
 
-/// A section without which a build is still known: something in `inputs` or `outputs`, and not the marker.
+/// A section that may be removed while its build remains known: a path in `inputs` or `outputs`, except the marker file.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "BuildPath")]
 struct Section(BuildPath);
@@ -93,7 +93,7 @@ impl PolicyFile {
     /// Reads a policy.
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once.
+    /// All mistakes of the text.
     pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
         let mut faults = Faults::default();
         let table = from_toml::<PolicyTable>(text, &mut faults);
@@ -179,8 +179,8 @@ impl RulesTable {
     }
 }
 
-/// Refuses rules that nobody means: failures that outlive successes, green or yellow builds that do not outlive untested ones,
-/// sections that outlive their build.
+/// Refuses rules that cannot be intended: failures that outlive successes, green or yellow builds that do not outlive untested
+/// ones, sections that outlive their build.
 fn compare(faults: &mut Faults, at: usize, keep: Retention, failed: Retention, rules: &Overlay) {
     let Retention::For(keep) = keep else {
         return;
@@ -203,7 +203,7 @@ fn compare(faults: &mut Faults, at: usize, keep: Retention, failed: Retention, r
             faults.add(at, message);
         }
     }
-    // A section may go later if a verdict keeps its build longer.
+    // A section may be removed later if a verdict keeps its build longer.
     let mut longest = keep;
     for kept in Verdict::ALL.map(|verdict| rules.verdicts.of(verdict)) {
         match kept {
@@ -298,7 +298,7 @@ impl TryFrom<Datetime> for Day {
     }
 }
 
-/// A glob of channels as policies mean it: `*` and `?` do not cross a `/`, `**` does.
+/// The form of globs in policies: `*` and `?` do not cross a `/`, `**` does.
 pub fn channel_glob(text: &str) -> Result<Glob, globset::Error> {
     GlobBuilder::new(text).literal_separator(true).build()
 }

@@ -16,7 +16,7 @@ use crate::{
     PrunePlan, Reason, RecordDigest, Releases, Retention, Rules, SectionEntry, Term, Warning,
 };
 
-/// Decides on every build of a catalog about which nothing else is known.
+/// Decides on every build of a catalog, without other inputs.
 pub fn plan(catalog: &Catalog, policy: &Policy, now: DateTime<Utc>) -> PrunePlan {
     plan_with(catalog, &PolicyInputs::default(), policy, now)
 }
@@ -31,8 +31,8 @@ pub fn plan_with(
     Planner::new(catalog, facts, policy, now).plan()
 }
 
-/// The date of the newest build, where nothing was built for so long before `now` that the clock may be wrong; then nothing
-/// goes, neither builds nor what was retired. `None` where the policy says so, or lifts its limits.
+/// The date of the newest build, if nothing was built for so long before `now` that the clock may be wrong; then nothing is
+/// removed, neither builds nor the contents of the trash. `None` if the policy disables this check, or lifts its limits.
 pub fn clock_doubt(
     catalog: &Catalog,
     policy: &Policy,
@@ -41,7 +41,7 @@ pub fn clock_doubt(
     doubt(&bearings(catalog, &BTreeMap::new(), now), policy, now)
 }
 
-/// As [`clock_doubt`], by the facts of all channels.
+/// Like [`clock_doubt`], from the facts of all channels.
 pub fn doubt(
     bearings: &BTreeMap<Channel, Bearing>,
     policy: &Policy,
@@ -62,12 +62,12 @@ pub fn doubt(
         .then_some(newest)
 }
 
-/// A plan in the making.
+/// A plan that is being made.
 pub(crate) struct Planner<'a> {
     catalog: &'a Catalog,
     policy: &'a Policy,
     bench: Judge<'a>,
-    /// Set where the clock is doubted: the date of the newest build.
+    /// Set if the clock is doubted: the date of the newest build.
     doubt: Option<DateTime<Utc>>,
     expire: Vec<ExpireEntry>,
     sections: Vec<SectionEntry>,
@@ -154,7 +154,7 @@ impl Planner<'_> {
                             build,
                             rule,
                             since,
-                            // Until the plan is closed, what the record says.
+                            // The bytes in the record, until the plan is finished.
                             bytes_freed: judged.record.map_or(0, |record| record.bytes),
                             message: message(&rules, rule, since, judged.verdict),
                             seen: seen(),
@@ -175,7 +175,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Adds the sections of a kept build that go before it.
+    /// Adds the sections of a kept build that are removed before it.
     fn thin(&mut self, build: &BuildId, seen: RecordDigest, rules: &Rules) {
         let facts = self.bench.facts;
         let (dropped, files) = (facts.dropped.get(build), facts.files.get(build));
@@ -277,7 +277,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Counts the bytes that each step frees after those before it.
+    /// Counts the bytes that each step frees after the previous ones.
     fn count_bytes(&mut self, facts: &PolicyInputs) {
         let builds = self
             .expire
@@ -297,7 +297,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Orders what goes, counts its bytes and closes the plan.
+    /// Orders the removals, counts their bytes and finishes the plan.
     fn finish(mut self) -> PrunePlan {
         let facts = self.bench.facts;
         let pressed = match (self.policy.free_space, facts.free) {
@@ -307,7 +307,7 @@ impl Planner<'_> {
         if pressed.is_some() {
             self.expire.sort_by_key(|entry| Reverse(entry.bytes_freed));
         }
-        // Where no file is known, nothing is shared, and what the records say stands already.
+        // If no files are known, nothing is shared, and the entries already contain the bytes in the records.
         if !facts.files.is_empty() {
             self.count_bytes(facts);
         }
@@ -347,7 +347,7 @@ impl Planner<'_> {
     }
 }
 
-/// Why a build goes, in a sentence.
+/// The reason for a removal, in a sentence.
 fn message(
     rules: &Rules,
     rule: ExpiryRule,

@@ -8,18 +8,19 @@ use crate::{Calendar, Span};
 /// A retention policy: rules per kind of release, exceptions per channel, the release calendar and the limits of a run.
 ///
 /// A plain value: made by code, or read from TOML with [`PolicyFile::from_toml`](crate::PolicyFile::from_toml).
-/// `Policy::default()` is the specification's.
+/// `Policy::default()` contains the specification's rules.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
     /// The rules of each kind of release.
     pub kinds: Kinds,
-    /// Exceptions, applied in order to every channel they match; a later one wins.
+    /// Exceptions, applied in order to every channel that they match; a later one wins.
     pub channels: Vec<ChannelRules>,
-    /// When releases were, and will be.
+    /// The past and planned days of releases.
     pub calendar: Calendar,
     /// The limits of one run.
     pub limits: Limits,
-    /// Free space to reach, in bytes. It only changes the order of what is eligible, and warns when that is not enough.
+    /// The free space to reach, in bytes. It only changes the order of eligible builds, and causes a warning if they are not
+    /// enough.
     pub free_space: Option<u64>,
 }
 
@@ -41,75 +42,75 @@ pub struct Kinds {
 /// The rules of one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// How long a success is kept.
+    /// The time for which a success is kept.
     pub keep: Retention,
-    /// How many of the newest successes are kept whatever their age; two are in any case.
+    /// The number of newest successes that are kept at any age; at least two.
     pub newest: u32,
-    /// How long a failure is kept.
+    /// The time for which a failure is kept.
     pub failed: Retention,
-    /// Bulky parts of a build that go before it.
+    /// Bulky parts of a build that are removed before it.
     pub tiers: Vec<Tier>,
-    /// How long successes are kept because of the result of their tests.
+    /// The times for which successes are kept because of the result of their tests.
     pub verdicts: VerdictRules,
 }
 
-/// The time that builds are kept because of their newest verdict. `None` means that there is no rule; in an [`Overlay`], it leaves
-/// the rule as it is.
+/// The times for which builds are kept because of their newest verdict. `None` means that there is no rule; in an [`Overlay`], it
+/// leaves the rule unchanged.
 ///
 /// `green` and `yellow` only lengthen the life of a build: it is kept for their time or for that of [`Rules::keep`], whichever is
 /// longer. `red` replaces [`Rules::keep`], and may be shorter. The rules do not concern builds without a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerdictRules {
-    /// How long a green build is kept at least.
+    /// The minimum time for which a green build is kept.
     pub green: Option<Retention>,
-    /// How long a yellow build is kept at least.
+    /// The minimum time for which a yellow build is kept.
     pub yellow: Option<Retention>,
-    /// How long a red build is kept.
+    /// The time for which a red build is kept.
     pub red: Option<Retention>,
-    /// The number of newest green builds that are kept whatever their age; at least one.
+    /// The number of newest green builds that are kept at any age; at least one.
     pub newest_green: Option<u32>,
 }
 
-/// How long a build is kept.
+/// The time for which a build is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
     /// For ever.
     Forever,
-    /// Until it is this old.
+    /// Until it reaches this age.
     For(Span),
     /// One release period past its introduction; see [`Period`](crate::Period).
     ReleasePeriod,
 }
 
-/// A part of a build that goes before the build.
+/// A part of a build that is removed before the build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier {
     /// The directory or file in the build: `outputs/logs`.
     pub section: BuildPath,
-    /// The age of the build at which it goes.
+    /// The age of the build at which it is removed.
     pub after: Span,
 }
 
 /// An exception for the channels that a glob matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelRules {
-    /// Matches the text of a channel: `feature/*/centos`. Made by [`channel_glob`](crate::channel_glob), `*` does not
-    /// cross a `/`.
+    /// Matches the text of a channel: `feature/*/centos`. Made by [`channel_glob`](crate::channel_glob), so `*` does not cross a
+    /// `/`.
     pub channels: Glob,
     /// The rules that it replaces.
     pub rules: Overlay,
 }
 
-/// The rules that an exception replaces; `None` leaves a rule as it is.
+/// The rules that an exception replaces; `None` leaves a rule unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overlay {
-    /// In place of [`Rules::keep`].
+    /// Replaces [`Rules::keep`].
     pub keep: Option<Retention>,
-    /// In place of [`Rules::newest`].
+    /// Replaces [`Rules::newest`].
     pub newest: Option<u32>,
-    /// In place of [`Rules::failed`].
+    /// Replaces [`Rules::failed`].
     pub failed: Option<Retention>,
-    /// In place of [`Rules::tiers`].
+    /// Replaces [`Rules::tiers`].
     pub tiers: Option<Vec<Tier>>,
     /// Replaces the rules of [`Rules::verdicts`] that it names.
     pub verdicts: VerdictRules,
@@ -118,13 +119,13 @@ pub struct Overlay {
 /// The limits of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Percent of a channel's builds that one run removes at most, those that an ordinary day or a pause explains not counted.
-    /// Where more are eligible, none of the channel goes. With 0 nothing goes that is not [allowed](Self::allow).
+    /// The largest percentage of a channel's builds that one run removes; builds that an ordinary day or a pause explains do not
+    /// count. If more are eligible, none of the channel is removed. With 0, only [allowed](Self::allow) builds are removed.
     pub percent: u32,
-    /// Builds that one run may remove from a channel although they are more than [`percent`](Self::percent); given,
+    /// The number of builds that one run may remove from a channel even if they are more than [`percent`](Self::percent); if set,
     /// it also lifts [`silence`](Self::silence).
     pub allow: Option<u64>,
-    /// Where the newest build of the whole mirror is older than this, the clock is doubted and nothing goes.
+    /// If the newest build of the whole mirror is older than this, the clock is doubted and nothing is removed.
     pub silence: Option<Span>,
 }
 
@@ -139,14 +140,15 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// No limit at all: what the rules make eligible goes.
+    /// No limits: everything eligible is removed.
     pub const NONE: Self = Self {
         percent: 100,
         allow: None,
         silence: None,
     };
 
-    /// How many of `builds` builds of a channel one run may remove beyond what an ordinary day or a pause explains.
+    /// The number of builds, out of `builds` in a channel, that one run may remove beyond those that an ordinary day or a pause
+    /// explains.
     pub fn of(&self, builds: u64) -> u64 {
         self.share(builds).max(self.allow.unwrap_or(0))
     }
@@ -155,7 +157,8 @@ impl Limits {
         builds.saturating_mul(u64::from(self.percent)) / 100
     }
 
-    /// Whether a run may not remove the `eligible` of the `builds` builds of a channel, of which so many are `unexplained`.
+    /// True if a run may not remove the `eligible` builds out of `builds` in a channel; `unexplained` of them count against the
+    /// limit.
     pub(crate) fn forbid(&self, builds: u64, eligible: u64, unexplained: u64) -> bool {
         let counted = if self.percent == 0 {
             eligible
@@ -167,7 +170,7 @@ impl Limits {
 }
 
 impl Retention {
-    /// This one, but of two ages the shorter.
+    /// This one, or the other one if both are ages and it is shorter.
     fn at_most(self, other: Self) -> Self {
         match self {
             Self::For(age) => match other {
@@ -180,7 +183,7 @@ impl Retention {
 }
 
 impl VerdictRules {
-    /// The rule of a verdict.
+    /// The rule for a verdict.
     pub fn of(&self, verdict: Verdict) -> Option<Retention> {
         match verdict {
             Verdict::Green => self.green,
@@ -189,13 +192,13 @@ impl VerdictRules {
         }
     }
 
-    /// The number of newest green builds that are kept whatever their age, at least 1.
+    /// The number of newest green builds that are kept at any age, at least 1.
     pub fn floor(&self) -> usize {
         let newest = self.newest_green.unwrap_or(1);
         usize::try_from(newest).unwrap_or(usize::MAX).max(1)
     }
 
-    /// These rules with others laid over them.
+    /// These rules, overridden by those that `over` sets.
     #[must_use]
     pub(crate) fn with(self, over: Self) -> Self {
         Self {
@@ -207,7 +210,7 @@ impl VerdictRules {
     }
 }
 
-/// True if the rule of a verdict replaces [`Rules::keep`], and so may shorten it. Only a build that failed its tests may expire
+/// True if the rule for a verdict replaces [`Rules::keep`], and so may shorten it. Only a build that failed its tests may expire
 /// earlier than an untested build.
 pub(crate) fn replaces_keep(verdict: Verdict) -> bool {
     match verdict {
@@ -217,7 +220,7 @@ pub(crate) fn replaces_keep(verdict: Verdict) -> bool {
 }
 
 impl Rules {
-    /// Kept like this, and two newest successes, and failures for seven days.
+    /// Rules with this `keep`, two newest successes, and seven days for failures.
     pub fn keep(keep: Retention) -> Self {
         Self {
             keep,
@@ -228,7 +231,7 @@ impl Rules {
         }
     }
 
-    /// These rules with an exception laid over them. Failures that it does not name stay no longer than successes.
+    /// These rules with an exception applied. Without a rule of its own, a failure is not kept longer than a success.
     #[must_use]
     pub fn with(mut self, overlay: &Overlay) -> Self {
         let Overlay {
@@ -248,7 +251,7 @@ impl Rules {
         self
     }
 
-    /// How many of the newest successes stay whatever their age: at least the newest and the one before it.
+    /// The number of newest successes that are kept at any age: at least the newest and the one before it.
     pub fn floor(&self) -> usize {
         usize::try_from(self.newest).unwrap_or(usize::MAX).max(2)
     }
@@ -278,7 +281,7 @@ impl Kinds {
         }
     }
 
-    /// The rules of a kind, to change them.
+    /// The rules of a kind, for changes.
     pub fn get_mut(&mut self, kind: ReleaseKind) -> &mut Rules {
         match kind {
             ReleaseKind::Master => &mut self.master,
@@ -291,12 +294,12 @@ impl Kinds {
 }
 
 impl Policy {
-    /// The rules of a channel: those of its kind, with every matching exception in order.
+    /// The rules of a channel: those of its kind, with every matching exception applied in order.
     pub fn rules(&self, channel: &Channel) -> Rules {
         self.compiled().of(channel)
     }
 
-    /// The policy with its globs compiled, to ask it about many channels.
+    /// The policy with compiled globs, for queries about many channels.
     pub(crate) fn compiled(&self) -> Compiled<'_> {
         let exceptions = self.channels.iter();
         Compiled {
@@ -308,7 +311,7 @@ impl Policy {
     }
 }
 
-/// A policy with its globs compiled.
+/// A policy with compiled globs.
 pub(crate) struct Compiled<'a> {
     kinds: &'a Kinds,
     exceptions: Vec<(GlobMatcher, &'a Overlay)>,

@@ -1,4 +1,4 @@
-//! Policies from TOML: the value, and its mistakes.
+//! Policies in TOML: the value, and its mistakes.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use stx_layout::config::Position;
 
 use crate::Policy;
 
-/// A policy with the places in its file that say what it says.
+/// A policy with the positions of its rules in its file.
 ///
-/// Everything is optional; what is not given is the specification's. Unknown keys are refused. Every mistake is
-/// reported, with its line and column.
+/// Everything is optional; the default is the specification's rule. Unknown keys are refused. Every mistake is reported, with its
+/// line and column.
 ///
 /// ```
 /// # use stx_retention::{PolicyFile, Retention, Span};
@@ -49,11 +49,11 @@ use crate::Policy;
 pub struct PolicyFile {
     /// The policy.
     pub policy: Policy,
-    /// Where its rules stand.
+    /// The positions of its rules.
     pub lines: PolicyLines,
 }
 
-/// Where the rules of a policy stand in its file.
+/// The positions of a policy's rules in its file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyLines {
     /// The table of each kind that has one.

@@ -1,4 +1,4 @@
-//! Whether what a plan removes may still go.
+//! Checks that the removals of a plan are still allowed.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ use crate::{
 /// A step of a plan: a build, or a section of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// A build goes.
+    /// A build is removed.
     Build(&'a ExpireEntry),
-    /// A section goes before its build.
+    /// A section is removed before its build.
     Section(&'a SectionEntry),
 }
 
@@ -44,41 +44,41 @@ impl<'a> Step<'a> {
 #[serde(tag = "change", rename_all = "kebab-case")]
 #[must_use]
 pub enum Conflict {
-    /// The build is not there any more.
+    /// The build no longer exists.
     Gone,
-    /// The section has gone already.
+    /// The section was already removed.
     SectionGone,
-    /// Its record is not the one that was seen: another build was published under its id.
+    /// Its record differs from the one that the plan saw: another build was published under its id.
     Replaced,
-    /// Something protects it now.
+    /// A reason protects it now.
     Protected {
-        /// The rule that protects it.
+        /// The reason.
         reason: Reason,
     },
-    /// The rule is for builds of another outcome than it has now.
+    /// The rule is for builds with another outcome than its present one.
     Outcome {
         /// Its outcome.
         now: BuildOutcome,
     },
-    /// Its newest verdict is not the one that the plan saw, so that other rules may apply.
+    /// Its newest verdict differs from the one that the plan saw, so other rules may apply.
     Verdict {
         /// The verdict that the plan saw.
         planned: Option<Verdict>,
-        /// The verdict it has.
+        /// Its present verdict.
         now: Option<Verdict>,
     },
-    /// There are fewer newer green builds than when the step was planned.
+    /// Fewer newer green builds exist than when the step was planned.
     FewerGreen {
-        /// Those that the plan counted on.
+        /// The number in the plan.
         planned: usize,
-        /// Those there.
+        /// The present number.
         now: usize,
     },
-    /// Fewer newer successes are there than when it was planned.
+    /// Fewer newer successes exist than when it was planned.
     FewerSuccesses {
-        /// Those that the plan counted on.
+        /// The number in the plan.
         planned: usize,
-        /// Those there.
+        /// The present number.
         now: usize,
     },
 }
@@ -117,15 +117,14 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// Rechecks one step of a plan against what the mirror holds now: everything that speaks against it, nothing if it may be
-/// taken.
+/// Rechecks one step of a plan against the present contents of the mirror. Returns every conflict; none if the step may be taken.
 ///
-/// The time is the plan's, for it has not become less late. Each step stands alone: the build has to be there, with the
-/// record and the verdict that the plan saw, the outcome that its rule is for, protected by nothing, with as many newer
-/// successes and green builds as the plan counted on. What else changed, a new build or another build's pin, is no reason to
-/// refuse it. Of `catalog`, the build's own channel counts; all channels of the same release, from which the `calendar` of the
-/// policy learns its day; and from every channel the aliases and the builds that were made upon this build. Of `inputs`, what
-/// concerns the build, and the verdicts on all of its channel.
+/// The time is the plan's: a build that was eligible then is still eligible. Each step is checked separately: the build must
+/// exist with the record and the verdict that the plan saw and the outcome of its rule; nothing may protect it; and as many newer
+/// successes and green builds must exist as in the plan. Other changes, such as a new build or another build's pin, do not cause
+/// a conflict. Of `catalog`, these parts are used: the build's own channel; all channels of the same release, from which the
+/// `calendar` of the policy learns its day; and from every channel, the aliases and the builds that were made upon this build. Of
+/// `inputs`: the entries about the build, and the verdicts on its whole channel.
 pub fn recheck_step(
     plan: &PrunePlan,
     step: Step<'_>,
@@ -174,7 +173,7 @@ pub fn recheck_step(
     why
 }
 
-/// Adds what speaks against a rule that looks at a build's outcome and at those after it.
+/// Adds the conflicts of a rule that depends on a build's outcome and on the builds after it.
 fn newer(plan: &PrunePlan, catalog: &Catalog, entry: &ExpireEntry, why: &mut Vec<Conflict>) {
     let Some(record) = catalog.build(&entry.build).and_then(|build| build.record()) else {
         return;
@@ -225,7 +224,7 @@ fn greener(
     }
 }
 
-/// Everything that protects a build whatever its age; `None` if it is not there.
+/// Every reason that protects a build at any age; `None` if it does not exist.
 fn protections(
     plan: &PrunePlan,
     build: &BuildId,
@@ -278,7 +277,7 @@ fn newer_successes(
     known.map(|(date, _)| *date)
 }
 
-/// Whether a rule is for builds of an outcome.
+/// True if a rule is for builds with this outcome.
 fn stands_for(rule: ExpiryRule, outcome: BuildOutcome) -> bool {
     match (rule, outcome) {
         (ExpiryRule::Age | ExpiryRule::Verdict, BuildOutcome::Success)

@@ -1,4 +1,4 @@
-//! Lengths of time, as policies write them.
+//! Durations in the form of policies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,9 +7,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use stx_layout::config::{DurationError, PositiveDuration, parse_duration};
 
-/// A length of time: `14 days`, `36 hours`, `2 weeks`, `1 year` (365 days).
+/// A duration: `14 days`, `36 hours`, `2 weeks`, `1 year` (365 days).
 ///
-/// The text is that of [`parse_duration`], in whole seconds. `Display` writes the largest of seconds, minutes, hours and days that needs no fraction. `Ord` is by length.
+/// The text form is that of [`parse_duration`], in whole seconds. `Display` writes the largest unit of seconds, minutes, hours
+/// and days that needs no fraction. `Ord` is by length.
 ///
 /// ```
 /// # use stx_retention::Span;
@@ -23,7 +24,7 @@ pub struct Span {
     seconds: u64,
 }
 
-/// The units a span is written in, and their seconds.
+/// The units in which a span is written, and their seconds.
 const UNITS: [(&str, u64); 4] = [
     ("second", 1),
     ("minute", 60),
@@ -56,7 +57,7 @@ impl Span {
         self.seconds
     }
 
-    /// The instant this long after `time`; `None` where the calendar ends before it.
+    /// The time this long after `time`; `None` if no date can express it.
     pub fn after(self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let delta = TimeDelta::try_seconds(i64::try_from(self.seconds).ok()?)?;
         time.checked_add_signed(delta)
@@ -91,7 +92,7 @@ impl FromStr for Span {
 }
 
 impl From<PositiveDuration> for Span {
-    /// In whole seconds; a part of one counts as one.
+    /// In whole seconds; a fraction of a second is rounded up.
     fn from(duration: PositiveDuration) -> Self {
         let duration = duration.get();
         let part = u64::from(duration.subsec_nanos() != 0);

@@ -1,11 +1,11 @@
-//! How long a rule keeps one build.
+//! The term for which a rule keeps one build.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{Period, Span};
 
-/// How long a rule keeps one build.
+/// The term for which a rule keeps one build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "term", rename_all = "kebab-case")]
 pub enum Term {

@@ -1,4 +1,4 @@
-//! Times as a person reads them.
+//! Times in readable form.
 
 use std::fmt;
 

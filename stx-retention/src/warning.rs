@@ -8,45 +8,45 @@ use stx_layout::{AliasName, BuildId, Channel, counted, size};
 
 use crate::text::Moment;
 
-/// Something that a person should look at.
+/// A problem that a person should check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "warning", rename_all = "kebab-case")]
 pub enum Warning {
-    /// Nothing was built for so long that the clock is doubted; nothing goes.
+    /// Nothing was built for so long that the clock is doubted; nothing is removed.
     ClockDoubted {
         /// The newest build's date.
         newest: DateTime<Utc>,
         /// The clock.
         now: DateTime<Utc>,
-        /// How many builds would have gone.
+        /// The number of builds that would have been removed.
         eligible: u64,
     },
-    /// More of a channel is eligible than one run may remove; nothing of it goes.
+    /// More builds of a channel are eligible than one run may remove; none of them is removed.
     RemovalLimit {
         /// The channel.
         channel: Channel,
-        /// How many are eligible.
+        /// The number of eligible builds.
         eligible: u64,
-        /// Of how many builds.
+        /// The number of builds.
         builds: u64,
-        /// How many might have gone, beyond what an ordinary day or a pause explains.
+        /// The number that might have been removed, beyond those that an ordinary day or a pause explains.
         allowed: u64,
-        /// How many of the eligible ones neither explains. Plans of earlier versions do not say it.
+        /// The number of eligible builds that neither explains. Plans of earlier versions do not contain it.
         #[serde(default)]
         unexplained: u64,
     },
-    /// Builds dated after now: the clock went back, or a builder's was wrong.
+    /// Builds dated after now: the clock was set back, or a builder's clock was wrong.
     FutureBuilds {
         /// The channel.
         channel: Channel,
-        /// How many.
+        /// The number of builds.
         builds: u64,
     },
     /// Builds whose record cannot be read.
     UnreadableRecords {
         /// The channel.
         channel: Channel,
-        /// How many.
+        /// The number of builds.
         builds: u64,
     },
     /// Entries that are neither build nor alias; they are left alone.
@@ -56,39 +56,39 @@ pub enum Warning {
         /// Their names.
         names: Vec<String>,
     },
-    /// An alias that points at no build of its channel.
+    /// An alias that does not point at a build of its channel.
     DanglingAlias {
         /// The channel.
         channel: Channel,
         /// The alias.
         alias: AliasName,
-        /// The target of the alias, as it stands on the mirror.
+        /// The target of the alias, as found on the mirror.
         target: String,
     },
-    /// A pin of a build that is not there.
+    /// A pin of a build that does not exist.
     PinOfNothing {
         /// The build.
         build: BuildId,
     },
-    /// Builds stay because no release is known by which their time could end.
+    /// Builds are kept because no known release can end their time.
     NoRelease {
         /// The channel.
         channel: Channel,
-        /// How many.
+        /// The number of builds.
         builds: u64,
     },
     /// Removing every eligible build does not reach the requested free space.
     SpaceShort {
-        /// Bytes asked for.
+        /// The requested free bytes.
         wanted: u64,
-        /// Bytes free once all of it has gone.
+        /// The free bytes after all removals.
         reached: u64,
     },
 }
 
 impl Warning {
-    /// How many builds a person has to [allow](crate::Limits::allow) so that what this warning holds back is removed; `None`
-    /// where it holds nothing back.
+    /// The number of builds that a person has to [allow](crate::Limits::allow) to remove the builds that this warning holds back;
+    /// `None` if it holds nothing back.
     pub fn allow(&self) -> Option<u64> {
         match self {
             Self::ClockDoubted { eligible, .. } | Self::RemovalLimit { eligible, .. } => {

@@ -109,7 +109,7 @@ fn releases_are_learned_unless_named_or_still_to_come() {
     assert_eq!(known(&calendar, 40), [date(1)]);
 }
 
-/// The date of a promoted build may be that of a build weeks older: the release was on the day of the promotion.
+/// The date of a promoted build may be that of a build weeks older: the release took place on the day of the promotion.
 #[test]
 fn a_promoted_release_is_learned_by_the_day_of_its_promotion() {
     let release = "release/2018.10/centos";
@@ -119,19 +119,19 @@ fn a_promoted_release_is_learned_by_the_day_of_its_promotion() {
         let releases = Releases::known(catalog, &Calendar::default(), day(now));
         releases.days().collect()
     };
-    // The second build, which was not promoted, is the first that was introduced.
+    // The second build, which was not promoted, was introduced first.
     assert_eq!(known(&catalog, 8), []);
     assert_eq!(known(&catalog, 30), [date(9)]);
     promote(&mut catalog, &id(release, 9), 14);
     assert_eq!(known(&catalog, 11), []);
     assert_eq!(known(&catalog, 12), [date(12)]);
-    // A clock that was slow at the promotion introduces no build before its own date.
+    // A clock that was slow at the promotion does not introduce a build before its own date.
     promote(&mut catalog, &id(release, 5), 1);
     assert_eq!(known(&catalog, 30), [date(5)]);
 }
 
-/// Without the first build of a release, its day would be that of the next one, and a milestone of the days between would go
-/// one release too early.
+/// Without the first build of a release, the learned day would be that of the next build, and a milestone from the days between
+/// would expire one release too early.
 #[test]
 fn the_build_of_which_a_release_is_learned_stays_and_keeps_milestones() {
     let (release, milestone) = ("release/1/centos", "milestone/m/centos");
@@ -154,7 +154,7 @@ fn the_build_of_which_a_release_is_learned_stays_and_keeps_milestones() {
             .collect::<Vec<_>>()
     };
     assert_eq!(expired(&catalog, &policy), []);
-    // A hand removed it.
+    // It was removed by hand.
     let mut without = catalog.clone();
     let entry = without.channels.get_mut(&id(release, 0).channel);
     entry
@@ -162,14 +162,14 @@ fn the_build_of_which_a_release_is_learned_stays_and_keeps_milestones() {
         .builds
         .remove(&id(release, 0).date);
     assert_eq!(expired(&without, &policy), [id(milestone, 11)]);
-    // Named in the policy, the release needs no witness.
+    // A release that the policy names needs no build.
     let named = "1".parse().expect("a name");
     policy.calendar.releases.insert(named, date(0));
     assert_eq!(expired(&catalog, &policy), [id(release, 0)]);
     assert_eq!(expired(&without, &policy), []);
 }
 
-/// A milestone counts from its promotion to the releases that the mirror has, and no configuration names them.
+/// The period of a milestone counts from its promotion and from the releases on the mirror, without any in the configuration.
 #[test]
 fn a_promoted_milestone_is_kept_for_one_release_period_past_its_promotion() {
     let milestone = "milestone/2018.10.b3/centos";
@@ -195,9 +195,9 @@ fn a_promoted_milestone_is_kept_for_one_release_period_past_its_promotion() {
             .iter()
             .any(|build| build.build == id(milestone, 3))
     };
-    // The build of day 3 is past R1 to R2 when its two successors are there.
+    // The period of the build of day 3 is R1 to R2, and its two successors exist.
     assert!(expired(&catalog, 61));
-    // Promoted between R1 and R2, it is past R2 to R3; between R2 and R3, no release after R3 is known.
+    // Promoted between R1 and R2, its period is R2 to R3; promoted between R2 and R3, no release after R3 is known.
     promote(&mut catalog, &id(milestone, 3), 15);
     assert!(expired(&catalog, 61));
     promote(&mut catalog, &id(milestone, 3), 25);

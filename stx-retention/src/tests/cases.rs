@@ -84,7 +84,7 @@ fn pin(channel: &str, days: i64) -> Pin {
     }
 }
 
-/// Daily builds, of which some were tested: 0 to 5 are green, 6 and 12 red, 7 yellow, and nobody can read the verdicts on 8.
+/// Daily builds, some of them tested: 0 to 5 are green, 6 and 12 red, 7 yellow, and the verdicts on 8 cannot be read.
 fn tested() -> (Catalog, PolicyInputs, Policy) {
     let mut facts = PolicyInputs::default();
     let given = (0..6).map(|days| (days, Verdict::Green));
@@ -108,7 +108,7 @@ fn tested() -> (Catalog, PolicyInputs, Policy) {
     (daily(30), facts, policy)
 }
 
-/// Worlds that between them show everything.
+/// Worlds that together contain everything.
 fn worlds() -> Vec<PrunePlan> {
     let policy = Policy::default();
     let mut full = daily(30);
@@ -348,7 +348,7 @@ fn a_forecast_knows_the_verdicts() {
         let expired = forecast.days[days].expire.iter();
         expired.map(|entry| entry.build.clone()).collect::<Vec<_>>()
     };
-    // 28 days old: greens of day 3, and of those after it none, for they are the newest two.
+    // 28 days old: green builds up to day 3; none of the later ones, because they are the two newest.
     assert!(gone(0).contains(&id(MASTER, 2)));
     assert!(gone(1).contains(&id(MASTER, 3)));
     let later: Vec<_> = (0..=5).flat_map(gone).collect();

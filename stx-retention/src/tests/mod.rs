@@ -1,4 +1,4 @@
-//! Tests of the whole of it.
+//! Tests of the whole crate.
 
 mod calendar;
 mod cases;

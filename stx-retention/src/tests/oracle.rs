@@ -1,4 +1,4 @@
-//! The rules a second time, as slowly and plainly as they can be said, without any of the library's code.
+//! The rules a second time, stated as slowly and plainly as possible, without any of the library's code.
 
 use stx_layout::Verdict;
 
@@ -6,7 +6,7 @@ use super::world::Made;
 
 const DAY: i64 = 86_400;
 
-/// How long successes are kept.
+/// The time for which successes are kept.
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
     Days(i64),
@@ -20,17 +20,17 @@ pub(super) enum Kept {
 pub(super) struct Said {
     pub(super) kept: Kept,
     pub(super) newest: usize,
-    /// Days that failures are kept; `None` for ever.
+    /// The days for which failures are kept; `None` for ever.
     pub(super) failed: Option<i64>,
-    /// Percent of the channel that one run removes at most.
+    /// The largest percentage of the channel that one run removes.
     pub(super) percent: usize,
-    /// Days that green and red builds are kept; `None` where nothing is said of them.
+    /// The days for which green and red builds are kept; `None` if there is no rule.
     pub(super) green: Option<i64>,
     pub(super) red: Option<i64>,
     pub(super) newest_green: usize,
 }
 
-/// Which of the builds go, each given by its second and what it is.
+/// Returns true for each build that expires; a build is given by its second and its kind.
 pub(super) fn go(said: &Said, builds: &[(i64, Made)], alias: Option<usize>, now: i64) -> Vec<bool> {
     let eligible = |this: usize, at: i64| alias != Some(this) && goes(said, builds, this, at);
     let all = 0..builds.len();
@@ -65,7 +65,7 @@ pub(super) fn go(said: &Said, builds: &[(i64, Made)], alias: Option<usize>, now:
 
 fn goes(said: &Said, builds: &[(i64, Made)], this: usize, now: i64) -> bool {
     let (date, made) = builds[this];
-    // A build of the future stays.
+    // A build in the future is kept.
     if date > now {
         return false;
     }
@@ -82,7 +82,7 @@ fn goes(said: &Said, builds: &[(i64, Made)], this: usize, now: i64) -> bool {
         Made::Marked(Verdict::Red),
     ];
     match made {
-        // What cannot be read stays.
+        // An unreadable build is kept.
         Made::Unreadable => false,
         // "The newest failure stays while it is newer than the newest success."
         Made::Failure => {
@@ -120,7 +120,7 @@ fn goes(said: &Said, builds: &[(i64, Made)], this: usize, now: i64) -> bool {
     }
 }
 
-/// Looks at every two days that have no release between them.
+/// Examines every two days that have no release between them.
 fn period_is_over(releases: &[i64], date: i64, now: i64) -> bool {
     let introduced = date - date.rem_euclid(DAY);
     releases.iter().any(|begins| {

@@ -1,4 +1,4 @@
-//! Plans of a part of a mirror, and how long they last.
+//! Plans for a part of a mirror, and the time for which they last.
 
 use std::collections::BTreeMap;
 
@@ -131,7 +131,7 @@ fn decisions(plan: &PrunePlan, channel: &Channel) -> Vec<(BuildId, Decision)> {
 }
 
 proptest! {
-    /// With the facts of the channels that are left out, the builds of the others are judged as in the whole.
+    /// With the facts of the channels that are left out, the builds of the others are judged as in the whole mirror.
     #[test]
     fn a_part_is_judged_as_in_the_whole(world in world(), parts: u8, now in 0_i64..70) {
         let now = day(now);
@@ -153,7 +153,7 @@ proptest! {
         }
     }
 
-    /// Until the instant that is given, neither decisions nor bearings of a channel change, and the release days do not either.
+    /// Until the returned time, neither the decisions and bearings of a channel nor the release days change.
     #[test]
     fn a_decision_lasts_as_long_as_it_says(world in world(), now in 0_i64..70, hours in 0_i64..400) {
         let (now, later) = (day(now), day(now) + TimeDelta::hours(hours));

@@ -1,4 +1,4 @@
-//! Policies as text.
+//! Policies in TOML.
 
 use stx_layout::config::Position;
 

@@ -1,4 +1,4 @@
-//! The properties that the crate's documentation names, over random mirrors.
+//! The properties in the crate's documentation, over random mirrors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ fn builds() -> impl Strategy<Value = Vec<Build>> {
     prop::collection::vec(build(), 0..40)
 }
 
-/// Policies without limits: a limit depends on how many others go.
+/// Policies without limits: a limit depends on the number of other builds that expire.
 fn policy() -> impl Strategy<Value = Policy> {
     let calendar = prop::collection::btree_set(0_i64..60, 0..4);
     (1_u32..30, 0_u32..4, calendar, any::<bool>()).prop_map(|(age, newest, days, learn)| {
@@ -58,7 +58,7 @@ fn policy() -> impl Strategy<Value = Policy> {
     })
 }
 
-/// How long a rule by verdict keeps a build.
+/// The time for which a rule by verdict keeps a build.
 fn kept() -> impl Strategy<Value = Option<Retention>> {
     prop_oneof![
         1 => Just(None),
@@ -78,7 +78,7 @@ fn verdict_rules() -> impl Strategy<Value = VerdictRules> {
     })
 }
 
-/// A policy in which these rules by verdict hold for each channel.
+/// A policy in which these rules by verdict apply to each channel.
 fn with(policy: &Policy, rules: VerdictRules) -> Policy {
     let mut policy = policy.clone();
     for kind in ReleaseKind::ALL {
@@ -87,7 +87,7 @@ fn with(policy: &Policy, rules: VerdictRules) -> Policy {
     policy
 }
 
-/// The verdicts on those of the builds that are marked.
+/// The verdicts on the marked builds.
 fn marked(builds: &[Build]) -> PolicyInputs {
     let builds = builds.iter();
     PolicyInputs {
@@ -130,7 +130,7 @@ fn master_for(days: u32) -> Policy {
     policy
 }
 
-/// Applies a policy on a day; whether a channel was held back.
+/// Applies a policy on a day; returns true if a channel was held back.
 fn apply_at(catalog: &mut Catalog, policy: &Policy, days: i64) -> bool {
     let plan = plan(catalog, policy, day(days));
     apply(&plan, catalog, &mut PolicyInputs::default());
@@ -139,10 +139,10 @@ fn apply_at(catalog: &mut Catalog, policy: &Policy, days: i64) -> bool {
         .any(|warning| warning.allow().is_some())
 }
 
-/// A `master` that got a success every so many days, and had the policy applied on each day up to the last build.
+/// A `master` with a success every `every` days, and with the policy applied on each day up to the last build.
 ///
 /// # Panics
-/// Where that was held back on a day.
+/// If that was held back on a day.
 fn applied_each_day(policy: &Policy, every: i64) -> Catalog {
     let mut catalog = Catalog::default();
     for days in 0..=LAST {
@@ -157,7 +157,7 @@ fn applied_each_day(policy: &Policy, every: i64) -> Catalog {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// *Monotone in time*: what may go may go later too, as long as nothing is built or pinned.
+    /// *Monotone in time*: a build that may expire may also expire later, as long as nothing is built or pinned.
     #[test]
     fn monotone_in_time(
         builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..70, later in 0_i64..50,
@@ -168,7 +168,7 @@ proptest! {
         prop_assert!(before.is_subset(&after));
     }
 
-    /// *Aliases hold*: what an alias points at stays.
+    /// *Aliases hold*: the target of an alias is kept.
     #[test]
     fn aliases_hold(builds in builds(), policy in policy(), now in 0_i64..90) {
         let mut catalog = mirror(&builds);
@@ -180,7 +180,7 @@ proptest! {
         }
     }
 
-    /// *Pins hold*: what is pinned stays, and no other build of a channel without limits gets another decision by it.
+    /// *Pins hold*: a pinned build is kept, and it changes no decision on other builds of a channel without limits.
     #[test]
     fn pins_hold(builds in builds(), policy in policy(), now in 0_i64..90, pinned in build()) {
         let catalog = mirror(&builds);
@@ -205,8 +205,8 @@ proptest! {
         prop_assert!(catalog.channels.values().all(|entry| !entry.builds.is_empty()));
     }
 
-    /// *Newcomers spare milestones and releases*: neither a pin nor a build elsewhere makes a success of those go,
-    /// unless the build is the first of a release that the calendar learns: that ends release periods.
+    /// *Newcomers spare milestones and releases*: neither a pin nor a build elsewhere makes a success of these expire, unless the
+    /// build is the first of a release that the calendar learns: that ends release periods.
     #[test]
     fn newcomers_spare_milestones_and_releases(
         builds in builds(), mut policy in policy(), now in 0_i64..90, new in build(),
@@ -229,7 +229,7 @@ proptest! {
         prop_assert_eq!(protected(&with_build), protected(&before));
     }
 
-    /// *Longer ages keep more*: of two policies the one with the longer ages keeps all that the other keeps.
+    /// *Longer ages keep more*: of two policies, the one with the longer ages keeps everything that the other keeps.
     #[test]
     fn longer_ages_keep_more(builds in builds(), policy in policy(), now in 0_i64..90, more in 0_u32..20) {
         let catalog = mirror(&builds);
@@ -247,8 +247,8 @@ proptest! {
         prop_assert!(expired(&plan(&catalog, &longer, day(now))).is_subset(&before));
     }
 
-    /// *Green and yellow only lengthen*: no rule for these two makes a build go that stayed without it, nor does such a
-    /// verdict the build that it is on.
+    /// *Green and yellow only lengthen*: no rule for these two makes a build expire that is kept without it, nor does such a
+    /// verdict make its own build expire.
     #[test]
     fn green_and_yellow_only_lengthen(
         builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90,
@@ -270,7 +270,7 @@ proptest! {
         prop_assert!(unmarked.contains(&on) || !by_verdict.contains(&on), "{}", on);
     }
 
-    /// *Verdicts concern their builds*: the rule of a verdict changes no decision on a build that has not this verdict.
+    /// *Verdicts concern their builds*: the rule for a verdict changes no decision on a build without this verdict.
     #[test]
     fn verdicts_concern_their_builds(
         builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90,
@@ -293,7 +293,7 @@ proptest! {
         }
     }
 
-    /// *The newest green build stays*: under any rules, whether or not an alias points at it.
+    /// *The newest green build stays*: under any rules, even if no alias points at it.
     #[test]
     fn the_newest_green_build_stays(
         builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..900,
@@ -311,7 +311,7 @@ proptest! {
         }
     }
 
-    /// *Order makes no difference*: of builds as they are found, or pins as they are listed.
+    /// *Order makes no difference*: neither the order of builds, nor that of pins.
     #[test]
     fn order_makes_no_difference(mut builds in builds(), policy in policy(), now in 0_i64..90) {
         builds.sort_by_key(|build| (build.0, build.1));
@@ -349,7 +349,7 @@ proptest! {
         }
     }
 
-    /// *Jumped clocks are held back*: whether or not a build was made by the wrong clock.
+    /// *Jumped clocks are held back*: even if a build was made with the wrong clock.
     #[test]
     fn jumped_clocks_are_held_back(keep in 1_u32..30, jump in 0_i64..300, built: bool) {
         let policy = master_for(keep);
@@ -363,7 +363,7 @@ proptest! {
         prop_assert!(plan.expire.len() <= builds / 2 + 3, "{} of {builds}", plan.expire.len());
     }
 
-    /// *Changed policies are held back*: one with a shorter age, after another was applied each day.
+    /// *Changed policies are held back*: a policy with a shorter age, after another one was applied each day.
     #[test]
     fn changed_policies_are_held_back(keep in 2_u32..30, less in 1_u32..29) {
         let catalog = applied_each_day(&master_for(keep), 1);
@@ -374,8 +374,8 @@ proptest! {
         prop_assert!(plan.expire.len() <= builds / 2 + 3, "{} of {builds}", plan.expire.len());
     }
 
-    /// *Done is done*: once a plan is applied, the next one at the same time is empty, under limits too; and what was
-    /// freed is what is now used less.
+    /// *Done is done*: once a plan is applied, the next one at the same time is empty, under limits too; and the use of space has
+    /// decreased by the freed bytes.
     #[test]
     fn done_is_done(
         builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90, limited: bool,
@@ -392,7 +392,7 @@ proptest! {
         prop_assert!(plan_with(&catalog, &facts, &policy, day(now)).is_empty());
     }
 
-    /// *A forecast begins with the plan*: its first day is the plan of now, and without new builds so is a later one.
+    /// *A forecast begins with the plan*: its first day is today's plan, and without new builds the same holds for a later one.
     #[test]
     fn a_forecast_begins_with_the_plan(builds in builds(), policy in policy(), now in 0_i64..90) {
         let (catalog, facts) = (mirror(&builds), PolicyInputs::default());
@@ -416,7 +416,8 @@ proptest! {
         }
     }
 
-    /// *What passes would go anyway*: builds come and go and change, some are tested, one is pinned, one is pointed at.
+    /// *What passes would go anyway*: builds are added, removed and changed, some are tested, one is pinned, one is the target of
+    /// an alias.
     #[test]
     fn what_passes_would_go_anyway(
         builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90,
@@ -445,7 +446,7 @@ proptest! {
         }
     }
 
-    /// Any text is a policy or has mistakes, each at a place in it.
+    /// Any text is a policy or has mistakes, each at a position in it.
     #[test]
     fn any_text_is_a_policy_or_has_mistakes(text in "([\\[\\]a-z.={}\"é0-9-]{0,12}\n|\\[kind.master\\]\n|keep = \"[0-9]{1,22} days\"\n){0,5}") {
         if let Err(error) = PolicyFile::from_toml(&text) {
@@ -458,7 +459,7 @@ proptest! {
     }
 }
 
-/// The properties that a text names in lines that begin like this.
+/// The properties that a text names, in lines that begin with `start`.
 fn named<'a>(text: &'a str, start: &'a str) -> BTreeSet<String> {
     let names = text
         .lines()
@@ -466,7 +467,7 @@ fn named<'a>(text: &'a str, start: &'a str) -> BTreeSet<String> {
     names.map(|(name, _)| name.replace(' ', "_")).collect()
 }
 
-/// Every property that the documentation names is a test, and the other way round.
+/// Every property that the documentation names is a test, and vice versa.
 #[test]
 fn documented_properties_are_tests() {
     let named = named(include_str!("../lib.rs"), "//! - *");

@@ -10,7 +10,7 @@ use crate::{
 
 const MASTER: &str = "master/centos";
 
-/// Five builds go: days 0 to 4.
+/// Five builds expire: days 0 to 4.
 fn planned() -> (Catalog, PrunePlan) {
     let catalog = daily(18);
     let plan = plan(&catalog, &Policy::default(), day(18));
@@ -18,7 +18,7 @@ fn planned() -> (Catalog, PrunePlan) {
     (catalog, plan)
 }
 
-/// The changes of the build of day 2; all others have to be unharmed.
+/// The conflicts of the build of day 2; all others must have none.
 fn changes(plan: &PrunePlan, catalog: &Catalog, facts: &PolicyInputs) -> Vec<Conflict> {
     let mut found = Vec::new();
     for (build, why) in recheck(plan, catalog, facts) {
@@ -126,7 +126,7 @@ fn every_change_refuses_its_build_only() {
     let why = changes(&plan, &replaced, &facts);
     assert_eq!(why.iter().map(number).collect::<Vec<_>>(), [4, 2]);
 
-    // Another build under the same id, as good as the one that was seen: its commit tells.
+    // Another build under the same id, as good as the one that was seen: its commit distinguishes it.
     let mut rebuilt = catalog.clone();
     for entry in rebuilt.channels.values_mut() {
         let found = entry.builds.get_mut(&build.date).expect("it");
@@ -158,7 +158,7 @@ fn a_verdict_after_the_plan_keeps_its_build() {
         planned: None,
         now: Some(now),
     };
-    // The newest green build of the channel, and one that a newer green build follows.
+    // The newest green build of the channel, and one before it.
     let reason = Reason::NewestGreen;
     let newest = [Conflict::Protected { reason }, came(Verdict::Green)];
     assert_eq!(changes(&plan, &catalog, &green([2])), newest);
@@ -166,7 +166,7 @@ fn a_verdict_after_the_plan_keeps_its_build() {
         changes(&plan, &catalog, &green([2, 9])),
         [came(Verdict::Green)]
     );
-    // Red may shorten a life, but also lengthen it: the next plan decides.
+    // Red may shorten a life, but it may also lengthen it: the next plan decides.
     let mut red = PolicyInputs::default();
     let build = id(MASTER, 2);
     red.verdicts
@@ -255,7 +255,7 @@ fn the_build_that_tells_the_day_of_a_release_now_stays() {
     };
     assert_eq!(steps(&catalog, &policy.calendar), []);
 
-    // The first build goes by another hand, and the day of the release would move twice.
+    // The first build is removed by another program, and the day of the release would move twice.
     let entry = catalog.channels.get_mut(&id(CENTOS, 0).channel);
     entry.expect("centos").builds.pop_first();
     let reason = Reason::FirstOfRelease;

@@ -1,4 +1,4 @@
-//! Bytes that builds share, and what a forecast makes of them.
+//! Bytes that builds share, in plans and in a forecast.
 
 use stx_layout::{Catalog, Sha256};
 
@@ -71,7 +71,7 @@ fn a_fortnight_of_daily_builds_levels_out() {
     for day in &forecast.days[1..] {
         assert_eq!((day.added.len(), day.bytes_added), (1, 1000));
     }
-    // A bucket does not tell how much room it has.
+    // The free space of a bucket is unknown.
     let facts = PolicyInputs::default();
     let bucket = crate::forecast(&catalog, &facts, &Policy::default(), day(5), 40, &rates);
     assert_eq!((bucket.full, bucket.days.len()), (None, 41));

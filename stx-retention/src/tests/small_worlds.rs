@@ -1,4 +1,4 @@
-//! Every small world, against the oracle.
+//! Every small world, compared with the oracle.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{Catalog, Verdict};
@@ -9,14 +9,14 @@ use crate::{
     Decision, Limits, Pin, Policy, PolicyInputs, Retention, Rules, Span, VerdictRules, plan_with,
 };
 
-/// The days on which there may be a build; the last lies in the future of the earliest `now`.
+/// The days on which a build may exist; the last is in the future of the earliest `now`.
 const DAYS: [i64; 6] = [0, 5, 6, 13, 14, 20];
-/// When it is asked: both ages fall exactly on some of these days.
+/// The times of the plans: both ages fall exactly on some of these days.
 const NOWS: [i64; 3] = [14, 20, 34];
 
 const OUTCOMES: [Made; 3] = [Made::Success, Made::Failure, Made::Unreadable];
 
-/// All catalogs of up to so many builds on those days.
+/// All catalogs of up to `most` builds on those days.
 fn worlds(kinds: &[Made], most: usize) -> Vec<Vec<(i64, Made)>> {
     let mut worlds = vec![Vec::new()];
     for days in DAYS {
@@ -110,7 +110,7 @@ fn policy(said: &Said) -> Policy {
     policy
 }
 
-/// Compares one plan with the oracle: who goes, since when, until when.
+/// Compares one plan with the oracle: the builds that expire, and the times since and until.
 fn check(catalog: &Catalog, world: &[(i64, Made)], alias: Option<usize>, said: &Said, now: i64) {
     let marked = world.iter();
     let facts = PolicyInputs {
@@ -161,7 +161,7 @@ fn check(catalog: &Catalog, world: &[(i64, Made)], alias: Option<usize>, said: &
     }
 }
 
-/// Compares one plan with the oracle, where one build is pinned: it stays, and goes by its rule from the pin's end on.
+/// Compares one plan with the oracle if one build is pinned: it is kept, and expires by its rule from the pin's end on.
 fn check_pinned(catalog: &Catalog, world: &[(i64, Made)], pinned: usize, said: &Said, now: i64) {
     let builds: Vec<_> = world
         .iter()
@@ -203,9 +203,8 @@ fn check_pinned(catalog: &Catalog, world: &[(i64, Made)], pinned: usize, said: &
     }
 }
 
-/// *As the specification says*: in every world of up to five builds, with every outcome, on a few days, under a few
-/// policies, at a few times, exactly those builds go that the plain reading of the sentences lets go, since and until
-/// exactly then.
+/// *As the specification says*: in every world of up to five builds, with every outcome, on a few days, under a few policies, at
+/// a few times, exactly the builds expire that expire by the plain statement of the rules, with exactly the same times.
 #[test]
 fn as_the_specification_says() {
     for world in worlds(&OUTCOMES, 5) {
@@ -218,7 +217,7 @@ fn as_the_specification_says() {
     }
 }
 
-/// The same with a build that is pinned, or that an alias points at. A test of its own, so that all three run side by side.
+/// The same with a build that is pinned, or that an alias points at. A separate test, so that all three run in parallel.
 #[test]
 fn as_the_specification_says_of_pins_and_aliases() {
     for world in worlds(&OUTCOMES, 5) {
@@ -234,7 +233,7 @@ fn as_the_specification_says_of_pins_and_aliases() {
     }
 }
 
-/// The same of up to four builds with every verdict.
+/// The same with up to four builds with every verdict.
 #[test]
 fn as_the_specification_says_of_verdicts() {
     let kinds = [

@@ -1,4 +1,4 @@
-//! Catalogs in a line.
+//! Catalogs in one line.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) enum Made {
     Unreadable,
 }
 
-/// 06:00 UTC on the so-many-th day after 2018-11-01.
+/// 06:00 UTC, `days` days after 2018-11-01.
 pub(super) fn day(days: i64) -> DateTime<Utc> {
     let start = "2018-11-01T06:00:00Z"
         .parse::<DateTime<Utc>>()
@@ -55,7 +55,7 @@ pub(super) fn add(catalog: &mut Catalog, channel: &str, days: i64, made: Made) {
     entry.builds.insert(id.date, build);
 }
 
-/// The verdict of a lab on a build, on its day.
+/// The verdict of a lab on a build, given on the build's day.
 pub(super) fn verdict(build: &BuildId, verdict: Verdict) -> VerdictEntry {
     VerdictEntry {
         build: build.clone(),
@@ -67,7 +67,7 @@ pub(super) fn verdict(build: &BuildId, verdict: Verdict) -> VerdictEntry {
     }
 }
 
-/// The verdicts on those of some builds that are marked; of two on one day the later one counts, as in a catalog.
+/// The verdicts on the marked ones of some builds; of two on one day the later one counts, as in a catalog.
 pub(super) fn verdicts<'a>(
     builds: impl IntoIterator<Item = (&'a str, i64, Made)>,
 ) -> BTreeMap<BuildId, VerdictEntry> {
@@ -119,7 +119,7 @@ pub(super) fn daily(last: i64) -> Catalog {
     channel("master/centos", &builds)
 }
 
-/// As [`recheck_by`], with a calendar that learns every release.
+/// Like [`recheck_by`], with a calendar that learns every release.
 pub(super) fn recheck(
     plan: &PrunePlan,
     catalog: &Catalog,
@@ -128,7 +128,7 @@ pub(super) fn recheck(
     recheck_by(plan, catalog, facts, &Calendar::default())
 }
 
-/// Every step of a plan, each with what speaks against it.
+/// Every step of a plan, each with its conflicts.
 pub(super) fn recheck_by(
     plan: &PrunePlan,
     catalog: &Catalog,
