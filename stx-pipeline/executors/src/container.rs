@@ -1,4 +1,4 @@
-//! A container on the build server, through `podman` or `docker`.
+//! Runs phases in a container on the build server, through `podman` or `docker`.
 
 use std::collections::BTreeSet;
 
@@ -16,16 +16,16 @@ use super::{
     marker_script, of_no_phase, trial, with_lifeline,
 };
 
-/// A container that is made for each run of a phase, and removed after it. Its image has to have bash and `flock`.
+/// A container that is created for each run of a phase, and removed after it. Its image must have bash and `flock`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Container {
     /// `podman`, `docker`, or a program with the same arguments.
     pub engine: String,
     /// The image.
     pub image: String,
-    /// The network that the phase sees; the engine's default if not said.
+    /// The network that the phase sees; if unset, the engine's default.
     pub network: Option<String>,
-    /// Directories on top of the build's own, under the same path inside; `:ro` after one makes it read-only.
+    /// Directories in addition to the build's own, under the same path inside; the suffix `:ro` makes one read-only.
     pub mounts: Vec<String>,
     /// Arguments for `run`, before the image.
     pub options: Vec<String>,
@@ -58,7 +58,7 @@ impl Container {
             &job.name,
         ];
         let mut args: Vec<_> = words.map(str::to_owned).to_vec();
-        // Files have to belong to the builder, not to the container's root.
+        // Files must belong to the builder, not to the container's root.
         match self.engine.rsplit('/').next() {
             Some("podman") => args.push("--userns=keep-id".to_owned()),
             Some(_) | None => args.push(format!("--user={}:{}", job.owner.0, job.owner.1)),
@@ -70,7 +70,7 @@ impl Container {
         let jobs = job.dir.parent().unwrap_or(&job.dir);
         for dir in job.shared.iter().map(Utf8PathBuf::as_path).chain([jobs]) {
             let covered = seen.iter().any(|outer| dir.starts_with(outer));
-            // One that is mapped is not where the volume of an outer one has it.
+            // The volume of a parent directory does not contain a mapped directory at its new path.
             let mapped = paths.path(dir);
             let covered = covered && mapped == dir;
             if !covered && seen.insert(dir) {
@@ -93,7 +93,7 @@ impl Container {
             Some(engine) => table.word("a container engine", engine),
             None => "podman".to_owned(),
         };
-        // A program without a slash is one of the `PATH`.
+        // A program without a slash is found through `PATH`.
         if engine.contains('/') {
             engine = table.path(engine).into_string();
         }

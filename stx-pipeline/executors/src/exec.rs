@@ -1,4 +1,4 @@
-//! Something that runs already: a pod, a container, a namespace.
+//! Runs phases inside something that already runs: a pod, a container, a namespace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,21 +15,23 @@ use super::{
     trial,
 };
 
-/// The inside of something that runs already, which a command enters: `kubectl exec`, `docker exec`, `nsenter`, `stx shell`.
+/// A pod, container or namespace that already runs, and that a command enters: `kubectl exec`, `docker exec`, `nsenter`,
+/// `stx shell`.
 ///
-/// The command only starts a phase. What it starts often goes on when it ends or loses its connection, so the phase is followed
-/// by its files, and ended by a lock that the builder gives free; both are on the file system that builder and place share.
+/// The command only starts a phase. The phase often continues after the command ends or loses its connection. The builder
+/// therefore follows the phase by its files, and ends it by releasing a lock. Both are on the file system that the builder
+/// shares with the place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exec {
-    /// The command, which gets the words of another command behind it. `${NAME}` stands for a variable of the build.
+    /// The command; the words of another command are appended to it. `${NAME}` stands for a variable of the build.
     pub command: Vec<String>,
-    /// Whether the command takes those words as one argument, a text for a shell.
+    /// True if the command takes those words as one argument, a text for a shell.
     pub one_argument: bool,
-    /// The user that the phase becomes, by `runuser` in there.
+    /// The user that runs the phase inside; `runuser` switches to it.
     pub user: Option<String>,
-    /// The directories of the build server that have other paths in there.
+    /// The directories of the build server that have other paths inside.
     pub paths: PathMap,
-    /// Variables of the inside that phases see, by patterns; they win over those of the build.
+    /// Patterns for variables of the inside that phases see; they override the variables of the build.
     pub keep: Vec<String>,
     /// Variables for the command itself.
     pub env: BTreeMap<String, String>,
@@ -67,7 +69,7 @@ impl Exec {
         }
         match command.first_mut() {
             None => table.fault(at, "`command` names no program"),
-            // A program without a slash is one of the `PATH`.
+            // A program without a slash is found through `PATH`.
             Some(program) if program.contains('/') => {
                 *program = table.path(&*program).into_string();
             }
@@ -97,7 +99,7 @@ impl Exec {
         }))
     }
 
-    /// Program and arguments that run `words` in there.
+    /// The program and arguments that run `words` inside.
     fn enter(&self, words: Vec<String>, build: &Env) -> (String, Vec<String>) {
         let mut all: Vec<_> = self
             .command
@@ -129,7 +131,7 @@ impl Exec {
     }
 }
 
-/// The command line of a script that gets no environment.
+/// The command line that runs a script without any environment.
 fn bash(script: &Utf8Path) -> Vec<String> {
     [
         "/usr/bin/env",
@@ -150,7 +152,7 @@ impl Executor for Exec {
         let phase = paths.invocation(invocation);
         let mut words = inside.start(Lifeline::Lock);
         if !self.keep.is_empty() {
-            // Without `env -i`.
+            // Drop `env -i`, which would clear the variables to keep.
             words.drain(..2);
         }
         words.push("0".to_owned());
@@ -200,7 +202,8 @@ impl Executor for Exec {
     }
 }
 
-/// Ends what a build that was killed left in there, sees whether the builder's lock holds, and prints the marker.
+/// A script that ends the processes that a killed build left inside, checks that the builder's lock is visible there, and
+/// prints the marker.
 fn check_script(marker: &Utf8Path, workspace: &str) -> String {
     let marker = shell_words::quote(marker.as_str()).into_owned();
     format!(

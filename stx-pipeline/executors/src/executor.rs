@@ -13,8 +13,8 @@ use crate::{Job, JobFile, Slurm};
 
 /// Runs phases at a place of one kind.
 ///
-/// An executor rewrites: it says which process of the build server runs a phase, and starts none itself. The log, the
-/// timeout, cancelling, and the end of everything that a phase started are the runner's.
+/// An executor only rewrites: it names the process of the build server that runs a phase, and starts none itself. The runner
+/// handles the log, the timeout, cancellation, and the end of all processes of the phase.
 ///
 /// # Contract
 /// - [`rewrite`](Self::rewrite) is a function of its arguments. The phase gets exactly the program, arguments, environment and
@@ -23,7 +23,7 @@ use crate::{Job, JobFile, Slurm};
 ///   puts it into a file of mode 0600.
 /// - The place sees the directories of [`Job::shared`] and that of [`Job::dir`] under the same paths, or under those that its
 ///   [`PathMap`](crate::PathMap) gives them; then the phase's invocation is mapped too.
-/// - When the process that it names has ended and its lock is free, nothing of the phase runs any more.
+/// - When the named process has ended and the phase's lock is free, no process of the phase runs any more.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -73,12 +73,12 @@ use crate::{Job, JobFile, Slurm};
 /// # Ok::<(), stx_layout::config::ConfigErrors>(())
 /// ```
 pub trait Executor: fmt::Debug + Send + Sync {
-    /// Rewrites `invocation` so that it runs here. `tools` is the environment that `ssh`, `podman` and the like get:
-    /// the builder's own `PATH`, `HOME` and so on.
+    /// Rewrites `invocation` so that it runs here. `tools` is the environment for `ssh`, `podman` and the like: the builder's
+    /// own `PATH`, `HOME` and so on.
     fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed;
 
-    /// The check, before the first phase, that a phase can run here; `marker` is a file of the shared file system.
-    /// `None` where there is nothing to check.
+    /// The check, before the first phase, that a phase can run here; `marker` is a file of the shared file system. `None` if
+    /// this place needs no check.
     fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check>;
 
     /// Releases a resource that phases share, such as a connection, when no further phase runs here.
@@ -86,7 +86,7 @@ pub trait Executor: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Why a process of [`Placed::Process`] ended so without a result of the phase, where more is known than how it ended.
+    /// Explains why a process of [`Placed::Process`] ended without a result of the phase, if more is known than its end.
     fn explain(&self, _ended: &Ended) -> Option<String> {
         None
     }
@@ -96,60 +96,60 @@ pub trait Executor: fmt::Debug + Send + Sync {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Placed {
-    /// A process of the build server that becomes the phase: its end is that of the phase.
+    /// A process of the build server that becomes the phase: the end of the process is the end of the phase.
     Direct(Invocation),
-    /// A process of the build server that lasts as long as the phase, which runs as [`Job::run_script`]: the job's result says
-    /// how the phase ended.
+    /// A process of the build server that lasts as long as the phase. The phase runs as [`Job::run_script`], and the job's
+    /// result tells how the phase ended.
     Process {
-        /// Files to write before.
+        /// Files to write first.
         files: Vec<JobFile>,
         /// The process.
         invocation: Invocation,
-        /// Ends what may be left, after an end that was not the phase's own.
+        /// Ends leftover processes, after an end that was not the phase's own.
         end: Option<Invocation>,
     },
-    /// A process of the build server that starts the phase, which may outlast it: the phase runs as [`Job::run_script`] with
+    /// A process of the build server that starts the phase, and may end before it. The phase runs as [`Job::run_script`] with
     /// [`Lifeline::Lock`](crate::Lifeline::Lock), and is followed by its files.
     Followed {
-        /// Files to write before.
+        /// Files to write first.
         files: Vec<JobFile>,
         /// Starts the phase.
         client: Invocation,
-        /// Ends what a phase left whose script was killed; succeeds when there is nothing.
+        /// Ends the processes of a phase whose script was killed; succeeds if none exists.
         sweeper: Invocation,
-        /// The phase's command as it is at the place, for the log.
+        /// The phase's command with the paths of the place, for the log.
         shown: String,
     },
-    /// A job of a Slurm cluster, that is submitted and then followed.
+    /// A job of a Slurm cluster, which is submitted and then followed.
     Submitted {
-        /// Files to write before.
+        /// Files to write first.
         files: Vec<JobFile>,
         /// Prints the job's number, as `sbatch --parsable` does: `12`, or `12;CLUSTER`.
         submit: Invocation,
-        /// Ends every job of this name; succeeds when there is none.
+        /// Ends every job of this name; succeeds if none exists.
         cancel: Invocation,
         /// The cluster.
         slurm: Slurm,
     },
-    /// No process: the phase is run by code, which writes its log and ends it too. See the contract of [`Runner`].
+    /// No process: code runs the phase, writes its log and its end. See the contract of [`Runner`].
     By(Arc<dyn Runner>),
 }
 
-/// How a place is tried before the first phase.
+/// The check of a place before the first phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// It has to print what is in the marker.
+    /// The process must print the contents of the marker.
     Prints(Invocation),
-    /// It has to print what is in the marker, which is locked meanwhile.
+    /// The process must print the contents of the marker, which is locked meanwhile.
     PrintsBy {
-        /// A file to write before.
+        /// A file to write first.
         file: JobFile,
         /// The process.
         invocation: Invocation,
     },
-    /// It has to succeed.
+    /// The process must succeed.
     Succeeds {
-        /// A file to write before.
+        /// A file to write first.
         file: JobFile,
         /// The process.
         invocation: Invocation,
@@ -164,7 +164,7 @@ pub struct ExecutorTable<'a> {
 }
 
 impl ExecutorTable<'_> {
-    /// The table as a value; its mistakes are noted, with their places. Types of [`config`] and fields of type [`Spanned`] let
+    /// The table as a value; mistakes are noted with their positions. Types of [`config`] and fields of type [`Spanned`] let
     /// [`fault`](Self::fault) add more of them.
     pub fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
         config::read(self.value.clone(), self.faults)
@@ -175,12 +175,12 @@ impl ExecutorTable<'_> {
         self.faults.add(at, message);
     }
 
-    /// A path that is relative to the configuration file's directory.
+    /// Resolves a path relative to the configuration file's directory.
     pub fn path(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
         self.dir.join(path)
     }
 
-    /// A word that is given to a program as it is, and must not be taken for one of its options.
+    /// A word that is passed to a program unchanged, and must not look like an option of it.
     pub fn word(&mut self, what: &str, word: Spanned<String>) -> String {
         let at = word.span().start;
         let word = word.into_inner();
@@ -190,7 +190,7 @@ impl ExecutorTable<'_> {
         word
     }
 
-    /// Options that carry their value, so that none can be taken for the next one's.
+    /// Options that carry their value, so that none can be taken for the value of another.
     pub fn options(&mut self, options: Vec<Spanned<String>>) -> Vec<String> {
         for option in &options {
             let text = option.get_ref();

@@ -1,29 +1,31 @@
-//! Where a phase runs: rewriting its invocation, and running it there.
+//! Rewrites the invocation of a phase for the place where it runs, and runs it there.
 //!
-//! A recipe says how a distribution is built; where its phases run is the build server's own matter. [`Places`] says so: a
-//! table of places, and rules that send phases to them. A phase that no rule names runs on the build server itself.
+//! A recipe describes how a distribution is built; the build server decides where its phases run. [`Places`] holds that
+//! decision: a table of places, and rules that assign phases to them. A phase that no rule names runs on the build server
+//! itself.
 //!
 //! | kind | the phase runs | by |
 //! |---|---|---|
 //! | `local` | on the build server | its own invocation |
 //! | `ssh` | on another host | `ssh` |
 //! | `container` | in a container on the build server | `podman run` or `docker run` |
-//! | `exec` | in something that runs already, a pod say | a command that enters it: `kubectl exec`, `docker exec`, `nsenter` |
+//! | `exec` | in something that already runs, for example a pod | a command that enters it: `kubectl exec`, `docker exec`, `nsenter` |
 //! | `slurm` | on a node of a cluster | `sbatch`, `scontrol`, `scancel` |
 //!
-//! Every place sees the build's files, under the same paths or under those of a [`PathMap`]. What runs there is a script on that file system; see [`Job`].
+//! Every place sees the build's files, under the same paths or under those of a [`PathMap`]. At the place, a script on that
+//! file system runs the phase; see [`Job`].
 //!
 //! | module | holds |
 //! |---|---|
 //! | `executor` | the contract of an [`Executor`] |
 //! | `read` | the registry that other crates add their executors to: [`Executors`]; [`Places`] from a configuration file, with every mistake found at once |
-//! | `script` | the script that runs one phase, and what it leaves behind: [`Job`] |
+//! | `script` | the script that runs one phase, and the files that it writes: [`Job`] |
 //! | `paths` | directories that have other paths at a place: [`PathMap`] |
 //! | `ssh`, `container`, `exec`, `slurm`, `submit` | the commands of each kind of place |
 //! | `runner` | feature `process`: `PlacedRunner`, a [`Runner`](stx_pipeline::Runner) that runs each phase at its place; `end_orphans` |
 //!
-//! Without its feature the crate does no I/O: [`Executor::rewrite`] gives files and invocations, feature `process` writes and runs
-//! them.
+//! Without its feature the crate does no I/O: [`Executor::rewrite`] returns files and invocations, feature `process` writes and
+//! runs them.
 
 mod container;
 mod exec;
@@ -57,14 +59,14 @@ pub use ssh::Ssh;
 use stx_layout::config::ConfigErrors;
 use stx_pipeline::{Env, Invocation};
 
-/// Phases of these names run at this place.
+/// A rule: phases whose names match a glob run at this place.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
     globs: Vec<GlobMatcher>,
     place: String,
 }
 
-/// The places of a build server, and which phase runs where.
+/// The places of a build server, and the rules that assign phases to them.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     places: BTreeMap<String, Arc<dyn Executor>>,
@@ -72,15 +74,15 @@ pub struct Places {
 }
 
 impl Places {
-    /// Reads the places of a configuration file whose executors are all built in; see [`Executors::places`].
+    /// Reads the places of a configuration file that uses only built-in kinds of executors; see [`Executors::places`].
     ///
     /// # Errors
-    /// Everything that is wrong with them, at once.
+    /// All mistakes in them, at once.
     pub fn from_toml(text: &str, dir: &Utf8Path) -> Result<Self, ConfigErrors> {
         Executors::default().places(text, dir)
     }
 
-    /// Where a phase runs: the place of the first rule that names it, with its name; `None` where no rule does.
+    /// The place of a phase, with its name: that of the first rule that names the phase, or `None` if no rule does.
     pub fn of(&self, phase: &str) -> Option<(&str, &dyn Executor)> {
         let rule = self
             .rules
@@ -101,7 +103,7 @@ impl Places {
         places.map(|(name, place)| (name.as_str(), &**place))
     }
 
-    /// The globs that name none of these phases.
+    /// The globs that match none of these phases.
     pub fn idle<'a>(&'a self, phases: &[&str]) -> Vec<&'a str> {
         let globs = self.rules.iter().flat_map(|rule| &rule.globs);
         globs
@@ -119,7 +121,7 @@ pub fn launcher(
     tools: &Env,
 ) -> Invocation {
     let mut env = tools.clone();
-    // Orphans are told from strangers by these.
+    // These variables distinguish orphans from unrelated processes.
     for name in ["PHASE", "MY_WORKSPACE"] {
         if let Some(value) = invocation.env.get(name) {
             env.insert(name.into(), value.clone());
@@ -137,7 +139,7 @@ pub fn launcher(
     }
 }
 
-/// The same process with a standard input that ends when the process's group does, and not before.
+/// The same process with a standard input that stays open until the process group ends.
 pub fn with_lifeline(mut invocation: Invocation) -> Invocation {
     let command = [
         "-c",
@@ -151,12 +153,12 @@ pub fn with_lifeline(mut invocation: Invocation) -> Invocation {
     ));
     args.append(&mut invocation.args);
     invocation.args = args;
-    // The sweep of a phase's processes spares this one, which runs the phase.
+    // The sweep of a phase's processes spares this client, which runs the phase.
     invocation.env.insert("STX_CLIENT".into(), "1".into());
     invocation
 }
 
-/// A process that tries a place, with what it has to know of a phase.
+/// A process that tests or queries a place, outside any phase.
 pub fn trial(program: &str, args: Vec<String>, tools: &Env) -> Invocation {
     Invocation {
         program: program.to_owned(),
@@ -170,7 +172,7 @@ pub fn trial(program: &str, args: Vec<String>, tools: &Env) -> Invocation {
     }
 }
 
-/// The same process, what it leaves behind being of no phase, so that it outlasts each: a connection that they share, say.
+/// The same process without a phase, so that no phase's cleanup ends what it starts: for example, a shared connection.
 fn of_no_phase(mut invocation: Invocation) -> Invocation {
     invocation.env.insert("PHASE".into(), "".into());
     invocation

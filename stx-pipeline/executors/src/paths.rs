@@ -1,4 +1,4 @@
-//! Directories that a place has under other paths than the build server.
+//! Directories whose path at a place differs from that on the build server.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use super::{ExecutorTable, Job};
 
 /// The table `paths` of a place: directories of the build server, and their paths at the place.
 ///
-/// A path that none of them holds is the same at the place. `${NAME}` in it stands for a variable of the build.
+/// A path outside these directories is the same at the place. `${NAME}` in an entry stands for a variable of the build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PathMap(Vec<(String, String)>);
 
-/// The table as it is written.
+/// The table as written in the configuration.
 pub(crate) type PathTable = BTreeMap<Spanned<String>, Spanned<String>>;
 
 impl PathMap {
-    /// A map of these pairs: the path on the build server, and the one at the place.
+    /// A map of these pairs: the path on the build server, and the path at the place.
     pub fn new<H: Into<String>, I: Into<String>>(pairs: impl IntoIterator<Item = (H, I)>) -> Self {
         let pairs = pairs.into_iter();
         let mut pairs: Vec<_> = pairs
             .map(|(here, there)| (here.into(), there.into()))
             .collect();
-        // Of two that hold a path the inner one counts.
+        // Of nested directories, the innermost applies.
         pairs.sort_by_key(|(here, _)| std::cmp::Reverse(here.len()));
         Self(pairs)
     }
@@ -52,14 +52,14 @@ impl PathMap {
         Self::new(pairs)
     }
 
-    /// The map with the variables of a build in the place of their names.
+    /// The map with `${NAME}` replaced by the variables of a build.
     #[must_use]
     pub fn of_build(&self, env: &Env) -> Self {
         let pairs = self.0.iter();
         Self::new(pairs.map(|(here, there)| (expanded(here, env), expanded(there, env))))
     }
 
-    /// Whether every path is the same at the place.
+    /// True if every path is the same at the place.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -78,8 +78,8 @@ impl PathMap {
         path.to_owned()
     }
 
-    /// A text in which each path of the build server is the one at the place: the whole of a word, or what follows `=`, `:`, a
-    /// quotation mark, an option such as `-I`, or the `//` of a URL.
+    /// Maps each path of the build server in a text. A path is a whole word, or follows `=`, `:`, a quotation mark, an option
+    /// such as `-I`, or the `//` of a URL.
     pub fn text(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = 0;
@@ -105,7 +105,7 @@ impl PathMap {
         out
     }
 
-    /// A phase as it is at the place.
+    /// A phase with the paths of the place.
     pub fn invocation(&self, invocation: &Invocation) -> Invocation {
         let mut mapped = invocation.clone();
         if self.is_empty() {
@@ -125,7 +125,7 @@ impl PathMap {
         mapped
     }
 
-    /// A job with its paths at the place.
+    /// A job with the paths of the place.
     pub fn job(&self, job: &Job) -> Job {
         Job {
             dir: self.path(&job.dir),
@@ -135,7 +135,7 @@ impl PathMap {
         }
     }
 
-    /// The map in words, for the log of a phase; empty where there is none.
+    /// The map in words, for the log of a phase; empty if the map is empty.
     pub fn note(&self) -> String {
         let pairs = self.0.iter();
         let pairs: Vec<_> = pairs
@@ -145,7 +145,7 @@ impl PathMap {
     }
 }
 
-/// A text with the values of the variables that it names as `${NAME}`; a name without a value is left as it is.
+/// Replaces `${NAME}` with the value of the variable; a name without a value is unchanged.
 pub(crate) fn expanded(text: &str, env: &Env) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -165,12 +165,12 @@ pub(crate) fn expanded(text: &str, env: &Env) -> String {
     out
 }
 
-/// Whether a character can be part of a file's name, as far as one is told from what stands around a path.
+/// True if a character can be part of a file name. Used to find the ends of a path within a text.
 fn in_name(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '.' | '_' | '-' | '+' | '~' | '@' | '%')
 }
 
-/// Whether an absolute path can begin after this text.
+/// True if an absolute path can begin after this text.
 fn begins(before: &str) -> bool {
     let word = before.trim_end_matches(|character| in_name(character) || character == '/');
     match &before[word.len()..] {

@@ -1,4 +1,4 @@
-//! The kinds of executors, and the places of a configuration file, read mistake by mistake.
+//! The kinds of executors, and the places of a configuration file; all mistakes are collected.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,8 +38,8 @@ impl Default for Executors {
 }
 
 impl Executors {
-    /// Adds a kind, or replaces the one of that name. `make` reads the table of a place; where it cannot, it returns `None` and
-    /// the table has a fault.
+    /// Adds a kind, or replaces the kind of that name. `make` reads the table of a place. If it cannot, it returns `None` after
+    /// it has noted a fault of the table.
     pub fn add(
         &mut self,
         kind: impl Into<String>,
@@ -50,7 +50,7 @@ impl Executors {
         self.0.push((kind, Arc::new(make)));
     }
 
-    /// The words for the kinds, in the order in which they were added.
+    /// The names of the kinds, in the order in which they were added.
     pub fn kinds(&self) -> Vec<&str> {
         self.0.iter().map(|(kind, _)| kind.as_str()).collect()
     }
@@ -60,11 +60,11 @@ impl Executors {
         found.map(|(_, make)| &**make)
     }
 
-    /// Reads the tables `place.NAME` and the list `place-rule` of a configuration file; other keys are left alone. Relative
-    /// paths are relative to `dir`, the file's directory.
+    /// Reads the tables `place.NAME` and the list `place-rule` of a configuration file; other keys are ignored. Relative paths
+    /// are relative to `dir`, the file's directory.
     ///
     /// # Errors
-    /// Everything that is wrong with them, at once.
+    /// All mistakes in them, at once.
     pub fn places(&self, text: &str, dir: &Utf8Path) -> Result<Places, ConfigErrors> {
         read(text, dir, self)
     }
@@ -132,7 +132,7 @@ fn read(text: &str, dir: &Utf8Path, executors: &Executors) -> Result<Places, Con
 
 impl Reader<'_> {
     fn places(&mut self, document: &DeTable<'_>) -> Places {
-        // The build server is there without being described.
+        // The place `local` exists without a table.
         let local: Arc<dyn Executor> = Arc::new(Local);
         let mut places = BTreeMap::from([("local".to_owned(), local)]);
         let mut named = vec!["local".to_owned()];

@@ -1,4 +1,4 @@
-//! Phases at their places.
+//! Runs phases at their places.
 
 mod check;
 mod command;
@@ -24,15 +24,16 @@ pub use self::orphaned::end_orphans;
 use crate::script::grace;
 use crate::{Executor, GRACE, Job, JobFile, Placed, Places};
 
-/// How long a phase may take that was told to end, at a place that can be reached.
+/// The time for a phase to end after it was asked to, at a place that can be reached.
 const END: Duration = Duration::from_secs(GRACE as u64 + 20);
 
-/// How long a phase may take that was told to end: it is asked, and so is what it left behind.
+/// The time for a phase to end after it was asked to: the grace period of the phase, that of its leftover processes, and a
+/// margin.
 fn end_of(phase: &Invocation) -> Duration {
     Duration::from_secs(grace(phase) * 2 + 20)
 }
 
-/// A place where no phase can run, or a phase of an earlier build that still does.
+/// An unusable place, or a phase of an earlier build that still runs.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// The place cannot be reached, or lacks something.
@@ -48,7 +49,7 @@ pub enum PlaceError {
     NotShared {
         /// Its name.
         place: String,
-        /// The directory that it was tried with.
+        /// The directory that the check used.
         dir: Utf8PathBuf,
     },
     /// A phase of an earlier build did not end.
@@ -68,10 +69,10 @@ pub enum PlaceError {
     },
 }
 
-/// Runs each phase of a build at its place: those of the build server itself with a [`ProcessRunner`], the others as a script
-/// in `jobs/` of the state directory, which their places have to see under the same path.
+/// Runs each phase of a build at its place. A [`ProcessRunner`] runs the phases of the build server itself; a script in `jobs/`
+/// of the state directory runs the others, and their places must see that directory under the same path.
 ///
-/// It knows a phase by the variable `PHASE` of its invocation.
+/// The variable `PHASE` of an invocation names its phase.
 #[derive(Debug)]
 pub struct PlacedRunner {
     local: ProcessRunner,
@@ -85,9 +86,8 @@ pub struct PlacedRunner {
 }
 
 impl PlacedRunner {
-    /// A runner for the phases of `plan`. What a killed builder left running at a place has been told to end, by
-    /// [`end_orphans`]; this waits until it has. No phase runs before [`check`](Self::check) has tried the
-    /// places.
+    /// A runner for the phases of `plan`. [`end_orphans`] has asked the phases that a killed builder left at a place to end;
+    /// this waits until they have. Call [`check`](Self::check) before the first phase, to test the places.
     ///
     /// `tools` is the environment of `ssh`, `podman`, `sbatch` and the like.
     ///
@@ -122,20 +122,20 @@ impl PlacedRunner {
         Ok(runner)
     }
 
-    /// Gives back what phases share, such as connections.
+    /// Releases resources that phases share, such as connections.
     pub async fn close(&self) {
         if !self.dir().is_dir() {
             return;
         }
         for place in self.places.all() {
             if let Some(close) = place.close(&self.job("close"), &self.tools) {
-                // A connection that stays ends by itself, half a day later, or with the next build.
+                // A remaining connection ends by itself half a day later, or with the next build.
                 said(close).await.ok();
             }
         }
     }
 
-    /// Where the jobs are.
+    /// The directory of the jobs.
     fn dir(&self) -> Utf8PathBuf {
         self.local.state().join("jobs")
     }
@@ -156,7 +156,7 @@ impl PlacedRunner {
         }
     }
 
-    /// How a phase ended whose process of the build server ended as `ended`.
+    /// The end of a phase, derived from the end `ended` of its process on the build server.
     async fn conclude(
         &self,
         (name, place): (&str, &dyn Executor),
@@ -173,7 +173,7 @@ impl PlacedRunner {
             return outcome;
         }
         if let Some(end) = end {
-            // There is nothing to end if the engine never started it.
+            // Ignored: it fails if the engine never started the phase, and then nothing is left to end.
             drop(said(end).await);
         }
         let gone = files::gone(&job.lock, limit).await;
@@ -234,10 +234,10 @@ impl Runner for PlacedRunner {
                 let here = ended.clone();
                 let ended = self.conclude((name, place), &job, ended, end, limit).await;
                 if ended != here {
-                    // The record has it too, so a log that cannot be written loses nothing.
+                    // The record also has the end, so a failed write to the log loses nothing.
                     add_end(&invocation.log, &ended).ok();
                 }
-                // It holds what may be secret, and is not needed again.
+                // The script may hold secrets, and is not needed again.
                 fs_err::remove_file(job.script()).ok();
                 ended
             }
@@ -283,7 +283,7 @@ impl Runner for PlacedRunner {
     }
 }
 
-/// Writes what a job needs, and how long it may take to end.
+/// Writes the files of a job, and the time that its phase may take to end.
 fn prepare(job: &Job, files: &[JobFile], end: Duration) -> io::Result<()> {
     files::write(&job.dir, files)?;
     files::note_end(&job.lock, end.as_secs())
@@ -295,7 +295,7 @@ fn not_started(error: &io::Error) -> Ended {
     }
 }
 
-/// This program's own number.
+/// The process id of this program.
 fn own() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }

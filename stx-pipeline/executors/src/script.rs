@@ -1,9 +1,8 @@
-//! The script that runs one phase at its place, and what it leaves behind.
+//! The script that runs one phase at its place, and the files that it writes.
 //!
-//! A phase's command and environment travel in a file that only the builder's user can read, not in a command line that every
-//! user of a machine can see. The script starts the phase in a process group of its own, ends that group when it is told to
-//! (by a signal, or by the end of its lifeline), and writes how the phase ended into a file, by rename. It needs bash and
-//! `flock`.
+//! A file that only the builder's user can read holds a phase's command and environment; every user of a machine could read a
+//! command line. The script starts the phase in a process group of its own, and ends that group on a signal or at the end of
+//! its lifeline. It writes the phase's result into a file, by rename. It needs bash and `flock`.
 
 use std::fmt::Write as _;
 
@@ -12,7 +11,7 @@ use camino::Utf8PathBuf;
 use stx_pipeline::invocation::is_name;
 use stx_pipeline::{Ended, Env, Invocation, Recipe};
 
-/// The last part of every script, behind the function that runs the phase.
+/// The last part of every script, after the function that runs the phase.
 const BODY: &str = concat!(
     "# The rest is the same for every phase; the lines above say which one it is.\n\n",
     include_str!("sweep.sh"),
@@ -20,10 +19,10 @@ const BODY: &str = concat!(
     include_str!("run.sh")
 );
 
-/// The functions that end what a phase left behind.
+/// The functions that end the processes that a phase left behind.
 const SWEEP: &str = include_str!("sweep.sh");
 
-/// Variables that a shell keeps for itself: it sets them, or refuses to have them set.
+/// Variables that a shell reserves: it sets them itself, or refuses to have them set.
 const OF_THE_SHELL: [&str; 22] = [
     "BASH",
     "BASHOPTS",
@@ -49,10 +48,10 @@ const OF_THE_SHELL: [&str; 22] = [
     "_",
 ];
 
-/// Variables that a shell exports without being asked.
+/// Variables that a shell exports on its own.
 const UNASKED: [&str; 4] = ["OLDPWD", "PWD", "SHLVL", "_"];
 
-/// Seconds between asking a phase to end and killing it, where its recipe does not say.
+/// Seconds between asking a phase to end and killing it, unless its recipe sets another time.
 pub const GRACE: u32 = 10;
 
 /// Seconds that a run waits for an earlier run of the same phase.
@@ -65,24 +64,24 @@ pub struct Job {
     pub name: String,
     /// The job's own directory, absolute.
     pub dir: Utf8PathBuf,
-    /// The file that is locked while a run of the phase goes on.
+    /// The file that is locked while the phase runs.
     pub lock: Utf8PathBuf,
     /// User and group of the builder.
     pub owner: (u32, u32),
-    /// Directories that have to be visible at the place, absolute: workspace, sources, the recipe's.
+    /// Directories that must be visible at the place, absolute: workspace, sources, the recipe's.
     pub shared: Vec<Utf8PathBuf>,
     /// The variables that every phase of the build has.
     pub common: Env,
 }
 
-/// The end of a phase whose builder is gone, or wants it no more.
+/// The event that ends a phase after its builder died or gave up on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifeline {
-    /// None: whoever started it ends it.
+    /// None: the process that started the phase ends it.
     None,
-    /// It ends with its standard input.
+    /// The phase ends when its standard input ends.
     Stdin,
-    /// It ends when the lock of [`Job::alive`] is free. Its output goes to [`Job::output`].
+    /// The phase ends when the lock of [`Job::alive`] is released. Its output is written to [`Job::output`].
     Lock,
 }
 
@@ -106,7 +105,7 @@ impl Job {
         self.dir.join("result")
     }
 
-    /// Where everything goes that a job of a cluster writes.
+    /// The file for all output of a job that is followed by its files, such as a job of a cluster.
     pub fn output(&self) -> Utf8PathBuf {
         self.dir.join("output")
     }
@@ -120,19 +119,20 @@ impl Job {
         }
     }
 
-    /// The file that the builder locks as long as it wants the phase to go on; see [`Lifeline::Lock`].
+    /// The file that the builder locks as long as it wants the phase to continue; see [`Lifeline::Lock`].
     pub fn alive(&self) -> Utf8PathBuf {
         self.dir.join("alive")
     }
 
-    /// The files that the script makes when the phase begins and when it is over: with the first alone, it may have been killed.
+    /// The files that the script creates when the phase begins and when it is over. If only the first exists, the script may
+    /// have been killed.
     #[cfg(feature = "process")]
     pub(crate) fn traces(&self) -> [Utf8PathBuf; 2] {
         [self.dir.join("began"), self.dir.join("over")]
     }
 
-    /// The command line that runs the script, for a POSIX shell; the number of earlier runs of the job has to follow, `0` where
-    /// none is restarted.
+    /// The command line that runs the script, for a POSIX shell. The caller appends the number of earlier runs of the job: `0`
+    /// if none was restarted.
     pub fn start(&self, lifeline: Lifeline) -> Vec<String> {
         let script = self.script();
         let lifeline = match lifeline {
@@ -153,13 +153,13 @@ impl Job {
         .to_vec()
     }
 
-    /// The script that runs `invocation`, whatever strings are in it.
+    /// The script that runs `invocation`; strings may contain any characters.
     pub fn run_script(&self, invocation: &Invocation) -> JobFile {
         self.run_script_keeping(invocation, &[])
     }
 
-    /// The script that runs `invocation` with those variables of its surroundings that the patterns name: letters, digits, `_`
-    /// and `*`. They win over the phase's own.
+    /// The script that runs `invocation`, and keeps variables of the place that the patterns name. A pattern consists of
+    /// letters, digits, `_` and `*`. Kept variables override the phase's own.
     pub(crate) fn run_script_keeping(&self, invocation: &Invocation, keep: &[String]) -> JobFile {
         JobFile {
             path: self.script(),
@@ -167,7 +167,7 @@ impl Job {
         }
     }
 
-    /// The text of a script that ends what a phase left in `workspace`, of all phases where `phase` is empty.
+    /// The text of a script that ends the processes that a phase left in `workspace`; those of all phases if `phase` is empty.
     pub(crate) fn sweep_script(workspace: &str, phase: &str, grace: u64) -> String {
         let quote = shell_words::quote;
         format!(
@@ -243,7 +243,7 @@ fn script(job: &Job, invocation: &Invocation, keep: &[String]) -> String {
     text + BODY
 }
 
-/// Whether a pattern of letters, digits, `_` and `*` names a variable.
+/// True if a pattern of letters, digits, `_` and `*` matches the name of a variable.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -253,7 +253,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// How a phase ended, as its script wrote it; `None` for a text that no script wrote.
+/// The end of a phase as its script recorded it; `None` for a text that no script wrote.
 pub fn outcome(text: &str) -> Option<Ended> {
     let (kind, rest) = text.lines().next()?.split_once(' ')?;
     match kind {

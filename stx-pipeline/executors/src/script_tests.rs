@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use super::*;
 use stx_pipeline::Env;
 
-/// A job in a directory of its own, which ends with it.
+/// A job in a temporary directory, which is deleted with the returned guard.
 fn job() -> (camino_tempfile::Utf8TempDir, Job) {
     let dir = camino_tempfile::tempdir().unwrap();
     let job = Job {
@@ -22,7 +22,7 @@ fn job() -> (camino_tempfile::Utf8TempDir, Job) {
     (dir, job)
 }
 
-/// The command that starts the script of a job, as a place does.
+/// The command that starts the script of a job, as an executor does.
 #[expect(clippy::disallowed_methods, reason = "a real shell reads the script")]
 fn command(job: &Job, invocation: &Invocation, lifeline: Lifeline, run: &str) -> Command {
     let file = job.run_script(invocation);
@@ -31,7 +31,7 @@ fn command(job: &Job, invocation: &Invocation, lifeline: Lifeline, run: &str) ->
     fs_err::write(&file.path, text).unwrap();
     let words = job.start(lifeline);
     let mut command = Command::new(&words[0]);
-    // What a login sets is not for the phase.
+    // The phase must not see variables that a login sets.
     command
         .args(&words[1..])
         .args([run, "here"])
@@ -47,7 +47,7 @@ fn result(job: &Job) -> Option<Ended> {
     outcome(&text)
 }
 
-/// Runs the script of an invocation; what it said, and its result.
+/// Runs the script of an invocation; returns its output and its result.
 fn run(invocation: &Invocation) -> (Output, Option<Ended>) {
     let (_dir, job) = job();
     let output = command(&job, invocation, Lifeline::None, "0")
@@ -157,7 +157,7 @@ fn what_a_phase_leaves_behind_is_ended() {
     assert!(gone(&String::from_utf8(output.stdout).unwrap()));
 }
 
-/// A phase that ends only when it is killed, and writes its process into a file.
+/// A phase that ends only when it is killed, and writes its process id into a file.
 fn stubborn(dir: &Utf8Path) -> (Invocation, Utf8PathBuf) {
     let file = dir.join("pid");
     let script = "trap '' TERM; echo $$ > $1.new; mv $1.new $1; while :; do sleep 0.1; done";
@@ -209,7 +209,7 @@ fn a_second_run_waits_for_the_first_and_takes_its_result() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // The first one ends only when the second is known to wait for it.
+    // The first one ends only once the second has reported that it waits.
     let output = BufReader::new(second.stdout.take().unwrap());
     let mut lines = output.lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("waiting for its end")));
@@ -239,7 +239,7 @@ fn a_second_run_starts_once_the_first_is_gone() {
     assert_eq!(result(&job), Some(Ended::Exited { code: 0 }));
 }
 
-/// Becomes another program 2,000 times, and at last one without its environment.
+/// Replaces itself with another program 2,000 times; the last program has an empty environment.
 const CHANGING: &str =
     "#!/bin/sh\n[ \"$1\" = 0 ] || exec \"$0\" $(($1 - 1))\nexec env -i sleep 60\n";
 
@@ -255,7 +255,8 @@ fn a_process_that_becomes_another_program_is_still_the_phases() {
         .env("PHASE", "iso")
         .spawn()
         .unwrap();
-    // Looks until the process is none of the phase's: how often it was, and the program that it is by then.
+    // Repeats the search until the process no longer counts as the phase's. Prints the number of searches and the program by
+    // then.
     let looks = format!(
         "workspace={} stray=iso grace=1\n{SWEEP}\nfor ((seen = 0; ; seen++)); do\n\
          [[ $(strays) == {pid} ]] || break\ndone\nread -r comm < /proc/{pid}/comm\necho \"$comm $seen\"\n",

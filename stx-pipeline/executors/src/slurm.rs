@@ -1,9 +1,9 @@
 //! A cluster, through Slurm's programs.
 //!
-//! A job is submitted, then asked after until it is over; `sbatch --wait` would not say why a job ended. Slurm starts a job again
-//! when its node dies, so a job may run twice: the script of the second run waits until the first is really gone, and takes
-//! its result if it came to its end after all. Slurm forgets a job `MinJobAge` after its end, so how a phase ended is in a file
-//! of the job and not only in Slurm.
+//! A job is submitted, and then polled until it is over; `sbatch --wait` would not report the reason for its end. Slurm
+//! restarts a job when its node dies, so a job may run twice. The script of the second run waits until the first is really
+//! gone, and takes its result if the first completed nevertheless. Slurm forgets a job `MinJobAge` after its end, so the result
+//! of a phase is also in a file of the job.
 
 #[cfg(any(test, feature = "process"))]
 pub(crate) mod job;
@@ -16,7 +16,7 @@ use stx_pipeline::Env;
 
 use super::Job;
 
-/// A cluster, and what a phase is given of it; what is not said is the cluster's default.
+/// A cluster, and the resources that a phase requests; unset fields leave the cluster's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slurm {
     /// The partition.
@@ -25,11 +25,11 @@ pub struct Slurm {
     pub cpus: Option<u32>,
     /// Memory of the node, in the form of `sbatch --mem`: `512M`, `4G`.
     pub memory: Option<String>,
-    /// After how long Slurm ends the phase, counted from its start on a node.
+    /// The time limit that Slurm enforces, counted from the start of the phase on a node.
     pub time: Option<Duration>,
     /// The account that is charged.
     pub account: Option<String>,
-    /// `slurm.conf`, if it is not where Slurm looks by itself.
+    /// The path of `slurm.conf`, if it differs from Slurm's default.
     pub conf: Option<Utf8PathBuf>,
     /// Further options of `sbatch`, in the form `--name=value`.
     pub options: Vec<String>,
@@ -44,8 +44,8 @@ impl Slurm {
         tools
     }
 
-    /// The options of `sbatch`. The job's environment is that of `sbatch` itself, which is not the phase's: `--export=NONE` would
-    /// have Slurm run a login shell on the node first.
+    /// The options of `sbatch`. The job inherits the environment of `sbatch`, not that of the phase: with `--export=NONE`,
+    /// Slurm would first run a login shell on the node.
     pub(super) fn options(&self, job: &Job, timeout: Option<Duration>) -> Vec<String> {
         let mut args = vec![
             format!("--job-name={}", job.name),
@@ -64,7 +64,7 @@ impl Slurm {
         given("cpus-per-task", self.cpus.map(|cpus| cpus.to_string()));
         given("mem", self.memory.clone());
         given("account", self.account.clone());
-        // Should the builder die, the job ends by itself, a little after the builder would have ended it.
+        // If the builder dies, Slurm ends the job a little after the builder would have.
         let own = timeout.map(|timeout| timeout + Duration::from_mins(1));
         let time = self.time.into_iter().chain(own).min();
         given("time", time.map(limit));
@@ -73,12 +73,12 @@ impl Slurm {
     }
 }
 
-/// A path as `sbatch` reads it, which puts numbers in for `%j` and takes a backslash for a request not to.
+/// Escapes a path for `sbatch`, which replaces patterns such as `%j` and treats a backslash as an escape.
 fn pattern(path: &Utf8Path) -> String {
     path.as_str().replace('%', "%%")
 }
 
-/// A limit as `sbatch --time` takes it, rounded up to seconds: `D-HH:MM:SS`.
+/// Formats a limit for `sbatch --time`, rounded up to seconds: `D-HH:MM:SS`.
 fn limit(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let (days, hours) = (seconds / 86400, seconds / 3600 % 24);

@@ -1,4 +1,4 @@
-//! Another host, through the program `ssh`.
+//! Runs phases on another host, through the program `ssh`.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -13,7 +13,7 @@ use super::{
     trial, with_lifeline,
 };
 
-/// The longest path of a socket, less what `ssh` appends to it while it makes one.
+/// The longest path of a socket, less the suffix that `ssh` appends while it creates one.
 const SOCKET: usize = 107 - 18;
 
 /// Another host.
@@ -25,7 +25,7 @@ pub struct Ssh {
     pub port: Option<u16>,
     /// The file of the private key.
     pub identity: Option<Utf8PathBuf>,
-    /// `Key=value` in the form of `ssh_config(5)`; they come before our own and win over them.
+    /// `Key=value` pairs in the form of `ssh_config(5)`; they precede the built-in options and override them.
     pub options: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ struct SshTable {
 }
 
 impl Ssh {
-    /// The command line up to the host; `opens`: whether it makes the connection that the others share.
+    /// The command line up to the host; `opens` is true if it opens the connection that later commands share.
     fn args(&self, job: &Job, opens: bool) -> Vec<String> {
         let mut args = vec!["-T".to_owned()];
         let mut option = |text: String| args.extend(["-o".to_owned(), text]);
@@ -99,7 +99,7 @@ impl Executor for Ssh {
     fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
         let mut words = job.start(Lifeline::Stdin);
         words.push("0".to_owned());
-        // Made by a phase, the connection would end with it.
+        // A connection that a phase opens would end with the phase.
         let mut args = self.args(job, false);
         args.push(format!("exec {}", shell_words::join(words)));
         Placed::Process {
@@ -116,7 +116,7 @@ impl Executor for Ssh {
         Some(Check::Prints(of_no_phase(trial("ssh", args, tools))))
     }
 
-    /// Ends the shared connection of a build, should there be one.
+    /// Ends the shared connection of a build, if one exists.
     fn close(&self, job: &Job, tools: &Env) -> Option<Invocation> {
         let mut args = vec!["-O".to_owned(), "exit".to_owned()];
         args.extend(self.args(job, false));
@@ -129,7 +129,7 @@ impl Executor for Ssh {
     }
 }
 
-/// Connections of a build are shared through a socket in `dir`, unless its path is too long for a socket's.
+/// Options that share a build's connection through a socket in `dir`, unless the path is too long for a socket.
 fn sharing(dir: &Utf8Path, opens: bool) -> Vec<String> {
     // `%C` becomes a digest of 40 digits.
     if dir.as_str().len() + "/".len() + 40 > SOCKET {
@@ -138,7 +138,7 @@ fn sharing(dir: &Utf8Path, opens: bool) -> Vec<String> {
     let dir = dir.as_str().replace('%', "%%").replace('"', "\\\"");
     let mut options = vec![format!("ControlPath=\"{dir}/%C\"")];
     if opens {
-        // Longer than a build idles; a phase that finds none has a connection of its own.
+        // Longer than a build idles; a phase that finds no shared connection opens its own.
         options.extend(["ControlMaster=auto", "ControlPersist=12h"].map(str::to_owned));
     } else {
         options.push("ControlMaster=no".to_owned());

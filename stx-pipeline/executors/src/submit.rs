@@ -83,7 +83,7 @@ impl Executor for Slurm {
     }
 }
 
-/// Slurm keeps a copy of this script, so it holds no environment; where the file system is not shared, it says so.
+/// Slurm keeps a copy of this script, so it contains no environment. If the file system is not shared, the script reports that.
 fn batch_script(job: &Job) -> JobFile {
     let script = shell_words::quote(job.script().as_str()).into_owned();
     let start = shell_words::join(job.start(Lifeline::None));

@@ -1,17 +1,17 @@
-# above PID: the processes that it descends from, itself the first.
+# above PID: prints the process and its ancestors, the process first.
 above() {
     local pid=$1 stat
     while ((pid > 0)); do
         printf '%s\n' "$pid"
         { read -r stat < "/proc/$pid/stat"; } 2> /dev/null || return 0
-        # What follows the name, which is in parentheses: the state and the parent.
+        # State and parent follow the name, which is in parentheses.
         read -r _ pid _ <<< "${stat##*) }"
     done
 }
 
-# environment PID: the environment that a process was started with, in `env`; false if the process is gone or may not be seen.
-# The kernel shows an empty environment while `execve` replaces the program, and once more to a reader that opened the file before
-# that. An empty one counts only if it is read twice while the kernel knows its address (`env_start`, proc(5)).
+# environment PID: stores the environment that a process was started with in `env`; false if the process is gone or may not be
+# read. The kernel shows an empty environment while `execve` replaces the program, and once more to a reader that opened the
+# file before that. An empty one counts only if it is read twice while the kernel knows its address (`env_start`, proc(5)).
 environment() {
     local stat fields settled=0 left
     for ((left = 1000; left > 0; left--)); do
@@ -19,7 +19,7 @@ environment() {
         ((${#env[@]} == 0)) || return 0
         { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 1
         read -ra fields <<< "${stat##*) }"
-        # Without memory it has ended, or is a thread of the kernel.
+        # A process without memory has ended, or is a thread of the kernel.
         [[ ${fields[20]-0} != 0 ]] || return 1
         if [[ ${fields[47]-0} == 0 ]]; then
             settled=0
@@ -31,13 +31,13 @@ environment() {
     return 1
 }
 
-# strays: the processes that a phase left in the workspace, or every phase where $stray is empty. They are known by the
-# variables that they were started with, whatever group, session and parent they have now.
+# strays: prints the processes that a phase left in the workspace; those of every phase if $stray is empty. The variables that a
+# process was started with identify it, whatever group, session and parent it has now.
 strays() {
     local pid own env variable here phase client
     [[ -n $workspace ]] || return 0
-    # Where processes of the build server are seen, the client that started this is not one. It need not be an ancestor: over
-    # `ssh` to this same machine it is not.
+    # If processes of the build server are visible here, spare the client that started this script. It is not always an
+    # ancestor: over `ssh` to the same machine it is not.
     own=" $(above $$ | tr '\n' ' ')"
     for pid in /proc/[0-9]*; do
         pid=${pid#/proc/}
@@ -54,7 +54,7 @@ strays() {
     done
 }
 
-# sweep: asks the strays to end, and kills those that do not within the grace; false if some are left.
+# sweep: asks the strays to end, and kills those that do not within the grace period; false if some are left.
 sweep() {
     local left pid
     local -A asked=()

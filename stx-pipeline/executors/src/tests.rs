@@ -15,7 +15,7 @@ fn mistakes(text: &str) -> String {
         .to_string()
 }
 
-/// A phase's invocation rewritten for the place `there` of a configuration, for people; with its script on demand.
+/// A phase's invocation rewritten for the place `there` of a configuration, as text; with its script if `shows_script` is set.
 fn rewritten(text: &str, shows_script: bool) -> String {
     let text = format!("{text}\n[[place-rule]]\nphases = [\"*\"]\nplace = \"there\"\n");
     let places = places(&text);
@@ -100,7 +100,7 @@ fn rewritten(text: &str, shows_script: bool) -> String {
         "it is written once"
     );
     for file in files {
-        // It is the same for each kind, and shown once.
+        // The script is the same for each kind, and is shown once.
         if file.path == script && !shows_script {
             continue;
         }

@@ -11,11 +11,11 @@ use stx_layout::counted;
 use stx_pipeline::BuildPlan;
 use tracing::debug;
 
-/// The time limit for the command of an `exec` place when it is tried. That also ends the processes that an earlier build left there.
+/// The time limit for the check of an `exec` place. The check also ends processes that an earlier build left there.
 const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 300 });
 
 impl PlacedRunner {
-    /// Waits until nothing of an earlier build runs at a place, and removes its jobs.
+    /// Waits until no phase of an earlier build runs at a place, and removes that build's jobs.
     pub(super) async fn clear(&self) -> Result<(), PlaceError> {
         let dir = self.dir();
         let prepare = |source| PlaceError::Prepare {
@@ -35,10 +35,10 @@ impl PlacedRunner {
         }
     }
 
-    /// Tries every place that a phase of the plan runs at: it has to be reached, and to see the build's files.
+    /// Tests every place that runs a phase of the plan: the place must be reachable, and must see the build's files.
     ///
     /// # Errors
-    /// The first place that is of no use.
+    /// The first place that fails the test.
     pub async fn check(&self, plan: &BuildPlan) -> Result<(), PlaceError> {
         let used: BTreeMap<&str, &dyn Executor> = plan
             .phases
@@ -88,7 +88,7 @@ impl PlacedRunner {
         };
         let written: Vec<_> = std::iter::once(file.clone()).chain(by.clone()).collect();
         files::write(&job.dir, &written).map_err(prepare)?;
-        // A place that takes part in locking sees that it is held.
+        // A place that shares locks with the build server sees that this one is held.
         let held = match &by {
             Some(_) => Some(files::hold(&marker.path).map_err(prepare)?),
             None => None,
@@ -105,9 +105,9 @@ impl PlacedRunner {
             unusable(format!("{program} gave no answer within {time}"))
         })?;
         drop(held);
-        // A start-up file of the shell there may print something before it.
+        // A start-up file of the shell there may print text before the marker.
         let other = file == &marker && said.ok() && !said.stdout.ends_with(&marker.text);
-        // Its path is another one where paths are mapped; the job's own directory has the same name there.
+        // Mapped paths differ there, but the job's own directory keeps its name.
         let unseen = match &by {
             Some(_) => format!("/{}/", job.dir.file_name().unwrap_or_default()),
             None => marker.path.to_string(),

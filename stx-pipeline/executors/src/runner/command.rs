@@ -1,4 +1,4 @@
-//! Short processes that bring a phase to its place, ask after it or end it.
+//! Short processes that bring a phase to its place, query it or end it.
 
 use std::io;
 use std::process::{Output, Stdio};
@@ -13,10 +13,10 @@ use stx_pipeline::process::command;
 /// The exit status and the output of a process that has ended.
 #[derive(Debug)]
 pub(super) struct Said {
-    /// Its exit status; none if a signal ended it.
+    /// Its exit status; `None` if a signal ended it.
     pub(super) code: Option<i32>,
     pub(super) stdout: String,
-    /// Without white space around it.
+    /// Without surrounding white space.
     pub(super) stderr: String,
 }
 
@@ -25,12 +25,12 @@ impl Said {
         self.code == Some(0)
     }
 
-    /// How it failed, in a line.
+    /// A line about its failure.
     pub(super) fn failure(&self, program: &str) -> String {
         let code = self
             .code
             .map_or_else(|| "a signal".to_owned(), |code| format!("status {code}"));
-        // ssh ends its lines as a terminal wants them.
+        // ssh ends its lines with a carriage return, for terminals.
         let said = self.stderr.lines().collect::<Vec<_>>().join("; ");
         format!("{program} ended with {code}: {said}")
     }
@@ -56,7 +56,7 @@ pub(super) async fn said(invocation: Invocation) -> io::Result<Said> {
         .map_err(io::Error::other)?
 }
 
-/// Runs a process to its end, or kills its group after `limit`; none then.
+/// Runs a process to its end, or kills its process group after `limit` and returns `None`.
 pub(super) async fn said_within(
     invocation: Invocation,
     limit: Duration,
@@ -70,7 +70,7 @@ pub(super) async fn said_within(
         let watch = thread::spawn(move || {
             let late = is_over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
             if late {
-                // It may have come to its end this instant.
+                // The group may already be gone.
                 kill_process_group(group, Signal::KILL).ok();
             }
             late

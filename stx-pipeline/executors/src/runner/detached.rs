@@ -1,7 +1,7 @@
-//! Following a phase that does not end with the process that started it.
+//! Follows a phase that may outlive the process that started it.
 //!
-//! The client, `kubectl exec` say, may lose its connection, or end while the phase runs on. So only three things count, all of
-//! them on the file system that the builder shares with the place:
+//! The client, for example `kubectl exec`, may lose its connection or end while the phase continues. So only three facts count.
+//! All of them are on the file system that the builder shares with the place:
 //!
 //! | | is |
 //! |---|---|
@@ -21,18 +21,19 @@ use super::follow::Tail;
 use super::{end_of, files};
 use crate::{Executor, Job};
 
-/// How often output and result are looked for.
+/// The interval between checks for output and a result.
 const READ: Duration = Duration::from_millis(100);
 
-/// How long a phase has to show itself after its client ended, before it is taken for one that never started.
+/// The time for a phase to take its lock after its client ended; after that, the phase counts as not started.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Of what the client itself says, so many lines are kept.
+/// The number of lines of the client's own output that are kept.
 const SAID: usize = 20;
 
 type Events<'a> = &'a (dyn for<'l> Fn(Stream, &'l str) + Sync);
 
-/// A phase to start and follow: its place, its job, the client that starts it, and the one that ends what is left of it.
+/// A phase to start and follow: its place, its job, the client that starts it, and the sweeper that ends its leftover
+/// processes.
 pub(super) struct Detached<'a> {
     pub(super) place: (&'a str, &'a dyn Executor),
     pub(super) local: &'a ProcessRunner,
@@ -52,10 +53,10 @@ impl Detached<'_> {
         let not_started = |error: io::Error| Ended::NotStarted {
             reason: error.to_string(),
         };
-        // Its words are no output of the phase's; and it does not count when it ends.
+        // The client's output is not the phase's, and the client's end does not end the phase.
         self.client.log = self.job.dir.join("client");
         self.client.timeout = None;
-        // The phase's time to end is not the client's, which has nothing to put away.
+        // The stop grace is the phase's; the client has nothing to clean up.
         self.client.stop_grace = None;
         self.sweeper.stop_grace = None;
         self.sweeper.log = self.job.dir.join("sweeper");
@@ -65,7 +66,7 @@ impl Detached<'_> {
             Err(error) => return not_started(error),
         };
         let mut tail = Tail::new(lines, phase.log_limit);
-        // Made here, so that this user owns the file, whoever writes it.
+        // Create the file here, so that the builder owns it even if another user writes it.
         if let Err(error) = files::write(&self.job.dir, &[self.job.empty_output()]) {
             return not_started(error);
         }
@@ -83,7 +84,7 @@ impl Detached<'_> {
             said.push(line.to_owned());
         };
         let client = self.client.to_string();
-        // Boxed, as it is polled from two places.
+        // Boxed, because it is polled from two places.
         let mut client = Box::pin(self.local.run_shown(&self.client, &client, &hear, &over));
         let mut client_ended = None;
         let limit = async {
@@ -119,7 +120,7 @@ impl Detached<'_> {
                 ended = following => ended,
             }
         };
-        // From here on nothing of it starts any more, and what runs ends.
+        // With the lock released, the script starts nothing further and ends what runs.
         drop(alive);
         fs_err::remove_file(self.job.script()).ok();
         let gone = self.until_gone(phase, &mut tail).await;
@@ -131,7 +132,7 @@ impl Detached<'_> {
         };
         let ended = match why {
             Ok(Some(ended)) => ended,
-            // It may have come to its end meanwhile.
+            // The phase may have ended meanwhile.
             Ok(None) => match files::result(self.job) {
                 Some(ended) => ended,
                 None => self.lost(&client_ended, swept),
@@ -164,13 +165,13 @@ impl Detached<'_> {
             tail.add(format!("stx-builds: {line}\n").as_bytes())?;
         }
         if gone {
-            // The log has the output. A file that cannot be removed now is removed with the next build.
+            // The log has the output. If the file cannot be removed now, the next build removes it.
             fs_err::remove_file(self.job.output()).ok();
         }
         tail.finish(ended)
     }
 
-    /// Follows the phase without its client; none if nothing of it runs.
+    /// Follows the phase without its client; `None` if no part of it runs.
     async fn follow_alone(
         &self,
         tail: &mut Tail<'_>,
@@ -180,7 +181,7 @@ impl Detached<'_> {
         let mut told = false;
         loop {
             let free = files::is_free(&self.job.lock);
-            // After the lock: whoever releases it has written the result before.
+            // Read the result after the lock: the script writes the result before it releases the lock.
             if let Some(ended) = files::result(self.job) {
                 return Ok(Some(ended));
             }
@@ -201,7 +202,7 @@ impl Detached<'_> {
         }
     }
 
-    /// Waits until no script holds the phase's lock, reading its last words; false if that takes too long.
+    /// Waits until no script holds the phase's lock, and reads its last output meanwhile; false if that takes too long.
     async fn until_gone(&self, phase: &Invocation, tail: &mut Tail<'_>) -> bool {
         let end = Instant::now() + end_of(phase);
         while !files::is_free(&self.job.lock) {
@@ -209,19 +210,19 @@ impl Detached<'_> {
                 return false;
             }
             tokio::time::sleep(READ / 4).await;
-            // Its log cannot be written: that is told of in the end.
+            // `end_log` reports an error of the log.
             tail.follow(&self.job.output()).ok();
         }
         true
     }
 
-    /// Whether the script began with the phase and did not end it: what it started may go on without it.
+    /// True if the script started the phase but did not see its end: the phase's processes may continue without it.
     fn was_cut_off(&self) -> bool {
         let [began, over] = self.job.traces();
         began.exists() && !over.exists() && files::result(self.job).is_none()
     }
 
-    /// Ends what the script left; whether nothing is left.
+    /// Ends the processes that the script left; true if none is left.
     async fn sweep(&self) -> bool {
         let shown = self.sweeper.to_string();
         let never = Cancel::new();

@@ -1,4 +1,4 @@
-//! The files of jobs: what goes there, what comes back, and the lock of a phase that runs.
+//! The files of jobs: scripts and inputs, results, and the lock of a running phase.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -12,7 +12,7 @@ use stx_pipeline::Ended;
 
 use crate::{Job, JobFile, outcome};
 
-/// How often it is looked whether a phase is gone.
+/// The interval between checks whether a phase is gone.
 const POLL: Duration = Duration::from_millis(50);
 
 /// Writes the files of a job into its directory, which only this user can enter.
@@ -37,7 +37,7 @@ pub(super) fn write(dir: &Utf8Path, files: &[JobFile]) -> io::Result<()> {
     Ok(())
 }
 
-/// The result that a job left.
+/// The result of a job, if its script wrote one.
 pub(super) fn result(job: &Job) -> Option<Ended> {
     outcome(&fs_err::read_to_string(job.result()).ok()?)
 }
@@ -58,38 +58,38 @@ pub(super) fn locks(dir: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
     Ok(locks)
 }
 
-/// Makes a file and locks it; the lock lasts as long as what is returned.
+/// Creates a file and locks it; the lock lasts as long as the returned file.
 pub(super) fn hold(file: &Utf8Path) -> io::Result<fs_err::File> {
     let held = fs_err::OpenOptions::new()
         .append(true)
         .create(true)
         .open(file)?;
-    // Nobody else has it for longer than a look.
+    // Blocks only briefly: other processes hold this lock just to test it.
     held.file().lock()?;
     Ok(held)
 }
 
-/// Writes into the lock of a phase how many seconds it may take to end, for the builder that comes after.
+/// Notes in the lock file of a phase the number of seconds that the phase may take to end. The next builder reads it.
 pub(super) fn note_end(lock: &Utf8Path, seconds: u64) -> io::Result<()> {
     fs_err::write(lock, format!("{seconds}\n"))
 }
 
-/// How long the phase of a lock may take to end, if that was noted.
+/// The time that the phase of a lock may take to end, if it was noted.
 pub(super) fn noted_end(lock: &Utf8Path) -> Option<Duration> {
     let text = fs_err::read_to_string(lock).ok()?;
     Some(Duration::from_secs(text.trim().parse().ok()?))
 }
 
-/// Whether nothing holds a lock. One that cannot be looked at counts as held.
+/// True if no process holds a lock. A lock file that cannot be opened counts as held.
 pub(super) fn is_free(lock: &Utf8Path) -> bool {
     match fs_err::OpenOptions::new().append(true).open(lock) {
         Ok(file) => file.file().try_lock().is_ok(),
-        // A phase that never started has none.
+        // A phase that never started has no lock file.
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
-/// Waits until nothing holds a lock, so that no run of its phase goes on; false if that takes longer than `limit`.
+/// Waits until no process holds a lock, so that no run of its phase continues; false if that takes longer than `limit`.
 pub(super) async fn gone(lock: &Utf8Path, limit: Duration) -> bool {
     let end = Instant::now() + limit;
     loop {

@@ -17,13 +17,13 @@ use super::{end_of, files};
 use crate::slurm::job::{JobState, Verdict, job_id, job_state, verdict};
 use crate::{Job, Slurm};
 
-/// How often the job's output is read.
+/// The interval between reads of the job's output.
 const READ: Duration = Duration::from_millis(100);
 
-/// How often the cluster is asked after a job: at first, and at last.
+/// The interval between queries about a job: the first and the longest.
 const ASK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// How long the cluster has to kill what does not end when it is asked to; Slurm's `KillWait` is 30 seconds.
+/// The time for the cluster to kill a job that ignores the request to end; Slurm's `KillWait` is 30 seconds.
 const KILL: Duration = Duration::from_mins(1);
 
 /// A job to submit and follow: its place, its commands and their environment.
@@ -39,22 +39,22 @@ pub(super) struct Following<'a> {
 /// The cluster's answer about a job.
 enum Answer {
     State(JobState),
-    /// It has forgotten the job, which happens some time after its end.
+    /// The cluster has forgotten the job, which happens some time after the job's end.
     Unknown,
-    /// It does not answer.
+    /// The cluster does not answer.
     Silent(String),
 }
 
-/// Space on the disk is freed each time that so many more bytes were read.
+/// The disk space of the output is freed each time that this many further bytes were read.
 const FREE: u64 = 4 * 1024 * 1024;
 
-/// The job's output on its way to the log.
+/// Copies the job's output to the log.
 pub(super) struct Tail<'a> {
     lines: Lines<'a>,
     /// The most bytes by which the log may lag behind the output.
     limit: u64,
     read: u64,
-    /// The bytes, from the start of the file, whose space was freed.
+    /// The number of bytes, from the start of the file, whose space was freed.
     freed: u64,
 }
 
@@ -78,10 +78,10 @@ impl<'a> Tail<'a> {
         self.lines.finish(ended)
     }
 
-    /// Passes on the output that was written since the last time. If a job writes faster than its output is read, and the rest
-    /// is longer than the log may be, the middle of it is left out.
+    /// Copies the output since the last call to the log. If a job writes faster than its output is read, and the unread rest is
+    /// longer than the log may be, the middle of the rest is left out.
     pub(super) fn follow(&mut self, path: &Utf8Path) -> io::Result<()> {
-        // Opened anew, a file on a network file system shows what is there now.
+        // Reopen the file each time: on a network file system, this shows its current contents.
         let mut file = match fs_err::File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
@@ -108,8 +108,8 @@ impl<'a> Tail<'a> {
         }
     }
 
-    /// Frees the space of the output that was read: the log has a limit, but this file has none. The file keeps its length,
-    /// because its writer may be on another host and continues at its own offset.
+    /// Frees the disk space of the output that was read: the log has a size limit, but this file has none. The file keeps its
+    /// length, because its writer may be on another host and continues at its own offset.
     fn free(&mut self, path: &Utf8Path) {
         let punched = fs_err::OpenOptions::new()
             .write(true)
@@ -122,7 +122,7 @@ impl<'a> Tail<'a> {
             // A file system without holes keeps the whole file until the job is over.
             debug!(%error, "cannot free the space of output that was read");
         }
-        // Set after a failure as well: the next attempt is after more output, not at each look.
+        // Set after a failure too, so that the next attempt waits for more output instead of the next read.
         self.freed = self.read;
     }
 }
@@ -172,7 +172,7 @@ impl Following<'_> {
                 None => std::future::pending().await,
             }
         };
-        // Not given up half-way: a job that is on its way into the cluster cannot be cancelled yet.
+        // Not interruptible: a job that is still being submitted cannot be cancelled.
         let id = match self.submission().await {
             Ok(id) => id,
             Err(reason) => {
@@ -196,7 +196,7 @@ impl Following<'_> {
         Ok(ended)
     }
 
-    /// Submits the job; its number.
+    /// Submits the job and returns its number.
     async fn submission(&self) -> Result<u64, String> {
         let said = said(self.submit.clone())
             .await
@@ -204,7 +204,7 @@ impl Following<'_> {
         if let (true, Some(id)) = (said.ok(), job_id(&said.stdout)) {
             return Ok(id);
         }
-        // An answer that was lost on its way does not mean that the job was.
+        // The job may be in the cluster even if the answer was lost.
         let (name, slurm) = self.place;
         let found = self::said(slurm.find(self.job, self.tools)).await;
         match found.ok().filter(Said::ok).map(|said| said.stdout) {
@@ -226,7 +226,7 @@ impl Following<'_> {
         }
     }
 
-    /// Follows the job to its end: how the phase ended, and whether nothing is left to cancel.
+    /// Follows the job to its end. Returns the phase's end, and true if nothing is left to cancel.
     async fn until_over(
         &self,
         id: u64,
@@ -245,7 +245,7 @@ impl Following<'_> {
                 Answer::Silent(reason) => format!("still following job {id}: {reason}"),
             };
             if now != last {
-                // For those who watch; the log is published, and is the phase's alone.
+                // Shown to watchers only: the log is published, and contains only the phase's own output.
                 events(Stream::Merged, &format!("stx-builds: {now}"));
                 last = now;
                 between = ASK.0;
@@ -276,7 +276,7 @@ impl Following<'_> {
         }
     }
 
-    /// The result of a job whose script came to its end.
+    /// The result of a job whose script ran to its end.
     async fn result(&self, id: u64, job: &JobState) -> Ended {
         // A network file system may take a moment to show what a node wrote.
         for _ in 0..50 {
@@ -294,7 +294,7 @@ impl Following<'_> {
         }
     }
 
-    /// Cancels the job and waits until it is gone; whether it is.
+    /// Cancels the job and waits until it is gone; true if it is.
     async fn end_job(&self) -> bool {
         let (_, slurm) = self.place;
         let end = Instant::now() + KILL;
@@ -314,7 +314,7 @@ impl Following<'_> {
     }
 }
 
-/// The work of a job, for people.
+/// A line about a job's state for users.
 fn said_of(id: u64, job: &JobState) -> String {
     let mut text = format!("Slurm job {id} is {}", job.state.to_ascii_lowercase());
     if let Some(node) = &job.node {

@@ -1,7 +1,7 @@
-//! Jobs of a cluster that outlive a builder that was killed.
+//! Cluster jobs that outlive a killed builder.
 //!
-//! Each is registered in a file `running/job.NAME` of the state directory before it is submitted, with what cancels it by its
-//! name: a builder that dies while `sbatch` runs never learns the job's number.
+//! Each job is registered in a file `running/job.NAME` of the state directory before it is submitted. The file holds the
+//! command that cancels the job by its name: a builder that dies while `sbatch` runs never learns the job's number.
 
 use std::io;
 use std::time::Duration;
@@ -25,19 +25,19 @@ struct Registration {
     cancel: Invocation,
 }
 
-/// A job that may be in the cluster; cancelled when dropped before it is over.
+/// A job that may be in the cluster; it is cancelled if this is dropped before the job is over.
 #[derive(Debug)]
 pub(super) struct Registered {
     file: Utf8PathBuf,
     script: Utf8PathBuf,
     cancel: Invocation,
-    /// Nothing is in the cluster any more.
+    /// True if the cluster no longer has the job.
     pub(super) over: bool,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // Should the cluster take the job only now, it finds nothing to run.
+        // If the cluster accepts the job only now, the job finds no script to run.
         fs_err::remove_file(&self.script).ok();
         // A job that cannot be cancelled stays registered, and the next build ends it.
         if self.over || run(&self.cancel).is_ok_and(|said| said.ok()) {
@@ -73,11 +73,12 @@ pub(super) fn register(
     })
 }
 
-/// Ends what a killed builder left behind, as [`stx_pipeline::process::end_orphans`] does: the processes of this machine, and
-/// then the builder's jobs on a cluster. Nobody else may build in the directory meanwhile. Returns what was ended.
+/// Ends the processes and jobs that a killed builder left behind: first the processes of this machine, as
+/// [`stx_pipeline::process::end_orphans`] does, then the builder's jobs on a cluster. No other builder may use the directory
+/// meanwhile. Returns the ended processes and jobs.
 ///
 /// # Errors
-/// When the directory cannot be read, or a job cannot be cancelled; a directory without registrations is none.
+/// When the directory cannot be read, or a job cannot be cancelled. A directory without registrations is not an error.
 pub async fn end_orphans(
     dir: &Utf8Path,
     workspace: &Utf8Path,
@@ -85,14 +86,14 @@ pub async fn end_orphans(
 ) -> io::Result<Vec<Orphan>> {
     let mut ended = process::end_orphans(dir, workspace, grace).await?;
     if dir.join("running").is_dir() {
-        // After the processes of this machine, so that no `sbatch` is left that submits one more.
+        // After the processes of this machine, so that no remaining `sbatch` can submit another job.
         ended.extend(end_jobs(dir).await?);
     }
     Ok(ended)
 }
 
-/// Cancels the jobs that are registered in the state directory and whose builder is gone, or is this program: what it could
-/// not cancel at the end of a build.
+/// Cancels the registered jobs of the state directory whose builder is gone, and those of this process that it could not cancel
+/// at the end of a build.
 async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orphan>> {
     let mut ended = Vec::new();
     for entry in state.join("running").read_dir_utf8()? {
@@ -101,7 +102,7 @@ async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orphan>> {
             continue;
         };
         let text = fs_err::read_to_string(entry.path())?;
-        // A builder that died while it wrote this had submitted nothing yet.
+        // A builder that died while it wrote this file had not submitted the job yet.
         if let Ok(registration) = toml::from_str::<Registration>(&text) {
             let alive = registration.builder != own()
                 && registration.boot == this_boot()
@@ -109,7 +110,7 @@ async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orphan>> {
             if alive {
                 continue;
             }
-            // The machine may have started anew since; the cluster has not.
+            // A reboot of this machine does not end jobs of the cluster.
             let program = registration.cancel.program.clone();
             let said = said(registration.cancel).await?;
             if !said.ok() {

@@ -1,4 +1,4 @@
-//! Clusters and hosts in trouble, which real ones seldom are; small scripts play their programs.
+//! Failures of clusters and hosts, which real ones seldom show; small scripts stand in for their programs.
 
 use std::process::Command;
 use std::sync::Mutex;
@@ -8,7 +8,7 @@ use camino_tempfile::Utf8TempDir;
 
 use super::*;
 
-/// Takes the job, and loses its answer.
+/// Accepts the job, but its answer is lost.
 const SBATCH: &str = r#"
 for batch; do :; done
 SLURMD_NODENAME=n1 sh "$batch" >> "${batch%batch}output" 2>&1 &
@@ -16,7 +16,7 @@ echo 'Socket timed out on send/recv operation' >&2
 exit 1
 "#;
 
-/// Says nothing while the job runs, and has forgotten it then.
+/// Does not answer while the job runs, and has forgotten the job afterwards.
 const SCONTROL: &str = r#"
 if test -e "$HOME"/state/jobs/p.0/result; then
     echo 'slurm_load_jobs error: Invalid job id specified' >&2
@@ -26,10 +26,10 @@ fi
 exit 1
 "#;
 
-/// Writes a script that can be executed.
+/// Writes an executable script.
 ///
-/// A child writes the file: whatever other tests start meanwhile inherits a descriptor of this process, and a file that somebody has open
-/// for writing cannot be executed.
+/// A child process writes the file. Processes that other tests start meanwhile inherit the descriptors of this process, and a
+/// file that any process has open for writing cannot be executed.
 #[expect(clippy::disallowed_methods, reason = "a real shell writes the file")]
 pub(crate) fn write_script(path: &Utf8Path, text: &str) {
     let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
@@ -65,7 +65,7 @@ fn runner_at(dir: &Utf8Path, place: &str, programs: &[(&str, &str)]) -> PlacedRu
     }
 }
 
-/// Runs a phase at a place whose programs are scripts; how it ended, and what was said.
+/// Runs a phase at a place whose programs are scripts; returns its end and the reported lines.
 async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec<String>) {
     let dir = Utf8TempDir::new().unwrap();
     let state = dir.path().join("state");
@@ -159,7 +159,7 @@ async fn a_node_without_the_files_is_named() {
 
 #[tokio::test]
 async fn the_output_of_a_phase_that_is_followed_takes_no_more_room_than_its_log() {
-    // The phase's own output is the file that it is followed by. The last line is the room and the length of that.
+    // The phase's standard output is the file that the builder follows. The last line reports that file's blocks and length.
     let phase =
         "yes $(printf %01023d 0) | head -c 32M; sleep 3; stat -L -c 'room %b %s' /proc/$$/fd/1";
     let place = "kind = \"exec\"\ncommand = [\"enter\"]";
@@ -208,7 +208,7 @@ fn output_that_is_written_faster_than_it_is_read_loses_its_middle() {
     tail.follow(&output).unwrap();
     tail.finish(&Ended::Exited { code: 0 }).unwrap();
     let (bytes, last, left_out) = seen.into_inner().unwrap();
-    // A line that was cut in two has one more end.
+    // A line that was cut in two has an additional line ending.
     assert!((text.len()..text.len() + 3).contains(&bytes), "{bytes}");
     assert_eq!(last, "000999999");
     // The middle is not even read: a log of 1 MiB lags by at most that.
@@ -254,7 +254,7 @@ async fn a_shared_connection_outlasts_the_phases() {
         stop_grace: None,
     };
     let runner = ProcessRunner::new(dir.path().join("state"));
-    // From now on this program is the parent of what loses its own.
+    // From now on this process becomes the parent of orphaned processes.
     runner.run(&phase, &|_, _| {}, &Cancel::new()).await;
     let tools = Env::from([(
         "PATH".into(),
@@ -277,7 +277,7 @@ async fn a_shared_connection_outlasts_the_phases() {
     };
     let master: i32 = said(check).await.unwrap().stdout.trim().parse().unwrap();
     runner.run(&phase, &|_, _| {}, &Cancel::new()).await;
-    // State and parent are what follows the name, which is in parentheses.
+    // State and parent follow the name, which is in parentheses.
     let stat = fs_err::read_to_string(format!("/proc/{master}/stat")).unwrap_or_default();
     let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
     let fields: Vec<_> = after.split_whitespace().take(2).collect();

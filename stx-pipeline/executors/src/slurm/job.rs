@@ -6,20 +6,20 @@ use super::Slurm;
 use crate::{Job, trial};
 
 impl Slurm {
-    /// Prints what [`job_state`] reads.
+    /// A process that prints the line that [`job_state`] reads.
     pub(crate) fn ask(&self, id: u64, tools: &Env) -> Invocation {
         let args = ["--oneliner", "show", "job", &id.to_string()].map(str::to_owned);
         trial("scontrol", args.to_vec(), &self.tools(tools))
     }
 
-    /// Prints the number of every job with the job's name that is not over, a line each.
+    /// A process that prints the number of every unfinished job with this job's name, one per line.
     pub(crate) fn find(&self, job: &Job, tools: &Env) -> Invocation {
         let args = ["--noheader", "--format=%A", "--name", &job.name].map(str::to_owned);
         trial("squeue", args.to_vec(), &self.tools(tools))
     }
 }
 
-/// The number of a job that was submitted, from what `sbatch --parsable` prints: `12`, or `12;cluster`.
+/// The number of a submitted job, from the output of `sbatch --parsable`: `12`, or `12;cluster`.
 pub(crate) fn job_id(printed: &str) -> Option<u64> {
     printed.trim().split(';').next()?.parse().ok()
 }
@@ -29,11 +29,11 @@ pub(crate) fn job_id(printed: &str) -> Option<u64> {
 pub(crate) struct JobState {
     /// `RUNNING`, `COMPLETED` and so on; see `squeue(1)`.
     pub(crate) state: String,
-    /// Why it waits or ended, in a word.
+    /// The reason for its waiting or its end, as one word.
     pub(crate) reason: String,
-    /// The node of its script.
+    /// The node that runs its script.
     pub(crate) node: Option<String>,
-    /// How often it was started again.
+    /// The number of times that Slurm restarted it.
     pub(crate) restarts: u32,
 }
 
@@ -53,21 +53,21 @@ pub(crate) fn job_state(line: &str) -> Option<JobState> {
     })
 }
 
-/// The next step after a look at a job's state.
+/// The next step after a query of a job's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It waits or runs.
     GoesOn,
-    /// Its script came to its end: the result says how the phase ended.
+    /// Its script ran to its end; the result tells how the phase ended.
     Over,
     /// Slurm ended it.
     Ended(Ended),
-    /// It will never run unless someone sets it free; it has to be cancelled.
+    /// Slurm holds it back until somebody releases it; it must be cancelled.
     Held(Ended),
 }
 
-/// The next step for job `id` at the place `name`, which is in state `job`. A job in an unknown state is taken to wait
-/// or run: the states that end a job have been the same for years, those in which it waits have not.
+/// The next step for job `id`, which is in state `job` at the place `name`. A job in an unknown state counts as waiting or
+/// running: the states that end a job have been the same for years, those of waiting jobs have not.
 pub(crate) fn verdict(id: u64, job: &JobState, name: &str, slurm: &Slurm) -> Verdict {
     let node = job.node.as_deref().unwrap_or("no node");
     let lost = |what: &str| {
