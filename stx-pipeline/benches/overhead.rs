@@ -1,5 +1,5 @@
-//! The cost of a phase that does nothing: 1,000 of them, chained and side by side, in a whole build with its journal and logs.
-//! Prints the best of several runs.
+//! The cost of a phase that does nothing: 1,000 of them, in a chain and in parallel, in a whole build with its journal and
+//! logs. Prints the best of several runs.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
@@ -42,7 +42,7 @@ fn build(chained: bool, jobs: usize, dir: &Utf8Path) -> Duration {
             dir,
         )
     };
-    // As `stx-builds build` does.
+    // The same runtime as in `stx-builds build`.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -67,7 +67,7 @@ fn main() {
     let mut kept = Vec::new();
     for (name, chained) in [("chained", true), ("wide", false)] {
         let run = |_| {
-            // Removed when all is measured: ext4 walks past every inode that was given back just now, to find one for a log.
+            // Removed after the measurement: to find an inode for a log, ext4 scans past every inode that was just freed.
             kept.push(camino_tempfile::tempdir().expect("a directory"));
             build(chained, jobs, kept[kept.len() - 1].path())
         };

@@ -1,4 +1,4 @@
-//! Reading and planning recipes of 10,000 phases.
+//! Measures reading and planning recipes of 10,000 phases.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ fn text() -> String {
     text
 }
 
-/// The best of several runs; what a run gives back is dropped outside of its time.
+/// The best of several runs; dropping the result of a run is not measured.
 fn best<T>(run: impl Fn() -> T) -> Duration {
     let time = |_| {
         let start = Instant::now();

@@ -1,9 +1,9 @@
-//! The build below a build, and the variables that name it to the phases.
+//! The build below a build, and the variables that tell its name to the phases.
 
 use serde::{Deserialize, Serialize};
 use stx_layout::After;
 
-/// The build below. It is chosen once, when a build starts; the record names it, and the phases read it.
+/// The build below. It is chosen once, when a build starts; the record names it, and phases read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Below {
     /// The build, and the digest of its sums.
@@ -14,8 +14,8 @@ pub struct Below {
 }
 
 impl Below {
-    /// The variable with the name of the build below, `CHANNEL/DATE`; empty if there is none.
+    /// The variable with the name of the build below, `CHANNEL/DATE`; empty if none exists.
     pub const BUILD: &'static str = "AFTER_BUILD";
-    /// The variable with its location; empty if there is none.
+    /// The variable with its location; empty if none exists.
     pub const URL: &'static str = "AFTER_URL";
 }

@@ -6,21 +6,21 @@ use stx_layout::is_printable;
 
 use crate::BuildPlan;
 
-/// The contents of `BUILD_INFO`; `Display` is its text: a line `KEY="value"` each, which a shell reads.
+/// The contents of `BUILD_INFO`; `Display` writes a line `KEY="value"` for each, which a shell can read.
 ///
-/// The file of the real builds also has `BUILD_HOST` and `BUILD_BY`. A build server's name, address and user are nobody's
-/// business on a mirror, so they are left out.
+/// The file of the original builds also has `BUILD_HOST` and `BUILD_BY`. They are left out, because a mirror must not reveal a
+/// build server's name, address and user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildInfo {
     keys: Vec<(&'static str, String)>,
 }
 
 impl BuildInfo {
-    /// Its name in the workspace, where it is before the first phase.
+    /// Its name in the workspace, where it exists before the first phase.
     pub const FILE: &'static str = "BUILD_INFO";
 
-    /// The keys of a build. `SW_VERSION` and `BUILD_TYPE` are those of the recipe's variables, where it has them;
-    /// `BUILD_NUMBER` is not known here.
+    /// The keys of a build. `SW_VERSION` and `BUILD_TYPE` come from the recipe's variables, if set; `BUILD_NUMBER` is not known
+    /// here.
     pub fn new(plan: &BuildPlan) -> Self {
         let variable = |name: &str| plan.env.get(name).map(ToString::to_string);
         let date = plan.id.date;

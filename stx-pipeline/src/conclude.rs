@@ -14,20 +14,20 @@ use crate::{BuildPlan, On, PhasePlan};
 pub struct Deliverable {
     /// Its path in the build.
     pub path: BuildPath,
-    /// Where it is now; a symlink is meant itself, not what it points at.
+    /// Its current path; a symlink is published itself, not its target.
     pub source: Utf8PathBuf,
 }
 
-/// Files that should be there and are not.
+/// Files that a phase must publish, but that do not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MissingDeliverable {
     /// The phase that publishes them.
     pub phase: String,
-    /// The glob as the recipe has it.
+    /// The glob as written in the recipe.
     pub glob: String,
-    /// How many files it wants at least.
+    /// The least number of files.
     pub wanted: usize,
-    /// How many there are.
+    /// The number of files found.
     pub found: usize,
 }
 
@@ -47,16 +47,16 @@ impl std::fmt::Display for MissingDeliverable {
     }
 }
 
-/// The files that a build is to publish, and those that are missing.
+/// The files that a build is to publish, and the missing ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Collection {
     /// The files, by path.
     pub deliverables: Vec<Deliverable>,
-    /// The globs of the recipe that match fewer files than they should.
+    /// The globs of the recipe that match too few files.
     pub missing: Vec<MissingDeliverable>,
 }
 
-/// Whether a phase's files are expected: it succeeded, or the build is no success without it.
+/// True if the files of a phase are expected: the phase succeeded, or the build cannot succeed without it.
 pub(crate) fn expected(phase: &PhasePlan, records: &[PhaseRecord]) -> bool {
     phase.required || succeeded(phase, records)
 }
@@ -67,8 +67,8 @@ pub(crate) fn succeeded(phase: &PhasePlan, records: &[PhaseRecord]) -> bool {
         .any(|record| record.name == phase.name && record.status == PhaseStatus::Succeeded)
 }
 
-/// Whether a build never came to a commit: its source phase did not succeed, so nobody knows what it would have been built
-/// from. A branch that is not there is such a build; nothing of it is for others.
+/// True if a build never reached a commit: its source phase did not succeed, so its sources are unknown. For example, the
+/// branch does not exist. Such a build must not be published.
 pub fn reached_no_commit(
     plan: &BuildPlan,
     sources: &[SourceRecord],
@@ -99,7 +99,7 @@ fn previewed(plan: &BuildPlan, records: &[PhaseRecord]) -> Vec<String> {
 
 /// The record of a build: a success if every required phase succeeded and no deliverable is missing.
 ///
-/// Images, and the number and size of the files, are left to who publishes it.
+/// The publisher adds the images, and the number and size of the files.
 pub fn conclude(
     plan: &BuildPlan,
     sources: &[SourceRecord],
@@ -117,7 +117,7 @@ pub fn conclude(
     };
     let failing =
         |record: &&PhaseRecord| record.required && record.status != PhaseStatus::Succeeded;
-    // Phases that were cut short come after those that failed, and before those that never ran.
+    // Interrupted phases come after failed ones, and before those that never ran.
     let first = records.iter().filter(failing).min_by_key(|record| {
         let skipped = record.status == PhaseStatus::Skipped;
         (skipped, record.finished.is_none(), record.finished)

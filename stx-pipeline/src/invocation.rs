@@ -11,16 +11,16 @@ use stx_layout::redact_urls;
 
 pub use crate::scope::is_name;
 
-/// An environment. Names and values are shared: the phases of a build have most of theirs in common.
+/// An environment. Names and values are shared, because the phases of a build have most of them in common.
 pub type Env = BTreeMap<Arc<str>, Arc<str>>;
 
-/// One process: what to start, with which environment, where.
+/// One process: its program, environment and directory.
 ///
-/// `Display` is program and arguments as a shell would read them, without the credentials of URLs: it is for logs and events.
-/// Environment and directory are left to the caller.
+/// `Display` writes program and arguments as for a shell, without the credentials of URLs, for logs and events. Environment and
+/// directory are left to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
-    /// The program: a name that is looked for in the `PATH` of [`env`](Self::env), or a path.
+    /// The program: a name to find in the `PATH` of [`env`](Self::env), or a path.
     pub program: String,
     /// Its arguments.
     pub args: Vec<String>,
@@ -30,13 +30,13 @@ pub struct Invocation {
     pub dir: Utf8PathBuf,
     /// The file that standard output and error are appended to.
     pub log: Utf8PathBuf,
-    /// How many bytes of output one run adds to the log at most: the first and the last of them; all if not said.
+    /// The most bytes of output that one run adds to the log, from its start and its end; the runner's default if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit: Option<u64>,
-    /// After how long it is ended.
+    /// The time limit, after which it is ended.
     #[serde(with = "crate::duration_text", default)]
     pub timeout: Option<Duration>,
-    /// How long it has between being asked to end and being killed; the runner's default if not said.
+    /// The time between asking it to end and killing it; the runner's default if unset.
     #[serde(
         with = "crate::duration_text",
         default,
@@ -46,21 +46,21 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// The variable that is known only when the sources are: seconds since 1970.
+    /// The variable that is known only once the sources are: seconds since 1970.
     pub const SOURCE_DATE_EPOCH: &'static str = "SOURCE_DATE_EPOCH";
 
-    /// The value of a variable, empty where it has none.
+    /// The value of a variable; empty if it has none.
     pub fn variable(&self, name: &str) -> &str {
         self.env.get(name).map_or("", |value| value)
     }
 
-    /// The same process with [`SOURCE_DATE_EPOCH`](Self::SOURCE_DATE_EPOCH) known, in seconds since 1970.
+    /// The same process with a value of [`SOURCE_DATE_EPOCH`](Self::SOURCE_DATE_EPOCH), in seconds since 1970.
     #[must_use]
     pub(crate) fn at_source_date(self, seconds: i64) -> Self {
         self.knowing(Self::SOURCE_DATE_EPOCH, &seconds.to_string())
     }
 
-    /// The same process with the value of a variable that is not known when the build is planned.
+    /// The same process with the value of a variable that is unknown when the build is planned.
     #[must_use]
     pub fn knowing(mut self, name: &str, value: &str) -> Self {
         let unknown = format!("${{{name}}}");
@@ -80,7 +80,7 @@ impl Invocation {
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = std::iter::once(&self.program).chain(&self.args);
-        // Each before it is quoted: a quotation mark in it would end a URL.
+        // Redact each word before it is quoted: a quotation mark in it would end a URL.
         f.write_str(&shell_words::join(words.map(|word| redact_urls(word))))
     }
 }

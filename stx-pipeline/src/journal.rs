@@ -1,10 +1,10 @@
-//! The journal of a build, from which it is resumed after it was killed.
+//! The journal of a build, from which a killed build is resumed.
 //!
 //! ```text
 //! build.json       the request and its plan, written when the build starts
 //! finished.jsonl   then a line for each attempt that starts, each phase that is over, and the sources
 //! ```
-//! A line that a kill cut short is the last one and is as if it were not there.
+//! If a kill cuts a line short, it is the last line, and is ignored.
 
 use std::collections::BTreeMap;
 
@@ -15,42 +15,42 @@ use stx_layout::{PhaseRecord, PhaseStatus, RecipeFileRecord, SourceRecord};
 
 use crate::{BuildPlan, BuildRequest, PhasePlan};
 
-/// A build as it was started.
+/// The start of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
-    /// Version of this form.
+    /// The version of this format.
     pub schema: u32,
     /// The time at which it was written.
     pub time: DateTime<Utc>,
-    /// The boot of the machine, where it is known.
+    /// The id of the machine's boot; empty if unknown.
     pub boot: String,
     /// The recipe file.
     pub recipe: Utf8PathBuf,
     /// The files of the recipe, and their digests at the start of the build.
     #[serde(default)]
     pub recipe_files: Vec<RecipeFileRecord>,
-    /// Whether it is built although nothing changed.
+    /// True if the build runs although nothing changed.
     pub force: bool,
-    /// Whether `latest_build` may move back in time.
+    /// True if `latest_build` may move back in time.
     pub force_alias: bool,
-    /// Whether sources that failed to build are taken for unchanged.
+    /// True if sources that failed to build count as unchanged.
     #[serde(default)]
     pub skip_failed: bool,
     /// The globs of the changed files that count as a change; see [`PathRules`](crate::PathRules).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    /// The request that the plan was made of.
+    /// The request from which the plan was made.
     pub request: BuildRequest,
     /// The plan that is executed.
     pub plan: BuildPlan,
 }
 
 impl Started {
-    /// The version of the form that this crate writes and reads.
+    /// The version of the format that this crate writes and reads.
     pub const SCHEMA: u32 = 1;
 
-    /// A build that starts at `time`, by a recipe file; it is not forced, and moves no alias back. The boot of the machine is
-    /// not known yet.
+    /// A build that starts at `time` from a recipe file. It is not forced, and does not move an alias back. The boot of the
+    /// machine is not known yet.
     pub fn new(
         recipe: Utf8PathBuf,
         request: BuildRequest,
@@ -73,12 +73,12 @@ impl Started {
     }
 }
 
-/// The commits of a build, as they were when the source phase was over.
+/// The commits of a build at the end of the source phase.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SourcesRead {
-    /// The gits, by path.
+    /// The repositories, by path.
     pub records: Vec<SourceRecord>,
-    /// Committer time of the newest commit, in seconds since 1970; absent without gits.
+    /// Committer time of the newest commit, in seconds since 1970; absent without repositories.
     pub newest: Option<i64>,
 }
 
@@ -90,7 +90,7 @@ pub enum Entry {
     Attempt {
         /// The phase.
         phase: String,
-        /// Which, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
         /// The time at which it was written.
         time: DateTime<Utc>,
@@ -100,34 +100,34 @@ pub enum Entry {
         /// The result.
         record: PhaseRecord,
     },
-    /// The source phase succeeded, and these are the commits.
+    /// The source phase succeeded with these commits.
     Sources {
         /// The commits.
         sources: SourcesRead,
     },
-    /// Everything that phases wrote before the file had so many lines is on the disk.
+    /// Everything that phases wrote before the file had this many lines is on the disk.
     Synced {
-        /// How many.
+        /// The number of lines.
         lines: usize,
     },
 }
 
-/// A build that was not published, as far as it got.
+/// The progress of a build that was not published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Journal {
-    /// How it started.
+    /// The start of the build.
     pub started: Started,
     /// The phases that are over.
     pub records: Vec<PhaseRecord>,
-    /// Those that had started and were not: how often, and when first.
+    /// The phases that had started but were not over, with the number of their attempts and the time of the first.
     pub begun: BTreeMap<String, (u32, DateTime<Utc>)>,
     /// The commits, if the source phase succeeded.
     pub sources: Option<SourcesRead>,
 }
 
 impl Journal {
-    /// Puts a build together from the text of its lines. `boot` is the boot of the machine now: in another one than the
-    /// build's own, what was not on the disk yet is as if it had not happened.
+    /// Restores a build from the text of its lines. `boot` is the current boot of the machine. If it differs from the build's
+    /// own, entries that had not reached the disk are dropped.
     pub fn new(started: Started, lines: &str, boot: &str) -> Self {
         let mut entries: Vec<Entry> = lines
             .split_inclusive('\n')
@@ -164,7 +164,7 @@ impl Journal {
         journal
     }
 
-    /// The lines that the journal has, whatever was cut off.
+    /// The lines of the journal, without those that were cut off.
     pub fn lines(&self) -> Vec<Entry> {
         let phases = self.records.iter().cloned();
         let phases = phases.map(|record| Entry::Phase { record });
@@ -191,8 +191,7 @@ impl Journal {
             .collect()
     }
 
-    /// The differences of `now`, a plan made of the recipe as it is now, a line each; empty if the build may be
-    /// resumed.
+    /// The differences from `now`, a plan made from the current recipe, one per line; empty if the build may be resumed.
     pub fn differences(&self, now: &BuildPlan) -> Vec<String> {
         let then = &self.started.plan;
         let mut differences = Vec::new();
@@ -216,10 +215,10 @@ impl Journal {
         differences
     }
 
-    /// The records of a build that does not go on: what was over, and the rest as `reason` has it.
+    /// The records of a build that is given up: those of the finished phases, and records with `reason` for the rest.
     pub fn given_up(&self, reason: &str) -> Vec<PhaseRecord> {
         let known = |name: &str| self.records.iter().find(|record| record.name == name);
-        // Killed between two phases: the build failed at the next one that does not run in every case.
+        // Killed between two phases: the build failed at the next phase that does not always run.
         let next = if self.begun.is_empty() {
             let always = self.started.plan.phases.iter().filter(|it| it.always);
             let always: Vec<_> = always.map(|phase| &*phase.name).collect();
@@ -255,7 +254,7 @@ impl Journal {
     }
 }
 
-/// Whether a phase ended by itself, and need not run again.
+/// True if a phase has a final result, and need not run again.
 fn is_over(record: &PhaseRecord) -> bool {
     match record.status {
         PhaseStatus::Succeeded | PhaseStatus::Failed | PhaseStatus::TimedOut => true,

@@ -144,7 +144,7 @@ fn another_plan_is_told_by_its_phases() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Cut anywhere, a journal is that of some moment before; and it is read back as it is written.
+    /// A journal that is cut anywhere equals the journal of an earlier moment, and is read back as it was written.
     #[test]
     fn cut_anywhere_it_is_the_journal_of_an_earlier_moment(cut in 0..2000_usize) {
         let lines = [

@@ -8,16 +8,16 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`recipe`] | how one distribution is built, read from TOML with every mistake found at once |
-//! | [`plan()`] | a recipe and a request made into commands, with nothing left to choose |
+//! | [`recipe`] | the description of the build of one distribution, read from TOML with every mistake found at once |
+//! | [`plan()`] | turns a recipe and a request into commands, with nothing left to choose |
 //! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
-//! | [`journal`] | what a killed build goes on from |
-//! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, which gits changed |
+//! | [`journal`] | the data from which a killed build is resumed |
+//! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, the changed repositories |
 //! | [`PathRules`] | globs of the changed files that count as a change |
 //! | [`conclude()`] | deliverables and the record of the build |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
-//! With feature `process`, `process::Build` is all of it in one call: from a plan to the record and the files of a build.
+//! With feature `process`, `process::Build` does all of this in one call: from a plan to the record and the files of a build.
 //!
 //! Without its features the crate does no I/O, reads no clock and starts no process.
 

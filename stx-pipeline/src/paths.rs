@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// A file that changed between two commits of a git.
+/// A file that changed between two commits of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangedFile {
-    /// The path of the git in the source tree, `cgcs-root/stx/config`; empty if it is not known.
+    /// The path of the repository in the source tree, `cgcs-root/stx/config`; empty if unknown.
     pub git: String,
-    /// Its path in the git.
+    /// The path of the file in the repository.
     pub file: String,
 }
 
 /// Globs in order. A glob with `!` excludes files, any other includes them; the last glob that matches a file decides.
 ///
-/// A file that no glob matches counts if the first glob is one with `!`, or if there are no globs. `*` matches within a
-/// directory, `**` across directories. A glob matches a file by its path in its git, or by its path in the source tree.
+/// A file that no glob matches counts if the first glob has a `!`, or if there are no globs. `*` matches within a directory,
+/// `**` across directories. A glob is matched against the path of a file in its repository, and against its path in the source
+/// tree.
 ///
 /// ```
 /// # use stx_pipeline::{ChangedFile, PathRules};
@@ -43,10 +44,10 @@ impl PartialEq for PathRules {
     }
 }
 
-/// Globs that are none, or that no path can ever match.
+/// Malformed globs, or globs that no path can ever match.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathRulesError {
-    /// Not a glob.
+    /// A malformed glob.
     #[error("`{glob}` is not a glob: {reason}")]
     Malformed {
         /// The glob.
@@ -54,7 +55,7 @@ pub enum PathRulesError {
         /// The error of the glob parser.
         reason: String,
     },
-    /// The last glob takes everything out.
+    /// The last glob excludes every path.
     #[error("`{glob}` takes every path out, so no commit is ever built")]
     Nothing {
         /// The glob.
@@ -95,7 +96,7 @@ impl PathRules {
         self.rules.is_empty()
     }
 
-    /// The globs, as they were read.
+    /// The globs as given.
     pub fn texts(&self) -> &[String] {
         &self.texts
     }

@@ -1,4 +1,4 @@
-//! Build plans: a recipe and a request, made into commands with nothing left to choose.
+//! Build plans: commands made from a recipe and a request, with nothing left to choose.
 
 mod order;
 mod planner;
@@ -16,42 +16,42 @@ use crate::{Below, Env, Invocation};
 use order::ordered;
 use planner::Planner;
 
-/// A build to make: its channel, its date, and where it works.
+/// A build to make: its channel, its date, and its directories.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRequest {
-    /// The channel, as [`Recipe::channel`] gives it.
+    /// The channel, as [`Recipe::channel`] returns it.
     pub channel: Channel,
     /// The git branch or tag.
     pub branch: String,
-    /// When the source sync starts.
+    /// The start of the source sync.
     pub date: BuildDate,
-    /// Why it is built.
+    /// The reason for the build.
     pub trigger: Option<String>,
-    /// The build below, of a layer.
+    /// The build below, for a build of a layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Below>,
     /// Values that replace those of the recipe's variables.
     pub overrides: BTreeMap<String, String>,
     /// The recipe file's directory, absolute.
     pub recipe_dir: Utf8PathBuf,
-    /// Where the sources are, absolute; kept between builds.
+    /// The directory of the sources, absolute; kept between builds.
     pub source_root: Utf8PathBuf,
     /// The build's own directory, absolute and empty.
     pub workspace: Utf8PathBuf,
     /// The directory of the phases' logs, absolute.
     pub logs: Utf8PathBuf,
-    /// The directory that the builds of the channel keep, absolute: `STATE_DIR`.
+    /// The directory that is kept between builds of the channel, absolute: `STATE_DIR`.
     #[serde(default)]
     pub state_dir: Utf8PathBuf,
-    /// The machine's processors.
+    /// The number of the machine's processors.
     pub jobs: usize,
     /// `PATH`, `HOME` and `USER` of the phases; other variables are left out.
     pub base_env: BTreeMap<String, String>,
 }
 
 impl BuildRequest {
-    /// A build that works below `dir`, an absolute path that is also the recipe's: `sources`, `work` and `logs`. One phase runs
-    /// at a time, in an environment of the recipe's own; set the fields to have it otherwise.
+    /// A build in the directories `sources`, `work` and `logs` below `dir`, an absolute path that is also the directory of the
+    /// recipe. One phase runs at a time, with the recipe's environment only; set the fields to change this.
     pub fn new(
         channel: Channel,
         branch: impl Into<String>,
@@ -77,7 +77,7 @@ impl BuildRequest {
     }
 }
 
-/// Everything a build does. `Display` is for people, as `--dry-run` prints it.
+/// Everything that a build does. `Display` writes it for people, as `--dry-run` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildPlan {
     /// The build.
@@ -86,28 +86,28 @@ pub struct BuildPlan {
     pub recipe: String,
     /// The git branch or tag.
     pub branch: String,
-    /// Why it is built.
+    /// The reason for the build.
     pub trigger: Option<String>,
-    /// The build below, of a layer.
+    /// The build below, for a build of a layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Below>,
-    /// Where the sources are.
+    /// The directory of the sources.
     pub source_root: Utf8PathBuf,
     /// Git work trees, as globs below the source root.
     pub repositories: Vec<String>,
     /// The build's own directory.
     pub workspace: Utf8PathBuf,
-    /// How many phases run side by side at most.
+    /// The most phases that run at the same time.
     pub jobs: usize,
-    /// How long the whole build may take.
+    /// The time limit of the whole build.
     #[serde(with = "crate::duration_text", default)]
     pub timeout: Option<Duration>,
     /// The variables that every phase has in its environment, with the same value.
     pub env: Env,
-    /// Directories that are there when the build starts, and kept after it.
+    /// Directories that exist when the build starts, and are kept after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub state_dirs: Vec<Utf8PathBuf>,
-    /// Commands that remove what an earlier build left and the builder cannot.
+    /// Commands that remove leftovers of an earlier build that the builder itself cannot remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clean: Vec<Invocation>,
     /// The phases whose files are offered, once they are over, while the build runs; `None` without a preview.
@@ -128,24 +128,24 @@ pub struct BuildPlan {
 pub struct PhasePlan {
     /// Its name.
     pub name: String,
-    /// Whether it syncs the sources.
+    /// True if it syncs the sources.
     pub source: bool,
     /// The process.
     pub invocation: Invocation,
-    /// The phases before it, the source phase among them.
+    /// The phases that must end before it, including the source phase.
     pub needs: Vec<String>,
     /// Attempts after the first.
     pub retries: u32,
-    /// How long is waited before the second attempt; twice as long before each further one, up to an hour.
+    /// The pause before the second attempt; it doubles before each further one, up to an hour.
     #[serde(
         with = "crate::duration_text",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub backoff: Option<Duration>,
-    /// Whether its failure fails the build.
+    /// True if its failure fails the build.
     pub required: bool,
-    /// Whether it runs also after a failure, and when the build is cancelled.
+    /// True if it also runs after a failure, and when the build is cancelled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub always: bool,
     /// The files it publishes.
@@ -155,25 +155,25 @@ pub struct PhasePlan {
 /// Files that a phase publishes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishRule {
-    /// The glob as the recipe has it.
+    /// The glob as written in the recipe.
     pub from: String,
     /// The longest directory before any wildcard, absolute.
     pub base: Utf8PathBuf,
     /// The glob below [`base`](Self::base).
     pub glob: String,
-    /// Globs, by the path below [`base`](Self::base) or the file's name, of files that are left out.
+    /// Globs of files to leave out, matched against the path below [`base`](Self::base) or the file name.
     pub except: Vec<String>,
-    /// Where the paths below [`base`](Self::base) go.
+    /// The directory for the paths below [`base`](Self::base).
     pub to: BuildPath,
-    /// How many files there are at least.
+    /// The least number of files.
     pub min: usize,
-    /// Whether only the names of the files are kept, without their directories.
+    /// True if only the names of the files are kept, without their directories.
     #[serde(default, skip_serializing_if = "is_false")]
     pub flat: bool,
-    /// A file that lists the files that are meant, of which none may be missing.
+    /// A file that lists the files to publish, of which none may be missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<Utf8PathBuf>,
-    /// When they are published.
+    /// The result of the phase for which they are published.
     #[serde(default)]
     pub on: On,
 }
@@ -189,7 +189,7 @@ fn is_false(value: &bool) -> bool {
 /// A request that cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// The channel is not one of the recipe's.
+    /// The channel does not belong to the recipe.
     #[error("channel {channel} is not of recipe {recipe}, which builds {expected}")]
     Channel {
         /// As requested.
@@ -227,7 +227,7 @@ pub enum PlanError {
         /// The error of the expansion.
         reason: String,
     },
-    /// The `if` of a phase says neither yes nor no.
+    /// The value of the `if` of a phase is neither true nor false.
     #[error(
         "phase {phase}: `if = {condition:?}` is {value:?}; expected true, yes, on, 1, or false, no, off, 0, or nothing"
     )]
@@ -239,10 +239,10 @@ pub enum PlanError {
         /// Its value.
         value: String,
     },
-    /// Phases that need each other, or one that is not there; a recipe that was read has none.
+    /// Phases that need each other or an unknown phase; a recipe that was read has none.
     #[error("phases {} need each other, or a phase that is not there", phases.join(", "))]
     Order {
-        /// Those that are left.
+        /// The phases that cannot be ordered.
         phases: Vec<String>,
     },
 }
@@ -290,7 +290,7 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
     let mut phases = Vec::new();
     let mut omitted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for phase in ordered(recipe)? {
-        // Whoever needs a phase that is left out needs what that one needs.
+        // A phase that needs an omitted phase needs that phase's needs instead.
         let mut needs = Vec::new();
         for need in &phase.needs {
             match omitted.get(need.as_str()) {
@@ -338,13 +338,13 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
 }
 
 impl PhasePlan {
-    /// No pause between attempts is longer.
+    /// The longest pause between attempts.
     const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-    /// How long a phase that always runs may take where its recipe does not say.
+    /// The time limit of a phase that always runs, unless its recipe sets one.
     pub const LAST: Duration = Duration::from_mins(10);
 
-    /// How long is waited after the failed attempt `attempt`, from 1, before the next.
+    /// The pause after the failed attempt `attempt`, counted from 1.
     pub(crate) fn pause_after(&self, attempt: u32) -> Duration {
         let first = self.backoff.unwrap_or_default();
         let factor = 2_u32.saturating_pow(attempt.saturating_sub(1));

@@ -1,7 +1,7 @@
-//! `${NAME}` in the texts of a recipe.
+//! Expands `${NAME}` in the texts of a recipe.
 //!
-//! Names are looked up in layers: what the build sets, then `[variables]`, then a phase's `env`. A text of a layer sees
-//! that layer and those below; a variable that names itself means the one below it (`PATH = "/opt/bin:${PATH}"`).
+//! Names are looked up in layers: the build's own variables, then `[variables]`, then a phase's `env`. A text of a layer sees
+//! that layer and those below. A variable that names itself means the one in the layer below (`PATH = "/opt/bin:${PATH}"`).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,11 +24,12 @@ pub(crate) enum ScopeFault {
     TooMuch,
 }
 
-/// How deep variables may name each other.
+/// The greatest depth to which variables may name each other.
 const DEEPEST: usize = 100;
-/// No expanded text is longer: Linux takes no longer argument or variable (`MAX_ARG_STRLEN`).
+/// The longest expanded text: Linux accepts no longer argument or variable (`MAX_ARG_STRLEN`).
 const LONGEST: usize = 128 * 1024;
-/// Nor are all values together: that is what Linux takes of arguments and environment with the usual limit of the stack.
+/// The largest size of all values together: the limit of Linux for arguments and environment, with the usual limit of the
+/// stack.
 const MOST: usize = 2 * 1024 * 1024;
 
 /// A piece of a text with variables.
@@ -38,7 +39,7 @@ pub(crate) enum Part<'a> {
     Variable(&'a str),
 }
 
-/// Whether `name` can name an environment variable.
+/// True if `name` can name an environment variable.
 pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
@@ -47,7 +48,7 @@ pub fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Takes a text apart; a `$` that no `{` follows stands for itself.
+/// Splits a text into its parts; a `$` without a following `{` is plain text.
 pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, ScopeFault> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -70,15 +71,15 @@ pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, ScopeFault> {
     Ok(parts)
 }
 
-/// The state of an expansion. A variable is expanded once, however often it is named: forty that name the next one
-/// twice would otherwise be expanded a million million times.
+/// The state of an expansion. A variable is expanded once, however often it is named: forty variables that each name the next
+/// one twice would otherwise be expanded a million million times.
 #[derive(Debug, Default)]
 pub(crate) struct Way {
     /// The variables whose texts are being expanded, with their layers.
     open: Vec<(usize, String)>,
     /// The values, by layer and name.
     known: HashMap<(usize, String), String>,
-    /// Their bytes.
+    /// The total size of the values in bytes.
     bytes: usize,
 }
 
@@ -122,13 +123,13 @@ impl Scope<'_> {
         self.expand_with(text, str::to_owned)
     }
 
-    /// Whether a name has a value; what is found out on the way is kept for the next name.
+    /// Checks that a name has a value. Values that are expanded on the way are kept in `way` for the next name.
     pub(crate) fn check(&self, name: &str, way: &mut Way) -> Result<(), ScopeFault> {
         way.open.clear();
         self.value(name, self.layers.len(), way).map(drop)
     }
 
-    /// The value of every name; else the text that cannot be expanded.
+    /// The value of every name; as the error, the text that cannot be expanded and the reason.
     pub(crate) fn environment(&self) -> Result<BTreeMap<String, String>, (String, ScopeFault)> {
         let mut values = BTreeMap::new();
         let mut way = Way::default();
@@ -141,7 +142,7 @@ impl Scope<'_> {
         Ok(values)
     }
 
-    /// The value that `name` has below layer `top`.
+    /// The value of `name` in the layers below `top`.
     fn value(&self, name: &str, top: usize, way: &mut Way) -> Result<String, ScopeFault> {
         let Some(layer) = (0..top)
             .rev()
@@ -216,7 +217,7 @@ mod tests {
         );
     }
 
-    /// None takes longer than any other mistake.
+    /// Checking such variables takes no longer than any other mistake.
     #[test]
     fn variables_that_multiply_are_expanded_once_or_refused() {
         let base = map(&[]);
@@ -249,7 +250,7 @@ mod tests {
         );
         let (one, _) = expand(&chain(10_000, 1, "x"), "${V9990}");
         assert_eq!(one.as_deref(), Ok("x"));
-        // Each is short enough, all of them are not.
+        // Each value is short enough, but all together are too long.
         let mut variables = map(&[("A", &"x".repeat(LONGEST))]);
         for number in 0..100 {
             variables.insert(format!("B{number}"), "${A}".to_owned());

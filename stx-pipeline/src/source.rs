@@ -1,4 +1,4 @@
-//! The gits of a build: `CONTEXT`, `CHANGELOG`, and which of them changed.
+//! The repositories of a build: `CONTEXT`, `CHANGELOG`, and the changed repositories.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,14 +7,14 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use stx_layout::{SourceRecord, printable};
 
-/// A git that is not at the commit of the last build.
+/// A repository whose commit differs from that of the last build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceChange {
     /// The work tree below the source root.
     pub path: String,
-    /// The commit of the last build; `None` for a git that is new.
+    /// The commit of the last build; `None` for a new repository.
     pub from: Option<String>,
-    /// The commit now; `None` for a git that is gone.
+    /// The current commit; `None` for a removed repository.
     pub to: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct Change {
     pub subject: String,
 }
 
-/// The text of `CONTEXT`: shell commands that check the same commits out again, a line a git.
+/// The text of `CONTEXT`: shell commands that check the same commits out again, one line per repository.
 ///
 /// ```
 /// # use stx_layout::SourceRecord;
@@ -58,10 +58,10 @@ pub fn context(sources: &[SourceRecord]) -> String {
     text
 }
 
-/// The text of `LAST_COMMITS`: `<git> <sha>`, a line a git.
+/// The text of `LAST_COMMITS`: `<git> <sha>`, one line per repository.
 ///
-/// The difference of two of them is what changed between two builds. Those of the last success decide whether a build is
-/// needed; a build that failed says too what it was built from, and decides nothing.
+/// The difference between two of these files is the change between two builds. The file of the last success decides whether a
+/// build is needed. A failed build has this file too, but it decides nothing.
 pub fn last_commits(sources: &[SourceRecord]) -> String {
     let mut text = String::new();
     for SourceRecord { path, commit, .. } in sources {
@@ -70,7 +70,7 @@ pub fn last_commits(sources: &[SourceRecord]) -> String {
     text
 }
 
-/// The gits that are not at the same commit in `old` and `new`, by path.
+/// The repositories whose commits differ between `old` and `new`, by path.
 pub fn changed(old: &[SourceRecord], new: &[SourceRecord]) -> Vec<SourceChange> {
     let mut gits: BTreeMap<&str, (Option<&str>, Option<&str>)> = BTreeMap::new();
     for source in old {
@@ -89,10 +89,10 @@ pub fn changed(old: &[SourceRecord], new: &[SourceRecord]) -> Vec<SourceChange> 
         .collect()
 }
 
-/// The text of `CHANGELOG`: `<git> <sha> <iso date> <committer> <subject>`, a line a commit.
+/// The text of `CHANGELOG`: `<git> <sha> <iso date> <committer> <subject>`, one line per commit.
 ///
-/// Anybody whose commit is merged writes committer and subject, and people read the file in terminals: what would steer
-/// one, or hide there, is escaped.
+/// Any contributor controls the committer and subject of a merged commit, and people read the file in terminals. So control
+/// characters and invisible characters are escaped.
 pub fn changelog(changes: &[Change]) -> String {
     let mut text = String::new();
     for Change {
@@ -118,13 +118,13 @@ pub fn changelog(changes: &[Change]) -> String {
 /// The `--format` of `git log` that [`changes`] reads.
 pub const LOG_FORMAT: &str = "%H%x09%ct%x09%cn%x09%s";
 
-/// Seconds since 1970 as an ISO 8601 date in UTC. `git` would write it, but not the same in every version.
+/// Seconds since 1970 as an ISO 8601 date in UTC. `git` could format it, but its output differs between versions.
 fn utc(seconds: &str) -> Option<String> {
     let time = DateTime::from_timestamp(seconds.parse().ok()?, 0)?;
     Some(time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-/// The commits of one git, from the output of `git log` with [`LOG_FORMAT`]; other lines are left out.
+/// The commits of one repository, from the output of `git log` with [`LOG_FORMAT`]; other lines are ignored.
 pub fn changes(path: &str, log: &str) -> Vec<Change> {
     log.lines()
         .filter_map(|line| {

@@ -1,4 +1,4 @@
-//! Ending a build early.
+//! A switch that ends a build early.
 
 use tokio::sync::watch;
 
@@ -23,12 +23,12 @@ impl Cancel {
         self.0.send_replace(true);
     }
 
-    /// Whether the build is to end.
+    /// True if the build must end.
     pub fn is_cancelled(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until the build is to end.
+    /// Waits until the build must end.
     pub async fn cancelled(&self) {
         let mut receiver = self.0.subscribe();
         // The sender lives as long as `self`, so the channel cannot close.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::PhaseStatus;
 
-/// Something that happened to a phase.
+/// An event of a phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// The time of the event.
@@ -22,42 +22,42 @@ pub struct Event {
 pub enum EventKind {
     /// An attempt started.
     Started {
-        /// Which, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
         /// The command, quoted for a shell.
         command: String,
     },
     /// A line of output.
     Output {
-        /// Where it was written.
+        /// The stream that it was written to.
         stream: Stream,
-        /// The line, without its end.
+        /// The line, without its line ending.
         text: String,
     },
     /// An attempt failed.
     AttemptFailed {
-        /// Which, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
-        /// Why, in a line.
+        /// The reason, in one line.
         reason: String,
-        /// Whether another one follows.
+        /// True if another attempt follows.
         again: bool,
     },
     /// The phase is over.
     Finished {
-        /// How it ended.
+        /// The result of the phase.
         status: PhaseStatus,
-        /// How often it was started.
+        /// The number of attempts.
         attempts: u32,
     },
     /// The phase is not started at all.
     Skipped {
-        /// Why, in a line.
+        /// The reason, in one line.
         reason: String,
     },
 }
 
-/// Where a line of output was written.
+/// The stream of a line of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
@@ -65,6 +65,6 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
-    /// One of both: they go through one pipe, so that their order is kept.
+    /// Either of both: they share one pipe, which keeps their order.
     Merged,
 }

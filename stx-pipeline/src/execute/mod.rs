@@ -1,4 +1,4 @@
-//! Running a plan.
+//! Runs a plan.
 
 mod cancel;
 mod event;
@@ -25,15 +25,15 @@ pub use scripted::{Scripted, ScriptedRunner};
 use crate::{BuildPlan, Invocation, PhasePlan};
 pub(crate) use schedule::Schedule;
 
-/// Which part of a plan is run.
+/// The part of a plan to run.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
     /// The source phase alone.
     Source,
     /// Every other phase.
     Rest {
-        /// The records of the phases that are over, among them the source phase. These phases are not run again and
-        /// their records are kept; this is how an interrupted build is resumed.
+        /// The records of the finished phases, including the source phase. These phases do not run again and their records are
+        /// kept; this is how an interrupted build is resumed.
         done: &'a [PhaseRecord],
         /// Committer time of the newest source commit, in seconds since 1970.
         source_date_epoch: Option<i64>,
@@ -47,17 +47,17 @@ pub struct Execution<'a> {
     pub runner: &'a dyn Runner,
     /// The time.
     pub now: &'a (dyn Fn() -> DateTime<Utc> + Sync),
-    /// Takes the events as they happen.
+    /// Receives the events as they happen.
     pub events: &'a (dyn Fn(Event) + Sync),
-    /// Takes the record of each phase that ran, before anything that needs the phase starts.
+    /// Receives the record of each phase that ran, before any phase that needs it starts.
     pub finished: &'a (dyn Fn(&PhaseRecord) + Sync),
-    /// Waits; between attempts.
+    /// Waits between attempts.
     pub sleep: &'a (dyn Fn(Duration) -> BoxFuture<'static, ()> + Sync),
-    /// Ends it early.
+    /// Ends the execution early.
     pub cancel: &'a Cancel,
-    /// Ends it early, with `cancel`, to be resumed later: then not even the phases run that always do.
+    /// Ends the execution early, together with `cancel`, to be resumed later. Then even the phases that always run do not run.
     pub interrupt: Option<&'a Cancel>,
-    /// When the whole build has to be over. Nothing starts after it, and what runs is ended then.
+    /// The time at which the whole build must be over. No phase starts after it, and running phases are ended.
     pub deadline: Option<DateTime<Utc>>,
 }
 
@@ -70,11 +70,11 @@ pub struct Executed {
     pub first_failing: Option<String>,
 }
 
-/// Runs one step of a plan: phases in the order of their needs, up to [`BuildPlan::jobs`] side by side.
+/// Runs one step of a plan: phases in the order of their needs, up to [`BuildPlan::jobs`] at the same time.
 ///
-/// After a required phase failed nothing new is started; what runs is let finish. A phase that needs one that did not
-/// succeed is skipped. A phase that always runs does so once those that it needs are over, however they ended, also when the
-/// build was cancelled or ran out of time. Dropping the future drops the runner's futures.
+/// After a required phase failed, no new phase starts; running phases finish. A phase is skipped if one of its needs did not
+/// succeed. A phase that always runs does so once its needs are over, successful or not, even if the build was cancelled or ran
+/// out of time. Dropping the future drops the runner's futures.
 pub async fn execute(plan: &BuildPlan, step: Step<'_>, execution: &Execution<'_>) -> Executed {
     let (done, epoch) = match step {
         Step::Source => (&[][..], None),
@@ -265,7 +265,7 @@ impl Execution<'_> {
         });
     }
 
-    /// Why nothing more is started, if so.
+    /// The reason that no further phase is started, if any.
     fn over(&self, failing: Option<&str>) -> Option<String> {
         if self.cancel.is_cancelled() {
             Some("the build was cancelled".to_owned())
@@ -278,7 +278,7 @@ impl Execution<'_> {
         }
     }
 
-    /// Waits before another attempt: as long as the recipe says, not beyond the build's end.
+    /// Waits before another attempt: the pause of the recipe, but not beyond the build's end.
     async fn pause(&self, phase: &PhasePlan, attempt: u32, cancel: &Cancel) {
         let mut pause = phase.pause_after(attempt);
         if let Some(left) = self.remaining().filter(|_| !phase.always) {
@@ -289,13 +289,13 @@ impl Execution<'_> {
         }
     }
 
-    /// Why not even a phase that always runs is started, if so.
+    /// The reason that even phases that always run are not started, if any.
     fn interrupted(&self) -> Option<String> {
         let interrupted = self.interrupt.is_some_and(Cancel::is_cancelled);
         interrupted.then(|| "the build was interrupted".to_owned())
     }
 
-    /// How long the build may still take.
+    /// The time left for the build.
     fn remaining(&self) -> Option<Duration> {
         let left = self.deadline? - (self.now)();
         Some(left.to_std().unwrap_or_default())
@@ -307,7 +307,7 @@ impl Execution<'_> {
             invocation = invocation.at_source_date(epoch);
         }
         if phase.always {
-            // The build may be out of time already, and nobody waits for its end.
+            // The build may already be out of time, which does not limit this phase.
             invocation.timeout = invocation.timeout.or(Some(PhasePlan::LAST));
             return invocation;
         }

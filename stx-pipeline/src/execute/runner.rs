@@ -14,11 +14,11 @@ use crate::Invocation;
 /// # Contract
 /// - The process sees the environment of the invocation and nothing else, an empty standard input, and its directory.
 /// - Output is appended to [`Invocation::log`] and passed line by line to `output`, in order.
-/// - `run` returns when the process and everything it started in its group is gone.
-/// - After [`Invocation::timeout`], or once `cancel` is switched, the whole group is ended; that is then how it ended, even if
-///   the process took it as a reason to exit with status 0.
+/// - `run` returns when the process and all processes of its group are gone.
+/// - After [`Invocation::timeout`], or once `cancel` is set, the whole group is ended. That is then the reported end, even if
+///   the process exits with status 0 on the request to end.
 /// - It is not cancel safe: dropping its future ends the group at once, without grace.
-/// - Several run side by side.
+/// - Several runs may be active at the same time.
 #[async_trait]
 pub trait Runner: Send + Sync {
     /// Runs one process to its end.
@@ -30,20 +30,20 @@ pub trait Runner: Send + Sync {
     ) -> Ended;
 }
 
-/// How a process ended. `Display` is the reason as the record has it.
+/// The end of a process. `Display` is the reason as written in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself.
+    /// It exited by itself.
     Exited {
         /// Its exit status.
         code: i32,
     },
-    /// By a signal that was not ours.
+    /// A signal that the runner did not send ended it.
     Signalled {
         /// Its number.
         signal: i32,
     },
-    /// It ran into its time limit.
+    /// It exceeded its time limit.
     TimedOut {
         /// The limit.
         after: Duration,
@@ -52,12 +52,12 @@ pub enum Ended {
     Cancelled,
     /// It never ran.
     NotStarted {
-        /// The reason, as a text for people.
+        /// The reason, for people.
         reason: String,
     },
-    /// It ran, and how it ended or what it wrote is not known.
+    /// It ran, but its end or its output is unknown.
     Lost {
-        /// The reason, as a text for people.
+        /// The reason, for people.
         reason: String,
     },
 }

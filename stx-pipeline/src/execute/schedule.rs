@@ -1,25 +1,25 @@
-//! Which phase is next: needs counted down, in time proportional to phases and needs.
+//! Chooses the next phase by counting down needs, in time proportional to phases and needs.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use crate::PhasePlan;
 
-/// The phases of a plan that are not over yet. Phases are known by their index in the plan.
+/// The phases of a plan that are not over yet, by their index in the plan.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// Needs that are not over, by phase.
+    /// The number of unfinished needs of each phase.
     open: Vec<usize>,
-    /// The phases that need a phase.
+    /// The phases that need each phase.
     after: Vec<Vec<usize>>,
-    /// A need of each phase that did not succeed.
+    /// A need of each phase that did not succeed, if any.
     broken: Vec<Option<usize>>,
-    /// Phases with no open need, the first of the plan on top.
+    /// Phases without unfinished needs; the first of the plan is on top.
     ready: BinaryHeap<Reverse<usize>>,
 }
 
 impl Schedule {
-    /// The schedule of the phases that `wanted` names; the others are as if they were over and had succeeded.
+    /// The schedule of the phases for which `wanted` is true; the others count as finished with success.
     pub(crate) fn new(phases: &[PhasePlan], wanted: impl Fn(usize) -> bool) -> Self {
         let index: HashMap<&str, usize> = phases
             .iter()
@@ -46,13 +46,13 @@ impl Schedule {
         schedule
     }
 
-    /// Takes the next phase whose needs are all over, with one of them that did not succeed.
+    /// Takes the next phase whose needs are all over; also returns one need that did not succeed, if any.
     pub(crate) fn next(&mut self) -> Option<(usize, Option<usize>)> {
         let Reverse(at) = self.ready.pop()?;
         Some((at, self.broken[at]))
     }
 
-    /// A phase is over.
+    /// Records that a phase is over.
     pub(crate) fn over(&mut self, at: usize, succeeded: bool) {
         for after in std::mem::take(&mut self.after[at]) {
             self.open[after] -= 1;
@@ -65,7 +65,7 @@ impl Schedule {
         }
     }
 
-    /// Says of a phase that is over already how it ended, before anything is taken.
+    /// Records the failure of a phase that was over before, before any phase is taken.
     pub(crate) fn failed_before(&mut self, phases: &[PhasePlan], at: usize) {
         let name = &phases[at].name;
         for (after, phase) in phases.iter().enumerate() {

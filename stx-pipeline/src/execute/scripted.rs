@@ -1,4 +1,4 @@
-//! The reference runner: ends as it is told, in memory.
+//! The reference runner: runs scripted ends, in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -10,19 +10,19 @@ use async_trait::async_trait;
 use super::{Cancel, Ended, Runner, Stream};
 use crate::Invocation;
 
-/// One run of a phase, as the [`ScriptedRunner`] is told to make it.
+/// One scripted run of a phase of a [`ScriptedRunner`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scripted {
     /// Writes the lines and ends.
     Ends(Vec<String>, Ended),
-    /// Hangs: runs into its time limit if it has one, else until the build is cancelled.
+    /// Hangs until its time limit if it has one, otherwise until the build is cancelled.
     Hangs,
-    /// Switches `cancel` as a user would, then hangs.
+    /// Sets `cancel` as a user would, then hangs.
     Cancels,
 }
 
-/// A [`Runner`] in memory. A phase, known by `PHASE` in its environment, does what was scripted for it, run by run; one
-/// that nothing was scripted for succeeds.
+/// A [`Runner`] in memory. `PHASE` in the environment names the phase, whose scripted runs are played in order. A phase without
+/// a script succeeds.
 #[derive(Debug, Default)]
 pub struct ScriptedRunner(Mutex<State>);
 
@@ -44,10 +44,10 @@ impl ScriptedRunner {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Scripts the runs of `phase`, first to last.
+    /// Scripts the runs of `phase`, in order.
     ///
     /// # Panics
-    /// When the phase runs more often than that, the runner panics.
+    /// If the phase runs more often, the runner panics.
     #[must_use]
     pub fn on(self, phase: &str, runs: impl IntoIterator<Item = Scripted>) -> Self {
         self.state()
@@ -61,7 +61,7 @@ impl ScriptedRunner {
         self.state().invocations.clone()
     }
 
-    /// How many ran side by side at most.
+    /// The most phases that ran at the same time.
     pub fn most_at_once(&self) -> usize {
         self.state().most
     }
@@ -90,7 +90,7 @@ impl Runner for ScriptedRunner {
         cancel: &Cancel,
     ) -> Ended {
         let scripted = self.start(invocation);
-        // Others get their turn, so that phases overlap.
+        // Yield, so that phases overlap.
         let mut turns = 3;
         poll_fn(|context| {
             if turns == 0 {

@@ -26,12 +26,12 @@ fn phase(name: &str, more: &str) -> String {
     )
 }
 
-/// Runs both steps; the records, the first failing phase, and the events.
+/// Runs both steps; returns the result and the events.
 fn run(plan: &BuildPlan, runner: &ScriptedRunner) -> (Executed, Vec<Event>) {
     run_until(plan, runner, false)
 }
 
-/// The same; `interrupted`: whether who cancels it wants to resume it.
+/// The same; `interrupted` is true if the canceller wants to resume the build.
 fn run_until(
     plan: &BuildPlan,
     runner: &ScriptedRunner,
@@ -63,7 +63,7 @@ fn run_until(
     (executed, events.into_inner().unwrap())
 }
 
-/// A daemon runs builds on any thread.
+/// Compiles only if the future can be sent to another thread, as a daemon needs.
 fn sendable<F: Future + Send>(future: F) -> F {
     future
 }
@@ -95,7 +95,7 @@ fn the_source_date_is_known_after_the_source_phase() {
     assert_eq!(invocations[1].args, ["7"]);
 }
 
-/// A subscriber of another program sees the spans, and no credentials.
+/// A subscriber of an embedding program sees the spans, but no credentials.
 #[test]
 fn a_subscriber_sees_phases_and_no_credentials() {
     #[derive(Clone, Default)]
@@ -118,7 +118,7 @@ fn a_subscriber_sees_phases_and_no_credentials() {
         "a",
         [Scripted::Ends(vec![], Ended::Lost { reason }), exits(0)],
     );
-    // While there is one subscriber only, an event that another test's thread meets first is switched off for all threads: `tracing` asks
+    // With a single subscriber, `tracing` disables an event for all threads if another test's thread meets it first: it asks
     // the subscriber of that thread, which has none.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let lines = Lines::default();
@@ -323,7 +323,7 @@ proptest! {
         failing in prop::collection::vec(any::<bool>(), 8),
         jobs in 1..4_usize,
     ) {
-        // Written last to first, so that the order of the file is never the order of the needs.
+        // Listed from last to first, so that the order of the file is never the order of the needs.
         let phases: String = edges.iter().enumerate().rev().map(|(index, needs)| {
             let needs: Vec<_> = (0..index).filter(|on| needs[*on]).map(|on| format!("\"p{on}\"")).collect();
             phase(&format!("p{index}"), &format!("needs = [{}]\nrequired = false", needs.join(", ")))
@@ -412,7 +412,7 @@ fn a_phase_that_always_runs_does_so_in_a_build_that_is_cancelled_and_not_in_one_
         executed.records[3].reason.as_deref(),
         Some("the build was interrupted")
     );
-    // It has needs of its own: then it waits for those only, and has its own time.
+    // A phase with needs of its own waits for those only, and has its own time limit.
     let plan = with_stop("needs = [\"a\"]\ntimeout = \"1m\"\nrequired = true");
     let (executed, _) = run(&plan, &ScriptedRunner::new().on("stop", [exits(1)]));
     assert_eq!(executed.first_failing.as_deref(), Some("stop"));

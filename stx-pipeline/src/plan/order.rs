@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap};
 use super::PlanError;
 use crate::recipe::{Phase, Recipe};
 
-/// The phases, the source phase first, each after its needs, else in the order of the recipe.
+/// The phases: the source phase first, each after its needs, otherwise in the order of the recipe.
 pub(super) fn ordered(recipe: &Recipe) -> Result<Vec<&Phase>, PlanError> {
     let mut phases: Vec<&Phase> = recipe.phases.iter().collect();
     phases.sort_by_key(|phase| phase.name != recipe.source_phase);
@@ -20,7 +20,7 @@ pub(super) fn ordered(recipe: &Recipe) -> Result<Vec<&Phase>, PlanError> {
     for (at, phase) in phases.iter().enumerate() {
         for need in &phase.needs {
             open[at] += 1;
-            // One that is not there never comes, and is reported as what is left.
+            // An unknown need is never met, so its phase is reported as left over.
             if let Some(need) = index.get(need.as_str()) {
                 after[*need].push(at);
             }

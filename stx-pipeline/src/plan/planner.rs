@@ -1,4 +1,4 @@
-//! Phases of a recipe, made into processes.
+//! Turns phases of a recipe into processes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::invocation::{Env, Invocation};
 use crate::recipe::{CLEAN, Command, Phase, Preview, Publish, PushedImages, Recipe};
 use crate::scope::{Part, Scope, ScopeFault, parts};
 
-/// Stands for a value that is put in when the sources are known.
+/// A placeholder for the value that is known once the sources are.
 const EPOCH: &str = "${SOURCE_DATE_EPOCH}";
 
-/// Stands for a value that is put in when the preview's server listens.
+/// A placeholder for the value that is known once the preview's server listens.
 const PREVIEW: &str = "${PREVIEW_URL}";
 
 pub(super) struct Planner<'a> {
@@ -25,7 +25,7 @@ pub(super) struct Planner<'a> {
     /// The variables that the build sets, without `PHASE`.
     base: BTreeMap<String, String>,
     variables: &'a BTreeMap<String, String>,
-    /// The environment of a phase that has none of its own, without `PHASE`; unless it depends on the phase's name.
+    /// The environment of a phase without variables of its own, without `PHASE`; `None` if it depends on the phase's name.
     shared: Option<Env>,
     /// The name `PHASE`.
     phase: Arc<str>,
@@ -42,7 +42,7 @@ impl<'a> Planner<'a> {
         if recipe.preview.is_some() {
             base.insert(Preview::URL.to_owned(), PREVIEW.to_owned());
         }
-        // A variable that cannot be expanded is reported of the phase that has it.
+        // An error of a variable is reported later, for the phase that has it.
         let shared = Scope {
             layers: &[&base, variables],
         }
@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
         self.expand(phase, text, str::to_owned)
     }
 
-    /// Expands a text that has to be known before the phase runs.
+    /// Expands a text that must be known before the phase runs.
     fn planned(&self, phase: &Phase, text: &str) -> Result<String, PlanError> {
         let planned = self.plain(phase, text)?;
         if planned.contains(PREVIEW) {
@@ -132,7 +132,7 @@ impl<'a> Planner<'a> {
             .unwrap_or_default();
         env.remove("PHASE");
         let own: Vec<_> = match &self.shared {
-            // The others have the same.
+            // Phases without variables of their own share the same environment.
             Some(_) => self
                 .recipe
                 .phases
@@ -152,7 +152,7 @@ impl<'a> Planner<'a> {
         env
     }
 
-    /// Whether a phase is in the plan.
+    /// True if a phase is in the plan.
     pub(super) fn runs(&self, phase: &Phase) -> Result<bool, PlanError> {
         let Some(condition) = &phase.condition else {
             return Ok(true);
@@ -173,7 +173,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The environment of a phase of the name, with no variables of its own.
+    /// The environment of a phase of this name, without variables of its own.
     fn env_of(&self, name: &str) -> Result<(BTreeMap<String, String>, Env), PlanError> {
         let mut base = self.base.clone();
         base.insert("PHASE".to_owned(), name.to_owned());
@@ -192,7 +192,7 @@ impl<'a> Planner<'a> {
         Ok((base, env))
     }
 
-    /// Expands a text that is of no phase.
+    /// Expands a text that belongs to no phase.
     fn common(
         &self,
         of: &str,
@@ -208,7 +208,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// The images that the phases push; `None` if the phases that publish the lists of images are left out.
+    /// The images that the phases push; `None` if the plan omits the phases that publish the lists of images.
     pub(super) fn images(&self, phases: &[PhasePlan]) -> Result<Option<PushedImages>, PlanError> {
         let Some(mut images) = self.recipe.images.clone() else {
             return Ok(None);
@@ -238,7 +238,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The commands that remove what an earlier build left.
+    /// The commands that remove leftovers of an earlier build.
     pub(super) fn clean(&self) -> Result<Vec<Invocation>, PlanError> {
         let mut commands = Vec::new();
         for words in &self.recipe.clean {
@@ -362,7 +362,7 @@ fn shared(env: BTreeMap<String, String>) -> Env {
     env.into_iter().map(shared).collect()
 }
 
-/// Expands a text by values; `None` where one is missing.
+/// Expands a text with the given values; `None` if one is missing.
 fn from_values<'v>(
     text: &str,
     value: impl Fn(&str) -> Option<&'v str>,
@@ -438,7 +438,7 @@ fn base_env(recipe: &Recipe, request: &BuildRequest) -> BTreeMap<String, String>
     env
 }
 
-/// A branch as a part of names, such as those of images: what cannot stand in them becomes `-`.
+/// A branch name as a part of other names, such as those of images: invalid characters become `-`.
 fn munged(branch: &str) -> String {
     let keep = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
     branch
@@ -447,14 +447,14 @@ fn munged(branch: &str) -> String {
         .collect()
 }
 
-/// The name of a channel's project: no other channel has it, and namespaces of Kubernetes can be called so.
+/// The name of a channel's project: unique for the channel, and valid as a namespace of Kubernetes.
 fn project(channel: &Channel) -> String {
     let plain = channel.to_string().to_ascii_lowercase();
     let keep = |it: char| if it.is_ascii_alphanumeric() { it } else { '-' };
     plain.chars().map(keep).collect()
 }
 
-/// A glob as the directories before its first wildcard and the rest; no rest without a wildcard.
+/// Splits a glob into the directories before its first wildcard and the rest; `None` as the rest if it has no wildcard.
 pub(super) fn split(from: &str) -> (&str, Option<&str>) {
     let mut start = 0;
     for segment in from.split('/') {

@@ -1,4 +1,4 @@
-//! Plans for people.
+//! The display of plans.
 
 use std::fmt;
 

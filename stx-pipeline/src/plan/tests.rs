@@ -297,7 +297,7 @@ fn a_preview_is_of_the_phases_that_it_names_and_known_when_they_run() {
         finished: None,
         reason: None,
     };
-    // One that failed and has no rule for that offered nothing.
+    // A failed phase without a rule for failures offers nothing.
     let records = [
         over("sync", succeeded),
         over("rpms-std", succeeded),
@@ -325,7 +325,7 @@ fn a_preview_is_of_the_phases_that_it_names_and_known_when_they_run() {
         let errors = Recipe::from_toml(&PREVIEWED.replacen(old, new, 1)).unwrap_err();
         assert!(errors.to_string().contains(said), "{said}: {errors}");
     }
-    // Variables are expanded when a phase runs; paths are not.
+    // Variables are expanded when a phase runs; paths are expanded before.
     let common = "[variables]\nPUBLISHED = \"${PREVIEW_URL}/x\"\n[preview]\n";
     let text = PREVIEWED.replace("[preview]\n", common);
     let planned = plan(&Recipe::from_toml(&text).unwrap(), &request).unwrap();

@@ -23,11 +23,11 @@ use crate::{
     changelog, conclude, context, execute, last_commits, reached_no_commit,
 };
 
-/// A build stopped for another reason than its phases. Its journal is left, so that it can be resumed.
+/// A build that stopped for another reason than its phases. Its journal remains, so that it can be resumed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The directories of the build cannot be made.
+    /// The directories of the build cannot be created.
     #[error("cannot make {dir}")]
     Prepare {
         /// The directory.
@@ -35,18 +35,18 @@ pub enum BuildError {
         /// The error that caused it.
         source: io::Error,
     },
-    /// The journal cannot be written: the build could not be resumed, so its phases were ended.
+    /// The journal cannot be written. The phases were ended, because the build could not be resumed later.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The commits cannot be read.
     #[error(transparent)]
     Sources(#[from] SourceError),
-    /// Somebody changed the sources while the build was interrupted.
+    /// The sources changed while the build was interrupted.
     #[error("{id}: the sources in {source_root} are not those that it was started with")]
     SourcesChanged {
         /// The build.
         id: Box<BuildId>,
-        /// Where the sources are.
+        /// The directory of the sources.
         source_root: Utf8PathBuf,
     },
     /// The files of the build cannot be collected.
@@ -58,14 +58,14 @@ pub enum BuildError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildResult {
-    /// Its phases are over, whether they succeeded or not: it can be published.
+    /// Its phases are over, successful or not: the build can be published.
     Built(Box<Built>),
-    /// The source phase failed before there was any commit: there is nothing to publish but logs.
+    /// The source phase failed before any commit was known: only logs could be published.
     NoCommit {
         /// The phases.
         records: Vec<PhaseRecord>,
     },
-    /// The commits are such that no further phase was wanted; see [`Build::unless`].
+    /// [`Build::unless`] stopped the build after the source phase, because of its commits.
     Unchanged {
         /// The commits.
         sources: Sources,
@@ -79,7 +79,7 @@ pub enum BuildResult {
 pub struct Built {
     /// Its plan.
     pub plan: BuildPlan,
-    /// Its record, without what only a publisher knows.
+    /// Its record, without the facts that only a publisher knows.
     pub record: BuildRecord,
     /// Its commits.
     pub sources: Sources,
@@ -88,8 +88,8 @@ pub struct Built {
 }
 
 impl Built {
-    /// The files that say what the build is, unless its phases made them: `BUILD_INFO`, and where there are commits `CONTEXT`,
-    /// `LAST_COMMITS` and `CHANGELOG`, the last since the commits of an earlier build.
+    /// The files that describe the build, unless its phases made them: `BUILD_INFO`, and if commits are known `CONTEXT`,
+    /// `LAST_COMMITS` and `CHANGELOG`. `CHANGELOG` starts after the commits `since` of an earlier build.
     ///
     /// # Errors
     /// Git cannot read the commits.
@@ -115,7 +115,7 @@ impl Built {
     }
 }
 
-/// The result of a build whose phases ended as `records`: its files collected, its record made.
+/// Collects the files of a build whose phases ended as `records`, and makes its record.
 ///
 /// # Errors
 /// See [`CollectError`].
@@ -137,12 +137,12 @@ pub fn finish(
     })))
 }
 
-/// One build: it runs the phases of a plan, writes its journal, and collects what they made. Needs a tokio runtime with I/O
-/// and time.
+/// One build: runs the phases of a plan, writes its journal, and collects the files of the phases. Needs a tokio runtime with
+/// I/O and time.
 ///
-/// The state directory belongs to one build at a time; to lock it, to [end](super::end_orphans) what a killed build left, and
-/// to empty the workspace is up to the caller. The journal stays: [`remove_journal`](super::remove_journal) forgets the build
-/// when its result is safe.
+/// The state directory belongs to one build at a time. The caller locks it, [ends](super::end_orphans) leftover processes of a
+/// killed build, and empties the workspace. The journal remains: remove it by [`remove_journal`](super::remove_journal) when
+/// the result of the build is safe.
 ///
 /// ```no_run
 /// # async fn build(started: stx_pipeline::journal::Started) -> Result<(), stx_pipeline::process::BuildError> {
@@ -156,7 +156,7 @@ pub fn finish(
 /// # }
 /// ```
 pub struct Build<'a> {
-    /// Boxed: it is large, and moved into the futures of callers.
+    /// Boxed, because it is large and moved into the futures of callers.
     journal: Box<Journal>,
     writer: JournalWriter,
     local: ProcessRunner,
@@ -168,7 +168,7 @@ pub struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    /// A new build, whose journal begins in the directory `state`. The directories of its plan are made where they are missing.
+    /// A new build, whose journal begins in the directory `state`. Creates the missing directories of its plan.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -186,7 +186,7 @@ impl<'a> Build<'a> {
                 fs_err::create_dir_all(dir).map_err(prepare)?;
             }
         }
-        // Phases put it into packages and images: it has to be what is published in the end.
+        // Phases put this text into packages and images, so it must equal the published one.
         let info = BuildInfo::new(plan).to_string();
         fs_err::write(plan.workspace.join(BuildInfo::FILE), info).map_err(|source| {
             BuildError::Prepare {
@@ -198,8 +198,8 @@ impl<'a> Build<'a> {
         Ok(Self::of(Journal::new(started, "", ""), writer, state))
     }
 
-    /// A build that was interrupted, with the journal that [`read_journal`](super::read_journal) found in `state`. Phases that
-    /// are over are not run again.
+    /// Resumes an interrupted build, with the journal that [`read_journal`](super::read_journal) found in `state`. Finished
+    /// phases do not run again.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -221,7 +221,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// How it was started.
+    /// The start of the build.
     pub fn started(&self) -> &Started {
         &self.journal.started
     }
@@ -245,45 +245,45 @@ impl<'a> Build<'a> {
         self
     }
 
-    /// Stops after the source phase if `unchanged` says so of the commits. A build that is resumed and had its commits already
-    /// is not asked again.
+    /// Stops after the source phase if `unchanged` returns true for the commits. It is not called for a resumed build that
+    /// already had its commits.
     #[must_use]
     pub fn unless(mut self, unchanged: &'a (dyn Fn(&Sources) -> bool + Sync)) -> Self {
         self.unless = unchanged;
         self
     }
 
-    /// Lets `cancel` end the build. It is switched by the build itself if the journal cannot be written.
+    /// Lets `cancel` end the build. The build itself sets it if the journal cannot be written.
     #[must_use]
     pub fn cancel(mut self, cancel: &Cancel) -> Self {
         self.cancel = cancel.clone();
         self
     }
 
-    /// Says that the build is to be resumed if this is switched too: then phases that always run do not, as the build is not
-    /// over.
+    /// Marks a cancelled build as one to resume, if `interrupt` is set too. Phases that always run do not run then, because the
+    /// build is not over.
     #[must_use]
     pub fn interrupt(mut self, interrupt: &Cancel) -> Self {
         self.interrupt = Some(interrupt.clone());
         self
     }
 
-    /// Runs what is left of the build.
+    /// Runs the remaining phases of the build.
     ///
     /// # Errors
-    /// See [`BuildError`]; a phase that fails is none.
+    /// See [`BuildError`]; a failed phase is not an error.
     pub async fn run(self) -> Result<BuildResult, BuildError> {
         let span = info_span!("build", build = %self.journal.started.plan.id);
         self.run_phases().instrument(span).await
     }
 
-    /// Ends the build as failed, for `reason`. Of the remaining phases, only those run that run in every case.
+    /// Ends the build as failed, for `reason`. Of the remaining phases, only those that always run are run.
     ///
-    /// The journal does not record these phases: until the build is published it may still be resumed, and then they have to run
+    /// The journal does not record these phases: the build may still be resumed until it is published, and then they must run
     /// after its other phases.
     ///
     /// # Errors
-    /// See [`BuildError`]; a phase that fails is none.
+    /// See [`BuildError`]; a failed phase is not an error.
     pub async fn give_up(self, reason: &str) -> Result<BuildResult, BuildError> {
         let span = info_span!("build", build = %self.journal.started.plan.id);
         self.run_last_phases(reason).instrument(span).await
@@ -327,7 +327,7 @@ impl<'a> Build<'a> {
         let unwritable = Mutex::new(None);
         let write = |entry: &Entry| {
             if let Err(error) = self.writer.add(entry) {
-                // A build that could not be resumed would break its promise.
+                // Cancel: the build could not be resumed, although a resumable build is promised.
                 let mut first = unwritable.lock().unwrap_or_else(PoisonError::into_inner);
                 first.get_or_insert(error);
                 cancel.cancel();

@@ -81,7 +81,7 @@ async fn a_plan_becomes_a_record_files_and_texts() {
     let wanted = ["BUILD_INFO", "CHANGELOG", "CONTEXT", "LAST_COMMITS"];
     assert_eq!(names, wanted.map(|name| format!("outputs/{name}")));
 
-    // As if it had been killed before its result was safe: nothing is left to run, and the result is the same.
+    // As if the build had been killed before its result was safe: no phase is left to run, and the result is the same.
     let journal = read_journal(&state).unwrap().unwrap();
     let resumed = Build::resume(journal, &state).unwrap().listen(&listen);
     let resumed = resumed.unless(&|_| panic!("it had its commits"));

@@ -18,17 +18,17 @@ use crate::{BuildPlan, Collection, Deliverable, MissingDeliverable, On, PhasePla
 /// The files of a build cannot be collected.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// Two files want the same place.
+    /// Two files have the same path in the build.
     #[error("{path}: published from both {first} and {second}")]
     Conflict {
-        /// The place.
+        /// The path.
         path: BuildPath,
         /// One file.
         first: Utf8PathBuf,
         /// The other.
         second: Utf8PathBuf,
     },
-    /// A file whose name no mirror takes.
+    /// A file whose name a mirror does not accept.
     #[error("{file} cannot be published")]
     Name {
         /// The file.
@@ -42,7 +42,7 @@ pub enum CollectError {
         /// The file.
         file: PathBuf,
     },
-    /// A glob is none.
+    /// A glob is malformed.
     #[error("{from} is not a glob")]
     Glob {
         /// The glob.
@@ -70,7 +70,7 @@ pub enum CollectError {
 
 /// Finds the files of all phases that succeeded, and the logs of those that ran.
 ///
-/// Symlinks are passed as they are; those to directories are not followed.
+/// Symlinks are returned as they are; those to directories are not followed.
 ///
 /// # Errors
 /// See [`CollectError`].
@@ -86,8 +86,8 @@ pub fn collect(plan: &BuildPlan, records: &[PhaseRecord]) -> Result<Collection, 
     collect_of(plan, records, &|_| true, files)
 }
 
-/// Finds the files of finished phases, as [`collect`] would find them now, for the preview of a running build. It leaves out
-/// logs, which are searched for private names only when they are published.
+/// Finds the files of finished phases, as [`collect`] would find them now, for the preview of a running build. Logs are left
+/// out: they are searched for private names only when they are published.
 ///
 /// # Errors
 /// See [`CollectError`].
@@ -107,7 +107,7 @@ fn ran(phase: &PhasePlan, records: &[PhaseRecord]) -> bool {
         .any(|record| record.name == phase.name && record.attempts > 0)
 }
 
-/// Adds what the rules of some phases find to `files`.
+/// Adds the files that the rules of some phases match to `files`.
 fn collect_of(
     plan: &BuildPlan,
     records: &[PhaseRecord],
@@ -161,7 +161,8 @@ fn collect_of(
     })
 }
 
-/// Adds what a phase that failed left, as far as it can be read and published: nothing of it is worth the logs of the build.
+/// Adds the files that a failed phase left, as far as they can be read and published. An error with them must not prevent the
+/// publication of the logs.
 fn left_by_failure(rule: &PublishRule, files: &mut BTreeMap<BuildPath, Utf8PathBuf>) {
     let found = find_as(rule, true).unwrap_or_default();
     for (below, file) in found.files {
@@ -195,9 +196,9 @@ fn put(
             entry.insert(file);
             Ok(())
         }
-        // Two globs may well match the same file.
+        // Two globs may match the same file.
         Entry::Occupied(entry) if *entry.get() == file => Ok(()),
-        // Trees that are flattened have the same file more than once.
+        // Flattened trees may contain the same file more than once.
         Entry::Occupied(entry) if flat && same_bytes(entry.get(), &file) => Ok(()),
         Entry::Occupied(entry) => Err(CollectError::Conflict {
             path: entry.key().clone(),
@@ -218,7 +219,7 @@ fn matcher(from: &str, glob: &str) -> Result<GlobMatcher, CollectError> {
         })
 }
 
-/// Whether two files hold the same bytes, or are the same symlink.
+/// True if two files hold the same bytes, or are the same symlink.
 fn same_bytes(one: &Utf8Path, other: &Utf8Path) -> bool {
     let links = [one, other].map(|file| fs_err::read_link(file).ok());
     if links.iter().any(Option::is_some) {
@@ -243,11 +244,11 @@ fn same_bytes(one: &Utf8Path, other: &Utf8Path) -> bool {
             other.consume(length);
         }
     };
-    // One that cannot be read is a conflict, and named so.
+    // A file that cannot be read counts as different, which reports a conflict that names it.
     compare().unwrap_or(false)
 }
 
-/// The files of a rule, with their path below its base, sorted; and the names of its list that none has.
+/// The files of a rule with their paths below its base, sorted; and the names of its list that no file has.
 #[derive(Debug, Default)]
 struct Found {
     files: Vec<(String, Utf8PathBuf)>,
@@ -258,7 +259,7 @@ fn find(rule: &PublishRule) -> Result<Found, CollectError> {
     find_as(rule, false)
 }
 
-/// Finds the files of a rule; `lenient`: what cannot be read is passed over.
+/// Finds the files of a rule; if `lenient`, unreadable entries are skipped.
 fn find_as(rule: &PublishRule, lenient: bool) -> Result<Found, CollectError> {
     let bad = |source| CollectError::Glob {
         from: rule.from.clone(),
@@ -279,7 +280,7 @@ fn find_as(rule: &PublishRule, lenient: bool) -> Result<Found, CollectError> {
             below.unwrap_or(entry.path()).to_owned()
         };
         let walk = WalkDir::new(&rule.base).sort_by_file_name().into_iter();
-        // A directory whose name is not UTF-8 cannot hold anything that is published.
+        // A directory whose name is not UTF-8 cannot hold publishable files.
         let walk = walk.filter_entry(|entry| {
             let into = |below: &str| below.is_empty() || descent.enters(below);
             !entry.file_type().is_dir() || below(entry).to_str().is_none_or(into)
@@ -332,7 +333,7 @@ fn find_as(rule: &PublishRule, lenient: bool) -> Result<Found, CollectError> {
     Ok(found)
 }
 
-/// The lines of a list, each without having been found; blank lines and those that begin with `#` say nothing.
+/// The lines of a list, each marked as not found yet; blank lines and those that begin with `#` are ignored.
 fn listed(list: &Utf8Path) -> Result<BTreeMap<String, bool>, CollectError> {
     let text = fs_err::read_to_string(list).map_err(|source| CollectError::List {
         list: list.to_owned(),

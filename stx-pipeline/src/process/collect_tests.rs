@@ -163,7 +163,7 @@ fn git(dir: &Utf8Path, args: &[&str]) {
     assert!(status.status.success(), "{status:?}");
 }
 
-/// As a git leaves them that was ended between making a lock and noting it.
+/// Locks of a git process that ended between creating and recording them.
 #[tokio::test]
 async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
     let dir = camino_tempfile::tempdir().unwrap();
@@ -229,7 +229,7 @@ async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
     }
 }
 
-/// A git that finds none here looks for one above, and there it is somebody else's.
+/// Without a repository here, git searches the parent directories, and finds an unrelated one.
 #[tokio::test]
 async fn a_broken_work_tree_is_not_taken_for_the_one_it_lies_in() {
     let dir = camino_tempfile::tempdir().unwrap();
@@ -251,7 +251,7 @@ async fn a_broken_work_tree_is_not_taken_for_the_one_it_lies_in() {
     assert!(read.contains("not a git repository"), "{read}");
 }
 
-/// The attempt before may still run where it was, and its git with it.
+/// The previous attempt may still run at its place, and its git with it.
 #[tokio::test]
 async fn after_a_lost_attempt_locks_stay() {
     let dir = camino_tempfile::tempdir().unwrap();
@@ -338,7 +338,7 @@ fn missing_tools_name_their_packages() {
     );
 }
 
-/// The recipe with these rules of phase `a` in the place of its own.
+/// The recipe, with these rules in place of those of phase `a`.
 fn ruled(dir: &Utf8TempDir, rules: &str) -> BuildPlan {
     let start = RECIPE.find("publish = [").unwrap();
     let end = start + RECIPE[start..].find("\n]\n").unwrap() + 3;
@@ -378,7 +378,7 @@ fn a_flat_rule_keeps_names_only_and_refuses_two_files_of_one_name() {
         write(&plan.workspace.join(file));
     }
     let done = records(PhaseStatus::Succeeded);
-    // `a.deb` is there twice, with the same bytes.
+    // `a.deb` exists twice, with the same bytes.
     let wanted = ["outputs/std/packages/a.deb", "outputs/std/packages/b.deb"];
     assert_eq!(paths(&collect(&plan, &done).unwrap()), wanted);
     for other in ["y", "xx"] {
@@ -444,11 +444,11 @@ fn a_phase_that_fails_publishes_what_it_has_for_that_case_only() {
     records[1].status = PhaseStatus::Failed;
     let wanted = ["outputs/logs/std/a.build", "outputs/logs/std/b.build"];
     assert_eq!(paths(&collect(&plan, &records).unwrap()), wanted);
-    // One that never ran left nothing.
+    // A phase that never ran left no files.
     records[1].status = PhaseStatus::Skipped;
     records[1].attempts = 0;
     assert_eq!(paths(&collect(&plan, &records).unwrap()), [""; 0]);
-    // And no trouble with it holds the rest of a failed build back.
+    // Problems with its files do not hold back the rest of a failed build.
     records[1].status = PhaseStatus::TimedOut;
     records[1].attempts = 1;
     fs_err::write(plan.workspace.join("std/b/a.build"), "another").unwrap();

@@ -1,23 +1,23 @@
-//! Which directories a glob can match something in.
+//! The directories in which a glob can match a file.
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// The directories that a glob leads through. Others need not be read, and may be unreadable.
+/// The directories that a glob can match files below. Other directories need not be read, and may be unreadable.
 #[derive(Debug)]
 pub(super) struct Descent {
     /// A glob for the directories of each depth, from 1.
     levels: Vec<GlobMatcher>,
     /// Segments of the glob without wildcards, by their depth.
     literal: Vec<Option<String>>,
-    /// Whether everything below the last level may match: a `**` follows, or alternatives with a `/`.
+    /// True if everything below the last level may match: a `**` follows, or alternatives with a `/`.
     deep: bool,
 }
 
 impl Descent {
-    /// Of a glob whose `*` does not cross `/`.
+    /// The directories of a glob whose `*` does not cross `/`.
     pub(super) fn new(glob: &str) -> Result<Self, globset::Error> {
         let segments: Vec<&str> = glob.split('/').collect();
-        // An alternative may hold a `/`: what begins one and does not end it is not a segment.
+        // Alternatives may contain a `/`: a part with an unbalanced bracket is not a whole segment.
         let open = |segment: &&str| {
             segment.contains("**")
                 || segment.matches(['{', '[']).count() != segment.matches(['}', ']']).count()
@@ -41,7 +41,7 @@ impl Descent {
         })
     }
 
-    /// Whether a directory can hold a match, by its path below where the glob starts.
+    /// True if a directory can hold a match; `dir` is its path below the start of the glob.
     pub(super) fn enters(&self, dir: &str) -> bool {
         let depth = dir.split('/').count();
         match self.levels.get(depth - 1) {
@@ -54,7 +54,7 @@ impl Descent {
         }
     }
 
-    /// Whether the glob has this very name at the depth of the path.
+    /// True if the glob has this exact name at the depth of the path.
     pub(super) fn names(&self, dir: &str) -> bool {
         let depth = dir.split('/').count();
         let name = dir.rsplit('/').next().unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::{BuildPlan, ChangedFile, changed};
 /// The sources of a build cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// No work tree is where the recipe has them.
+    /// No work tree matches the globs of the recipe.
     #[error("no git work tree below {root} matches {}", globs.join(" "))]
     None {
         /// The source root.
@@ -24,7 +24,7 @@ pub enum SourceError {
         /// The recipe's globs.
         globs: Vec<String>,
     },
-    /// A glob is none.
+    /// A glob of `repositories` is malformed.
     #[error("`repositories`: {glob} is not a glob")]
     Glob {
         /// The glob.
@@ -40,22 +40,22 @@ pub enum SourceError {
         /// The error that caused it.
         source: walkdir::Error,
     },
-    /// A git failed.
+    /// A git command failed.
     #[error("{dir}: git {}: {reason}", args.join(" "))]
     Git {
         /// The work tree.
         dir: Utf8PathBuf,
         /// The arguments of `git`.
         args: Vec<String>,
-        /// The error text of git, or why it could not be started.
+        /// The error text of git, or the reason that it could not be started.
         reason: String,
     },
 }
 
-/// Reads the commits that the work trees of a plan are at.
+/// Reads the current commits of the work trees of a plan.
 ///
 /// # Errors
-/// See [`SourceError`]; globs that match no work tree at all are one.
+/// See [`SourceError`]; it is also an error if the globs match no work tree at all.
 pub(crate) fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
     let mut sources = Sources::default();
     for path in work_trees(plan)? {
@@ -66,7 +66,7 @@ pub(crate) fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
         let remotes = git(plan, &dir, &["remote"])?;
         let url = match remote(&remotes) {
             None => None,
-            // What opens the repository is nobody's business on a mirror.
+            // A mirror must not publish credentials of a repository.
             Some(remote) => Some(public_url(
                 git(plan, &dir, &["remote", "get-url", remote])?.trim(),
             )),
@@ -80,7 +80,8 @@ pub(crate) fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
     Ok(sources)
 }
 
-/// Reads the commits between two builds. A git that is new, or whose old commit is gone, has its newest commit only.
+/// Reads the commits between two builds. For a repository that is new, or whose old commit is gone, only the newest commit is
+/// read.
 ///
 /// # Errors
 /// See [`SourceError`].
@@ -111,8 +112,8 @@ pub(crate) fn read_changes(
     Ok(changes)
 }
 
-/// The files that differ between the commits of two builds; `None` if they cannot be known, because a git is new or gone, or its
-/// old commit is not in the work tree.
+/// The files that differ between the commits of two builds. `None` if they cannot be determined: a repository is new or gone,
+/// or its old commit is not in the work tree.
 pub fn changed_files(
     plan: &BuildPlan,
     old: &[SourceRecord],
@@ -140,8 +141,8 @@ pub fn changed_files(
     Some(files)
 }
 
-/// The remote that a work tree comes from: `origin`, or the only one, as those that `repo` makes have. Of several others
-/// none is picked: the record would name a repository that may not have the commit.
+/// The remote of a work tree: `origin`, or the only one, as in work trees of `repo`. `None` if there are several others: the
+/// record could name a repository that does not have the commit.
 fn remote(remotes: &str) -> Option<&str> {
     let mut names = remotes.lines();
     match (names.clone().find(|name| *name == "origin"), names.next()) {
@@ -182,7 +183,7 @@ pub(super) fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
             let Some(below) = below.and_then(|below| below.to_str()) else {
                 return false;
             };
-            // The directories of gits and of `repo` are not looked through, unless a glob names them.
+            // Directories of git and `repo` are searched only if a glob names them.
             let hidden = matches!(entry.file_name().to_str(), Some(".git" | ".repo"));
             let leads = |(glob, descent): (&GlobMatcher, &Descent)| {
                 (glob.is_match(below) || descent.enters(below))
@@ -223,13 +224,13 @@ pub(super) fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
     Ok(found)
 }
 
-/// Runs git for what decides something: names, URLs and commits, which have to be what they are.
+/// Runs git for names, URLs and commits, which must be exact.
 pub(super) fn git(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<String, SourceError> {
     let said = run(plan, dir, args)?;
     String::from_utf8(said).map_err(|_| failed(dir, args, "its answer is not UTF-8".to_owned()))
 }
 
-/// Runs git for what people read. A commit may say anything, in any encoding.
+/// Runs git for text that is only displayed. A commit message may have any encoding.
 fn log(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<String, SourceError> {
     let said = run(plan, dir, args)?;
     Ok(String::from_utf8_lossy(&said).into_owned())
@@ -252,13 +253,13 @@ fn run(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<Vec<u8>, Sourc
     let program = tools::find("git", plan.env.get("PATH").map_or("", |path| path))
         .ok_or_else(|| failed("git is not in PATH".to_owned()))?;
     let output = std::process::Command::new(program)
-        // Named, or git takes the repository that a broken work tree lies in for its own.
+        // Explicit: from a broken work tree, git would otherwise use the repository that contains it.
         .arg("--git-dir=.git")
         .args(["-c", "safe.directory=*", "-c", "log.showSignature=false"])
         .args(args)
         .env_clear()
         .envs(env)
-        // `fatal:` is looked for in what it says.
+        // `git_reason` searches the output for `fatal:`.
         .env("LC_MESSAGES", "C")
         .current_dir(dir)
         .stdin(Stdio::null())
@@ -271,8 +272,8 @@ fn run(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<Vec<u8>, Sourc
     }
 }
 
-/// Why a git failed, in a line: what it calls fatal, with the line before it, which often is the cause. What follows is
-/// advice.
+/// The reason for a failure of git, as one line: its `fatal:` line, with the line before it, which is often the cause. The
+/// lines after it are advice.
 ///
 /// ```
 /// # use stx_pipeline::process::git_reason;

@@ -11,19 +11,19 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use super::proc::boot;
 use crate::journal::{Entry, Journal, Started};
 
-/// The file of [`Started`].
+/// The file that holds [`Started`].
 const STARTED: &str = "build.json";
 
-/// The file of the lines.
+/// The file that holds the lines.
 const FINISHED: &str = "finished.jsonl";
 
-/// How much work is lost to a power failure at most, about: so often the workspace is written to the disk.
+/// The interval at which the workspace is written to the disk; about the most work that a power failure loses.
 const SYNC: Duration = Duration::from_secs(10);
 
 /// A journal cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The file system refuses.
+    /// A file operation failed.
     #[error("cannot read or write the journal of {dir}")]
     Io {
         /// The state directory.
@@ -31,7 +31,7 @@ pub enum JournalError {
         /// The error that caused it.
         source: io::Error,
     },
-    /// Not the form of this version.
+    /// The content is not in the format of this version.
     #[error("{file}: cannot be understood")]
     Form {
         /// The file.
@@ -39,7 +39,7 @@ pub enum JournalError {
         /// The JSON error, with its line and column.
         source: serde_json::Error,
     },
-    /// Written by another version.
+    /// Another version wrote the file.
     #[error("{file} is of schema {found}; this version reads {}", Started::SCHEMA)]
     Schema {
         /// The file.
@@ -49,13 +49,13 @@ pub enum JournalError {
     },
 }
 
-/// The boot of this machine.
+/// The id of this machine's current boot.
 pub fn this_boot() -> String {
     boot()
 }
 
-/// Reads the journal of a build that was not published; `None` if there is none. It needs no lock: a journal that is removed meanwhile
-/// is read whole or not at all.
+/// Reads the journal of a build that was not published; `None` if none exists. Needs no lock: a journal that is removed
+/// meanwhile is read whole or not at all.
 ///
 /// # Errors
 /// See [`JournalError`].
@@ -84,8 +84,8 @@ pub fn read_journal(state: &Utf8Path) -> Result<Option<Journal>, JournalError> {
     Ok(Some(Journal::new(started, &lines, &boot())))
 }
 
-/// Reads the two files of one journal. A reader without the lock of the build may come while they are removed, or while the next build
-/// writes its own: the lines belong to the start that is there before and after they are read.
+/// Reads the two files of one journal. A reader without the lock of the build may read while they are removed, or while the
+/// next build writes its own. So the lines count only if the start file is the same before and after they are read.
 fn read_both(state: &Utf8Path) -> io::Result<Option<(String, String)>> {
     let start = state.join(STARTED);
     let mut before = read(&start)?;
@@ -101,14 +101,14 @@ fn read_both(state: &Utf8Path) -> io::Result<Option<(String, String)>> {
 
 fn read(file: &Utf8Path) -> io::Result<Option<String>> {
     match fs_err::read(file) {
-        // Everything was written as JSON, in UTF-8. What is not can only be a torn line, which is no JSON either.
+        // Every line was written as JSON, in UTF-8. Anything else can only be a torn line, which is not valid JSON either.
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Forgets the build of a state directory: it was published, or is given up.
+/// Removes the journal of a state directory, after the build was published or given up.
 ///
 /// # Errors
 /// See [`JournalError`].
@@ -157,7 +157,7 @@ impl JournalWriter {
         Self::write(state, started, &[])
     }
 
-    /// Goes on with a journal that was read.
+    /// Resumes a journal that was read.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -168,14 +168,14 @@ impl JournalWriter {
             ..journal.started.clone()
         };
         if started.boot != journal.started.boot {
-            // Nothing else survived the other boot.
+            // Only these lines survived the other boot.
             let count = lines.len();
             lines.push(Entry::Synced { lines: count });
         }
         Self::write(state, &started, &lines)
     }
 
-    /// The lines first: they go with the older start too.
+    /// Writes the lines first: they are also valid with the older start file.
     fn write(state: &Utf8Path, started: &Started, lines: &[Entry]) -> Result<Self, JournalError> {
         let open = || {
             let text: Vec<_> = lines.iter().map(line).collect();
@@ -202,7 +202,7 @@ impl JournalWriter {
         })
     }
 
-    /// Adds a line. It is there for who reads the journal after a kill; a power failure may take the last seconds.
+    /// Adds a line. It survives a kill; a power failure may lose the last seconds.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -215,9 +215,9 @@ impl JournalWriter {
         if synced.elapsed() >= SYNC && !self.shared.syncing.swap(true, Ordering::AcqRel) {
             *synced = Instant::now();
             let (dir, shared) = (self.dir.clone(), Arc::clone(&self.shared));
-            // A busy disk takes its time, which no phase should wait for.
+            // Sync in the background: a busy disk is slow, and no phase should wait for it.
             std::thread::spawn(move || {
-                // What cannot be synced is not trusted after a power failure, and that is all.
+                // Ignored: work that is not synced is only redone after a power failure.
                 shared.sync(&dir).ok();
                 shared.syncing.store(false, Ordering::Release);
             });
@@ -252,7 +252,7 @@ fn line(entry: &Entry) -> String {
     text
 }
 
-/// Replaces a file by one rename. It is for its owner: the variables of a plan may hold what opens a repository.
+/// Replaces a file by one rename. Only its owner may read it: the variables of a plan may hold credentials of a repository.
 fn replace(file: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let new = Utf8PathBuf::from(format!("{file}.new"));
     let mut options = fs_err::OpenOptions::new();

@@ -1,7 +1,8 @@
-//! Locks that killed gits left in work trees.
+//! Locks that killed git processes left in work trees.
 //!
-//! A git that is ended between making a lock and noting that it has one leaves it behind, also when it is asked to end; so does
-//! a machine that loses power. Every later git in that work tree would fail until a person removes it.
+//! A git process leaves a lock behind if it ends between creating the lock and recording it, even if it was only asked to end.
+//! A machine that loses power leaves locks too. Every later git command in that work tree would fail until a person removes the
+//! lock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,9 +13,9 @@ use walkdir::{DirEntry, WalkDir};
 use super::git::{git, work_trees};
 use crate::{BuildPlan, Cancel, Ended, Invocation, Runner, Stream};
 
-/// Runs the source phase of a build with another runner. Before each attempt it removes the locks that a killed git left in
-/// the plan's work trees: nothing else of the build runs then, and no other build has these trees. After an attempt that was
-/// [lost](Ended::Lost) it leaves them, since that may still run where it was.
+/// Runs the source phase of a build with another runner. Before each attempt it removes the locks that a killed git left in the
+/// plan's work trees: no other phase runs at that time, and no other build uses these trees. After a [lost](Ended::Lost)
+/// attempt it leaves them, because that attempt may still be running at its place.
 pub struct SourceRunner<'a> {
     inner: &'a dyn Runner,
     plan: &'a BuildPlan,
@@ -22,7 +23,7 @@ pub struct SourceRunner<'a> {
 }
 
 impl<'a> SourceRunner<'a> {
-    /// One for the source phase of `plan`.
+    /// A runner for the source phase of `plan`.
     pub fn new(inner: &'a dyn Runner, plan: &'a BuildPlan) -> Self {
         Self {
             inner,
@@ -53,14 +54,14 @@ impl Runner for SourceRunner<'_> {
     }
 }
 
-/// Removes the locks in the work trees of a plan; those that went. A tree that is not understood, and a lock that cannot be
-/// removed, are left to git, which says what is wrong.
+/// Removes the locks in the work trees of a plan, and returns them. Unreadable trees, and locks that cannot be removed, are
+/// left to git, which reports the error.
 fn remove_locks(plan: &BuildPlan) -> Vec<Utf8PathBuf> {
     let trees = work_trees(plan).unwrap_or_default();
     let mut gone = Vec::new();
     for tree in trees {
         let dir = plan.source_root.join(tree);
-        // Two for the work trees of `git worktree`, whose references are elsewhere.
+        // Two directories for a work tree of `git worktree`, which keeps its references elsewhere.
         let asked = ["rev-parse", "--absolute-git-dir", "--git-common-dir"];
         let dirs = git(plan, &dir, &asked).unwrap_or_default();
         for git_dir in dirs.lines() {
@@ -70,7 +71,7 @@ fn remove_locks(plan: &BuildPlan) -> Vec<Utf8PathBuf> {
     gone
 }
 
-/// Removes the locks in a git directory in which no git runs; those that went.
+/// Removes the locks in a git directory in which no git runs, and returns them.
 pub fn remove_locks_in(git_dir: &Utf8Path) -> Vec<Utf8PathBuf> {
     let locks = locks(git_dir);
     locks
@@ -78,7 +79,7 @@ pub fn remove_locks_in(git_dir: &Utf8Path) -> Vec<Utf8PathBuf> {
         .collect()
 }
 
-/// The locks in a git directory. No reference may have a name that ends like theirs.
+/// The locks in a git directory. No reference can have a name with their suffix.
 fn locks(git_dir: &Utf8Path) -> impl Iterator<Item = Utf8PathBuf> + use<> {
     let walk = WalkDir::new(git_dir).into_iter().filter_entry(may_hold);
     walk.filter_map(Result::ok)
@@ -87,7 +88,8 @@ fn locks(git_dir: &Utf8Path) -> impl Iterator<Item = Utf8PathBuf> + use<> {
         .filter(|path| path.extension() == Some("lock"))
 }
 
-/// Whether locks may be there or below: not among the objects, of which there are many, nor where people put files.
+/// True if this directory may hold locks. Skips the object directories, which hold many files, and `hooks`, which holds files
+/// of users.
 fn may_hold(entry: &DirEntry) -> bool {
     let name = entry.file_name().as_encoded_bytes();
     let fans_out = || {

@@ -1,7 +1,7 @@
-//! The log of a phase: a time on each line, and bounded.
+//! The log of a phase: a time on each line, and a limited size.
 //!
-//! Each attempt adds up to its limit: the first half goes straight into the file. What follows goes into two files beside
-//! it in turn, so that the last of it is there too, on the disk at any time and never in memory.
+//! Each attempt adds up to its limit. The first half is written straight into the file. Later output is written into two files
+//! beside it in turn, so that the last part is kept as well, on the disk at any time and never in memory.
 
 use std::io::{self, Write as _};
 
@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use stx_layout::counted;
 
-/// How many bytes of output an attempt adds to its log where nothing else is said.
+/// The number of bytes of output that an attempt adds to its log by default.
 pub const DEFAULT_LOG_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// An attempt's part of a log.
@@ -19,7 +19,7 @@ pub(super) struct PhaseLog {
     head: fs_err::File,
     /// The bytes that may still be written to the head.
     room: u64,
-    /// How large each of the two files gets.
+    /// The size limit of each of the two files.
     part: u64,
     tail: Option<Tail>,
 }
@@ -40,7 +40,7 @@ fn newer(log: &Utf8Path) -> Utf8PathBuf {
     Utf8PathBuf::from(format!("{log}.2"))
 }
 
-/// Adds to a log what an attempt that was killed left beside it.
+/// Adds the files that a killed attempt left beside a log to that log.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -54,7 +54,7 @@ pub fn settle_log(log: &Utf8Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves the two files to the end of the log, after a line that says `what`, if any.
+/// Appends the two files to the log, after a line that contains `what`, unless that is empty.
 fn join(log: &Utf8Path, what: &str) -> io::Result<()> {
     let mut whole = fs_err::OpenOptions::new()
         .append(true)
@@ -86,7 +86,7 @@ fn kind(opened: &io::Result<fs_err::File>) -> Option<io::ErrorKind> {
 }
 
 impl PhaseLog {
-    /// Opens the log at its end.
+    /// Opens the log for appending.
     pub(super) fn open(path: &Utf8Path, limit: u64) -> io::Result<Self> {
         let mut options = fs_err::OpenOptions::new();
         options.append(true);
@@ -112,7 +112,7 @@ impl PhaseLog {
         })
     }
 
-    /// Adds lines, each whole and with its end.
+    /// Adds whole lines, each with its line ending.
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let bytes = lines.len() as u64;
         if self.tail.is_none() {
@@ -140,7 +140,7 @@ impl PhaseLog {
         tail.newer.write_all(lines)
     }
 
-    /// Puts the end in its place.
+    /// Appends the last part to the log.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         let Some(tail) = self.tail.take() else {
             return Ok(());
@@ -156,7 +156,7 @@ impl PhaseLog {
     }
 }
 
-/// The time as it stands on a line.
+/// The time as written on a line.
 pub(super) fn stamp(time: DateTime<Utc>) -> String {
     let mut stamp = time.to_rfc3339_opts(SecondsFormat::Millis, true);
     stamp.push(' ');

@@ -1,10 +1,10 @@
-//! Groups that outlive a builder that was killed.
+//! Process groups that outlive a killed builder.
 //!
-//! Each started group stands in a file `running/BUILDER.N` of the state directory: the boot, the builder's process and its
-//! start, and then the group, its leader's start, the phase and its workspace. When the group is over, the file is cut back
-//! to the builder, for the next group to use: a file that is made and removed for each phase costs more than the phase, as
-//! ext4 walks past every inode that was given back within the last minutes. The next build ends the groups whose builder is
-//! gone, if they are still the same.
+//! Each started group is registered in a file `running/BUILDER.N` of the state directory: the boot, the builder's process and
+//! its start time, and then the group, its leader's start time, the phase and its workspace. When the group is over, the file
+//! is truncated to the builder's part and reused for the next group. To create and remove a file for each phase would cost more
+//! than the phase, because ext4 scans past every inode that was freed within the last minutes. The next build ends the groups
+//! whose builder is gone, if they are still the same.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -17,19 +17,19 @@ use rustix::process::Signal;
 
 use super::proc::{Stat, all, boot, has_env, names_env, own, signal, stat};
 
-/// How often it is looked whether what was asked to end is gone.
+/// The interval between checks whether processes that were asked to end are gone.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Something that outlived its builder, and was ended.
+/// Processes or jobs that outlived their builder, and were ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
     /// The process group, or the jobs of a cluster.
     pub kind: OrphanKind,
-    /// The phase it belonged to.
+    /// Their phase; empty if unknown.
     pub phase: String,
 }
 
-/// A group of processes that can outlive a builder.
+/// The kind of processes that can outlive a builder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrphanKind {
     /// The process group of this number.
@@ -45,24 +45,24 @@ pub(super) struct Running {
     free: Arc<Mutex<Vec<Slot>>>,
 }
 
-/// A file that a group can be written to; removed when dropped.
+/// A file that registers a group; removed when dropped.
 #[derive(Debug)]
 struct Slot {
     path: Utf8PathBuf,
     file: fs_err::File,
-    /// Bytes of the builder's part.
+    /// The number of bytes of the builder's part.
     builder: u64,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // One that stays is found to be over by the next build.
+        // If the file remains, the next build finds its group over.
         fs_err::remove_file(&self.path).ok();
     }
 }
 
 impl Slot {
-    /// Makes a file of this builder's in `dir`.
+    /// Creates a file for this builder in `dir`.
     fn make(dir: &Utf8Path) -> io::Result<Self> {
         let own = own();
         let builder = stat(own).ok_or_else(|| io::Error::other("no /proc/PID/stat"))?;
@@ -95,7 +95,7 @@ impl Slot {
     }
 }
 
-/// A group that runs; over when dropped.
+/// A registered group; it counts as over when this is dropped.
 #[derive(Debug)]
 pub(super) struct Registered<'a> {
     running: &'a Running,
@@ -113,7 +113,7 @@ impl Drop for Registered<'_> {
 }
 
 impl Running {
-    /// Those of this builder, in a state directory.
+    /// The groups of this builder, registered in a state directory.
     pub(super) fn new(state: &Utf8Path) -> Self {
         Self {
             dir: state.join("running"),
@@ -125,7 +125,7 @@ impl Running {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down a group whose leader is alive or a zombie.
+    /// Registers a group whose leader is alive or a zombie.
     pub(super) fn register(
         &self,
         group: i32,
@@ -146,13 +146,13 @@ impl Running {
     }
 }
 
-/// Ends what a killed builder left behind: the groups registered in the state directory `dir` that are still the same and
-/// whose builder is gone, and every process that some phase in `workspace` started, wherever it went. All of it gets `grace`
-/// before it is killed. Nobody else may build in the directory meanwhile. Returns what was ended. Registrations of jobs,
-/// `running/job.NAME`, are left to those who know clusters.
+/// Ends the processes that a killed builder left behind. These are the groups registered in the state directory `dir` that are
+/// still the same and whose builder is gone, and every process that any phase in `workspace` started, whatever its group or
+/// session. They get `grace` before they are killed. No other builder may use the directory meanwhile. Returns the ended
+/// groups. Registrations of cluster jobs, `running/job.NAME`, are not touched.
 ///
 /// # Errors
-/// When the directory cannot be read; a directory without registrations is none.
+/// When the directory cannot be read. A directory without registrations is not an error.
 pub async fn end_orphans(
     dir: &Utf8Path,
     workspace: &Utf8Path,
@@ -180,7 +180,7 @@ pub async fn end_orphans(
             if same_boot && builder.is_some_and(|it| it.started.to_string() == builder_started) {
                 continue;
             }
-            // Less of it: nothing ran.
+            // A shorter file means that no group ran.
             if let [group, started, phase, workspace] = *lines.collect::<Vec<_>>()
                 && let Ok(group) = group.parse()
                 && same_boot
@@ -207,7 +207,7 @@ pub async fn end_orphans(
     Ok(groups.collect())
 }
 
-/// Asks, waits, kills; what was asked first.
+/// Asks the processes to end, waits, and then kills them. Returns the processes that were asked first.
 async fn end(groups: &[(i32, String)], workspace: &Utf8Path, grace: Duration) -> Vec<Stat> {
     let marks = [format!("MY_WORKSPACE={workspace}")];
     let own_group = stat(own()).map(|stat| stat.group);
@@ -221,7 +221,8 @@ async fn end(groups: &[(i32, String)], workspace: &Utf8Path, grace: Duration) ->
             .filter(|stat| strayed(stat))
             .map(|stat| stat.pid)
             .collect();
-        // With a stray goes its group: what cleared its environment, or is about to run another program and has none.
+        // End the whole group of a stray: its members may have cleared their environment, or may have none while they replace
+        // their program.
         let with = left.iter().filter(|stat| strays.contains(&stat.pid));
         groups.extend(
             with.map(|stat| stat.group)
@@ -240,7 +241,7 @@ async fn end(groups: &[(i32, String)], workspace: &Utf8Path, grace: Duration) ->
         }
     };
     if !first.is_empty() && tokio::time::timeout(grace, gone).await.is_err() {
-        // The kernel takes a moment; one that sleeps in it uninterruptibly is not waited for.
+        // The kernel takes a moment; a process in uninterruptible sleep is not waited for.
         for _ in 0..100 {
             let left = left();
             if left.is_empty() {
@@ -255,7 +256,8 @@ async fn end(groups: &[(i32, String)], workspace: &Utf8Path, grace: Duration) ->
     first
 }
 
-/// Whether a live group is the one that was registered: by its leader's start, or, the leader gone, by its members' workspace.
+/// True if a live group is the registered one. Its leader's start time tells, or, if the leader is gone, the workspace of its
+/// members.
 fn is_ours(group: i32, started: &str, workspace: &str) -> bool {
     let mut alive = all();
     alive.retain(|stat| stat.group == group && !stat.is_dead());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// The fields of `/proc/PID/stat` that are needed here.
+/// The fields of `/proc/PID/stat` that this crate uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) pid: i32,
@@ -15,22 +15,22 @@ pub(super) struct Stat {
     pub(super) parent: i32,
     pub(super) group: i32,
     pub(super) session: i32,
-    /// Clock ticks after boot.
+    /// The start of the process, in clock ticks after boot.
     pub(super) started: u64,
     /// Bytes of its address space; 0 for a process that has ended and for a thread of the kernel.
     memory: u64,
-    /// The address of its environment; 0 while it becomes another program.
+    /// The address of its environment; 0 while the process replaces its program.
     env_start: u64,
 }
 
 impl Stat {
-    /// Whether it ended, and only its number is left.
+    /// True if the process has ended, and only its process id is left.
     pub(super) fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
 }
 
-/// Reads a file of `/proc`, which says of no size: so it is not asked for one, and little is read in few calls.
+/// Reads a file of `/proc`. These files report no size, so the size is not queried; most fit into one read.
 fn read(file: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut file = fs_err::File::open(file.as_ref())?;
     let mut bytes = vec![0; 4096];
@@ -51,7 +51,7 @@ fn read(file: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 pub(super) fn stat(pid: i32) -> Option<Stat> {
     let text = read(format!("/proc/{pid}/stat")).ok()?;
     let text = String::from_utf8_lossy(&text);
-    // The name, field 2, may hold anything; the last parenthesis ends it.
+    // The name, field 2, may contain any character; the last parenthesis ends it.
     let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
     Some(Stat {
         pid,
@@ -65,12 +65,13 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
     })
 }
 
-/// When a process started, in clock ticks after boot: tells it from a later one with its number. `None` if there is none.
+/// The time at which a process started, in clock ticks after boot; it tells a process from a later one with the same id. `None`
+/// if no such process exists.
 pub fn started(pid: i32) -> Option<u64> {
     stat(pid).map(|stat| stat.started)
 }
 
-/// Every process, zombies among them.
+/// All processes, including zombies.
 pub(super) fn all() -> Vec<Stat> {
     let Ok(entries) = fs_err::read_dir("/proc") else {
         return Vec::new();
@@ -80,11 +81,11 @@ pub(super) fn all() -> Vec<Stat> {
         .collect()
 }
 
-/// The children of this program; `None` if the kernel does not say.
+/// The children of this program; `None` if the kernel does not tell.
 pub(super) fn own_children() -> Option<Vec<i32>> {
     let mut children = Vec::new();
     for task in fs_err::read_dir("/proc/self/task").ok()? {
-        // A thread that ended meanwhile gave its children to another.
+        // A thread that ended meanwhile has passed its children to another thread.
         let Ok(text) = read(task.ok()?.path().join("children")) else {
             return None;
         };
@@ -97,14 +98,14 @@ pub(super) fn own_children() -> Option<Vec<i32>> {
     Some(children)
 }
 
-/// Reads of the environment of a process that is becoming another program, with a millisecond between two of them.
+/// The most reads of the environment of a process that replaces its program, with a millisecond between two of them.
 const READS: usize = 2000;
 
-/// The environment that a process was started with; `None` if the process is gone or may not be seen.
+/// The environment that a process was started with; `None` if the process is gone or may not be read.
 ///
 /// The kernel shows an empty environment while `execve` replaces the program, and once more to a reader that opened the file
-/// before that. A process caught there would be taken for one that cleared its environment. So an empty environment counts only
-/// if it is read twice while the kernel knows its address (`env_start`, proc(5)), the same both times: each `execve` moves it.
+/// before that. Such a process would look like one that cleared its environment. So an empty environment counts only if it is
+/// read twice while the kernel knows its address (`env_start`, proc(5)), the same both times: each `execve` moves it.
 fn environment(pid: i32) -> Option<Vec<u8>> {
     let mut known = 0;
     for _ in 0..READS {
@@ -113,7 +114,7 @@ fn environment(pid: i32) -> Option<Vec<u8>> {
             return Some(env);
         }
         let stat = stat(pid)?;
-        // Older kernels show the environment of a thread of the kernel to root, as an empty one. It never gets another.
+        // Older kernels show root an empty environment for a kernel thread, which never gets another.
         if stat.memory == 0 || (known != 0 && stat.env_start == known) {
             return Some(env);
         }
@@ -125,7 +126,7 @@ fn environment(pid: i32) -> Option<Vec<u8>> {
     None
 }
 
-/// Whether a process was started with all of these in its environment, each `NAME=VALUE`.
+/// True if a process was started with all of these in its environment, each `NAME=VALUE`.
 pub(super) fn has_env(pid: i32, wanted: &[String]) -> bool {
     let Some(env) = environment(pid) else {
         return false;
@@ -136,7 +137,7 @@ pub(super) fn has_env(pid: i32, wanted: &[String]) -> bool {
     })
 }
 
-/// Whether a process was started with a variable of this name in its environment.
+/// True if a process was started with a variable of this name in its environment.
 pub(super) fn names_env(pid: i32, name: &str) -> bool {
     environment(pid).is_some_and(|env| {
         env.split(|byte| *byte == 0).any(|entry| {
@@ -147,12 +148,12 @@ pub(super) fn names_env(pid: i32, name: &str) -> bool {
     })
 }
 
-/// Signals the very process that was seen, and no later one with its number.
+/// Signals exactly the process that was seen, never a later one with the same id.
 pub(super) fn signal(seen: &Stat, signal: Signal) {
     let Some(pid) = Pid::from_raw(seen.pid).filter(|_| seen.pid > 1) else {
         return;
     };
-    // One that is gone needs no signal.
+    // A process that is gone needs no signal.
     let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else {
         return;
     };
@@ -161,12 +162,12 @@ pub(super) fn signal(seen: &Stat, signal: Signal) {
     }
 }
 
-/// This program's own number.
+/// The process id of this program.
 pub(super) fn own() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-/// The boot of this machine.
+/// The id of this machine's current boot.
 pub(super) fn boot() -> String {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
@@ -195,8 +196,8 @@ mod tests {
         let dir = Utf8TempDir::new().expect("a directory");
         let script = dir.path().join("again");
         let text = "#!/bin/sh\n[ \"$1\" = 0 ] || exec \"$0\" $(($1 - 1))\nexec env -i sleep 60\n";
-        // Written by a child: other tests' children could inherit a descriptor that is open for writing, and the script could not be
-        // executed then.
+        // A child writes the file: children of other tests could inherit a descriptor that is open for writing, and the script
+        // could not be executed then.
         let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
         let mut shell = Command::new("sh");
         let written = shell.args(["-c", write, script.as_str(), text]).status();

@@ -22,25 +22,25 @@ use super::tools::command;
 use super::tree::{Tree, adopt};
 use crate::{Cancel, Ended, Invocation, Runner, Stream};
 
-/// How long output is waited for that a process outside of the group may still hold open.
+/// The time to wait for output that a process outside of the group may still hold open.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// The longest line in bytes that is passed on whole.
+/// The longest line, in bytes, that is passed on whole.
 const LINE: usize = 16 * 1024;
 
 /// Runs invocations as processes of this machine, each in a process group of its own. Needs a tokio runtime with I/O and time.
 ///
-/// When a process ends, everything that it started and left behind is ended too, also what made a session of its own. For
-/// that the program becomes the reaper of its descendants. Processes that it starts by other means are left alone as long as
-/// they stay in its session and have no `PHASE` in their environment.
+/// When a process ends, all processes that it left behind are ended too, including those in sessions of their own. For this,
+/// the program becomes the reaper of its descendants. Processes that the program starts by other means are left alone, as long
+/// as they stay in its session and have no `PHASE` in their environment.
 ///
-/// Each line of a log has the time before it. What an attempt writes beyond [`Invocation::log_limit`], or
-/// [`DEFAULT_LOG_LIMIT`], is left out between its first and its last lines, and the log says how many bytes that were.
+/// Each line of a log begins with the time. If an attempt writes more than [`Invocation::log_limit`], or [`DEFAULT_LOG_LIMIT`],
+/// the middle of its output is left out, and the log states the number of these bytes.
 #[derive(Debug, Clone)]
 pub struct ProcessRunner {
-    /// Where running groups are registered, for [`end_orphans`](super::end_orphans).
+    /// The directory in which running groups are registered, for [`end_orphans`](super::end_orphans).
     state: Utf8PathBuf,
-    /// How long a group has between being asked to end and being killed, where its invocation does not say.
+    /// The default time between asking a group to end and killing it.
     pub grace: Duration,
     running: Running,
 }
@@ -56,14 +56,14 @@ impl Drop for Started {
     fn drop(&mut self) {
         if !self.over {
             self.tree.kill();
-            // Only so that no zombie is left; its status is of no use any more.
+            // Only to leave no zombie; the status is not needed any more.
             self.child.wait().ok();
         }
     }
 }
 
 impl ProcessRunner {
-    /// A runner that registers in `state` and gives ten seconds of grace.
+    /// A runner that registers groups in `state`, with a grace period of ten seconds.
     pub fn new(state: Utf8PathBuf) -> Self {
         Self {
             running: Running::new(&state),
@@ -72,7 +72,7 @@ impl ProcessRunner {
         }
     }
 
-    /// Where it registers what runs.
+    /// The directory in which it registers running groups.
     pub fn state(&self) -> &Utf8Path {
         &self.state
     }
@@ -113,7 +113,7 @@ impl ProcessRunner {
             }
         };
         {
-            // Ending and reading go together: a process that writes its last words must not block on them.
+            // End and read concurrently: a process that writes its last output must not block on a full pipe.
             let grace = invocation.stop_grace.unwrap_or(self.grace);
             let ending = async {
                 match reason {
@@ -141,11 +141,10 @@ impl ProcessRunner {
     }
 }
 
-/// Waits until a process ended. It stays a zombie until its group is gone, so that the group's number cannot be taken by
-/// another.
+/// Waits until a process ended. It remains a zombie until its group is gone, so that no other group can get its number.
 fn exited(leader: i32) -> io::Result<impl Future<Output = ()>> {
     let pid = Pid::from_raw(leader).ok_or_else(|| io::Error::other("no process"))?;
-    // Linux has them since 5.3.
+    // Linux supports them since 5.3.
     let watched = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(fd) => Some(watched(fd)?),
         Err(_) => None,
@@ -262,7 +261,7 @@ impl ProcessRunner {
     }
 }
 
-/// Output on its way to the log and, line by line, to the events.
+/// Copies output to the log and, line by line, to the events.
 pub struct Lines<'a> {
     log: PhaseLog,
     output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
@@ -294,7 +293,7 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// Reads to the end. What was read is never lost when it is dropped in between.
+    /// Reads to the end. If dropped before the end, no read output is lost.
     async fn read(&mut self, pipe: &mut Receiver) -> io::Result<()> {
         let mut buffer = vec![0; 16 * 1024];
         loop {
@@ -306,7 +305,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Adds output, a time before each line.
+    /// Adds output, with the time before each line.
     ///
     /// # Errors
     /// When the log cannot be written.
@@ -335,8 +334,8 @@ impl<'a> Lines<'a> {
         self.log.write(&text)
     }
 
-    /// Passes on the first part of a line that is too long, up to the end of a word if there is one: a URL that was cut in two
-    /// would not be known as one.
+    /// Passes on the first part of a line that is too long, up to the end of a word if possible: a URL that was cut in two
+    /// would not be recognized and redacted.
     fn emit_part(&mut self, stamp: &str, log: &mut Vec<u8>) {
         let half = self.line.len() / 2;
         let word = self.line[half..].iter().rposition(u8::is_ascii_whitespace);
@@ -357,7 +356,7 @@ impl<'a> Lines<'a> {
         self.line.clear();
     }
 
-    /// Writes how the process ended, and the lines that a limited log kept back.
+    /// Writes the end of the process, and the lines that a limited log held back.
     ///
     /// # Errors
     /// When the log cannot be written.
@@ -373,7 +372,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Adds to a log that is finished how the phase really ended, where that of the process which brought it elsewhere says less.
+/// Adds the phase's real end to a finished log, if the end of the process that ran it elsewhere says less.
 ///
 /// # Errors
 /// When the log cannot be written.

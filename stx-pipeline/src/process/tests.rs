@@ -26,7 +26,7 @@ fn bash(dir: &Utf8Path, script: &str, timeout: Option<Duration>) -> Invocation {
     }
 }
 
-/// Runs a script; how it ended, its lines, its log.
+/// Runs a script; returns its end, its lines and its log.
 async fn run(
     script: &str,
     timeout: Option<Duration>,
@@ -147,7 +147,7 @@ async fn orphans_are_ended_and_strangers_left_alone() {
         "{text}"
     );
     let mut lines: Vec<_> = text.lines().collect();
-    // Of a builder that is gone.
+    // Pretend that the builder is gone.
     lines[2] = "1";
     fs_err::write(&files[0], lines.join("\n")).unwrap();
     let other_group = other.tree.leader().to_string();
@@ -170,7 +170,7 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     ours.over = true;
 }
 
-/// The builder was killed before it could write the group down.
+/// The case that the builder was killed before it registered the group.
 #[tokio::test]
 async fn what_shares_a_group_with_a_stray_is_ended_with_it() {
     let dir = camino_tempfile::tempdir().unwrap();

@@ -9,14 +9,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{Invocation, Recipe};
 
-/// A program that is not there, and the packages that bring it.
+/// A missing program, and the packages that contain it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingTool {
     /// The program.
     pub program: String,
     /// The Debian package.
     pub apt: String,
-    /// The package of Fedora and its kin.
+    /// The package of Fedora and related distributions.
     pub dnf: String,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for MissingTool {
     }
 }
 
-/// The recipe's tools that are not in `path`, which has the form of `PATH`.
+/// The recipe's tools that are not found in `path`, which has the form of `PATH`.
 pub fn missing_tools(recipe: &Recipe, path: &str) -> Vec<MissingTool> {
     recipe
         .tools
@@ -44,7 +44,8 @@ pub fn missing_tools(recipe: &Recipe, path: &str) -> Vec<MissingTool> {
         .collect()
 }
 
-/// The process that an invocation is, in a group of its own: what ends the builder from a terminal does not end it half-way.
+/// The process of an invocation, in a process group of its own: a signal from the terminal ends only the builder, not the
+/// process.
 #[expect(clippy::disallowed_methods, reason = "this is what runners start")]
 pub fn command(invocation: &Invocation) -> io::Result<Command> {
     let program = if invocation.program.contains('/') {
@@ -65,7 +66,7 @@ pub fn command(invocation: &Invocation) -> io::Result<Command> {
     Ok(command)
 }
 
-/// The executable file that `program` means in `path`.
+/// The executable file that `program` names in `path`.
 pub(super) fn find(program: &str, path: &str) -> Option<Utf8PathBuf> {
     path.split(':')
         .filter(|dir| !dir.is_empty())

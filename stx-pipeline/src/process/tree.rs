@@ -1,9 +1,9 @@
-//! Everything that a phase started, and ending all of it.
+//! All processes of a phase, and the way to end them.
 //!
-//! A phase's process leads a group. What stays in the group is found by its number, what left it by its parents: the
-//! program makes itself the reaper of its descendants (`PR_SET_CHILD_SUBREAPER`), so that a process whose parent ended,
-//! and which made a session of its own, becomes a child of this program and not of `init`. Which phase such a child
-//! belongs to is read from the environment it was started with.
+//! A phase's process leads a group. Processes that stay in the group are found by the group's number, those that left it by
+//! their parents. The program makes itself the reaper of its descendants (`PR_SET_CHILD_SUBREAPER`): a process that lost its
+//! parent and has a session of its own becomes a child of this program, not of `init`. The environment that such a child was
+//! started with tells its phase.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -18,10 +18,10 @@ use rustix::process::{
 use super::proc::{self, Stat};
 use crate::Invocation;
 
-/// How often it is looked whether a tree is gone.
+/// The interval between checks whether a tree is gone.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How often what was killed is looked for again; a process that sleeps uninterruptibly is not waited for.
+/// The number of checks after a kill; a process in uninterruptible sleep is not waited for.
 const KILLS: usize = 100;
 
 /// The leaders of the phases that run in this program.
@@ -31,7 +31,7 @@ fn leaders() -> MutexGuard<'static, BTreeSet<i32>> {
     LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes this program the parent of descendants that lose theirs; whether the kernel does so.
+/// Makes this program the parent of descendants that lose theirs; true if the kernel supports it.
 pub(super) fn adopt() -> bool {
     static ADOPTS: OnceLock<bool> = OnceLock::new();
     *ADOPTS.get_or_init(|| set_child_subreaper(Some(getpid())).is_ok())
@@ -41,8 +41,8 @@ pub(super) fn adopt() -> bool {
 #[derive(Debug)]
 pub(super) struct Tree {
     leader: i32,
-    /// The variables, as `NAME=value`, that a process of the phase has in its environment; none where they do not tell
-    /// phases apart.
+    /// The variables, as `NAME=value`, that a process of the phase has in its environment; empty if they do not distinguish
+    /// phases.
     marks: Vec<String>,
 }
 
@@ -53,12 +53,12 @@ impl Drop for Tree {
 }
 
 impl Tree {
-    /// Starts a leader.
+    /// Starts the leader of a group.
     pub(super) fn start(
         command: &mut Command,
         invocation: &Invocation,
     ) -> io::Result<(Child, Self)> {
-        // A phase beside it that looks for what was left behind meanwhile must not take this one for that.
+        // Locked until the leader is listed: a concurrent phase must not take this process for a leftover.
         let mut leaders = leaders();
         let child = command.spawn()?;
         let leader = i32::try_from(child.id()).map_err(io::Error::other)?;
@@ -74,7 +74,7 @@ impl Tree {
         self.leader
     }
 
-    /// The processes that are alive: the group, what left it, and what descends from either.
+    /// The processes that are alive: those of the group, those that left it, and the descendants of both.
     pub(super) fn members(&self) -> Vec<Stat> {
         let all = proc::all();
         let adopted = Adopted::new();
@@ -103,8 +103,8 @@ impl Tree {
             .collect()
     }
 
-    /// Whether an adopted process comes from this phase. One that cleared its environment comes from the only phase that
-    /// runs; where several do, the last of them ends it.
+    /// True if an adopted process belongs to this phase. A process that cleared its environment belongs to the only running
+    /// phase; if several run, the last of them ends it.
     fn is_marked(&self, stat: &Stat, adopted: &Adopted) -> bool {
         if !self.marks.is_empty() && proc::has_env(stat.pid, &self.marks) {
             return true;
@@ -112,15 +112,15 @@ impl Tree {
         adopted.leaders.len() == 1 && !stat.is_dead() && !proc::names_env(stat.pid, "PHASE")
     }
 
-    /// Ends what is left after the leader ended.
+    /// Ends the remaining processes after the leader ended.
     pub(super) async fn sweep(&self, grace: Duration) {
-        // Without adoption what is left of the group is found by its number.
+        // Without adoption, the remaining processes of the group are found by its number.
         if !adopt() || anything_adopted() {
             self.end(grace).await;
         }
     }
 
-    /// Ends all of it: asks, waits up to `grace`, then kills.
+    /// Ends all processes: asks, waits up to `grace`, then kills.
     pub(super) async fn end(&self, grace: Duration) {
         let mut asked = HashSet::new();
         let gone = async {
@@ -146,7 +146,7 @@ impl Tree {
             }
         }
         for (pid, _) in asked.into_iter().filter(|(pid, _)| *pid != self.leader) {
-            // A zombie no longer says that it was of this phase.
+            // A zombie has no environment that would tell its phase.
             if proc::stat(pid).is_some_and(|stat| stat.is_dead() && stat.parent == proc::own()) {
                 reap(pid);
             }
@@ -154,10 +154,10 @@ impl Tree {
         anything_adopted();
     }
 
-    /// Kills all of it; whether there was any.
+    /// Kills all processes; true if any existed.
     pub(super) fn kill(&self) -> bool {
         if let Some(group) = Pid::from_raw(self.leader).filter(|_| self.leader > 1) {
-            // At once, so that nothing of the group starts something meanwhile.
+            // All at once, so that no member of the group starts another process meanwhile.
             kill_process_group(group, Signal::KILL).ok();
         }
         let members = self.members();
@@ -168,13 +168,13 @@ impl Tree {
     }
 }
 
-/// Whether this program has adopted anything that is alive: what a phase left behind is that, or descends from it. What
-/// ended is reaped.
+/// True if this program has adopted a live process: every leftover process of a phase is adopted, or descends from one that is.
+/// Adopted processes that have ended are reaped.
 fn anything_adopted() -> bool {
     let Some(mut children) = proc::own_children() else {
         return true;
     };
-    // After them: whoever starts a phase meanwhile has put its leader down by then.
+    // Read the leaders after the children: every phase that started meanwhile has listed its leader by then.
     let leaders = leaders().clone();
     children.retain(|pid| !leaders.contains(pid));
     if children.is_empty() {
@@ -195,10 +195,10 @@ fn anything_adopted() -> bool {
     left
 }
 
-/// Which processes this program adopted: children that it did not start.
+/// The processes that this program adopted: children that it did not start.
 struct Adopted {
     own: i32,
-    /// 0 where the group's leader is outside of this program's PID namespace; the session's likewise.
+    /// 0 if the group's leader is outside of this program's PID namespace; likewise for the session.
     group: i32,
     session: i32,
     leaders: BTreeSet<i32>,
@@ -216,8 +216,8 @@ impl Adopted {
         }
     }
 
-    /// Whether a process was left by a phase. A process that this program started for itself stays in its session, is
-    /// in no phase's group except as its leader, and has no `PHASE` in its environment.
+    /// True if a phase left this process. A process that this program started for itself stays in its session, is in a phase's
+    /// group only as its leader, and has no `PHASE` in its environment.
     fn is_one(&self, stat: &Stat) -> bool {
         stat.parent == self.own
             && stat.group != self.group
@@ -230,7 +230,7 @@ impl Adopted {
 
 fn reap(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
-        // Another phase may have been faster.
+        // Ignored: another phase may already have reaped it.
         waitid(
             WaitId::Pid(pid),
             WaitIdOptions::EXITED | WaitIdOptions::NOHANG,

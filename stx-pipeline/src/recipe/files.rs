@@ -1,10 +1,11 @@
-//! A recipe file, and those that it includes, read as one.
+//! A recipe file and the files that it includes, read as one.
 //!
 //! ```text
-//! include = ["common.toml"]     relative to the file that says it
+//! include = ["common.toml"]     relative to the file with this line
 //! ```
-//! An included file is read before the file that includes it, and each file once. The tables of a later file add keys to those of
-//! an earlier file, and replace them. A phase with the name of an earlier phase changes that phase; other phases are appended.
+//! An included file is read before the file that includes it, and each file once. The tables of a later file add keys to those
+//! of an earlier file, and replace them. A phase with the name of an earlier phase changes that phase; other phases are
+//! appended.
 
 mod merge;
 mod questions;
@@ -36,14 +37,14 @@ pub struct RecipeFiles {
 struct Gathering<'a> {
     files: RecipeFiles,
     load: &'a mut dyn FnMut(&Utf8Path) -> Result<String, String>,
-    /// The files that are included already, without `.` and `..`.
+    /// The files that are already included, without `.` and `..`.
     known: Vec<Utf8PathBuf>,
     /// The files that are being read, each included by the one before.
     open: Vec<Utf8PathBuf>,
 }
 
 impl RecipeFiles {
-    /// A recipe file of this text, with the files that it includes. `load` reads these, or says why it cannot.
+    /// A recipe file of this text, with the files that it includes. `load` reads these, or returns the reason that it cannot.
     pub fn gather(
         file: &Utf8Path,
         text: String,
@@ -79,18 +80,18 @@ impl RecipeFiles {
         files.filter_map(|(file, text)| Some((file?, text)))
     }
 
-    /// Reads the recipe. `values` has the values of variables that ask for one; values of other variables are ignored.
+    /// Reads the recipe. `values` holds the values of variables that ask for one; values of other variables are ignored.
     ///
     /// # Errors
-    /// Everything that is wrong with its files, at once.
+    /// All mistakes in its files, at once.
     pub fn read(&self, values: &BTreeMap<String, String>) -> Result<Recipe, ConfigErrors> {
         self.read_with(Some(values))
     }
 
-    /// Reads the recipe, with empty values for variables that ask for one: it can be shown, but not built.
+    /// Reads the recipe, with empty values for variables that ask for one. Such a recipe can be shown, but not built.
     ///
     /// # Errors
-    /// Everything that is wrong with its files, at once.
+    /// All mistakes in its files, at once.
     pub fn read_unanswered(&self) -> Result<Recipe, ConfigErrors> {
         self.read_with(None)
     }
@@ -116,7 +117,7 @@ impl RecipeFiles {
                 Some(merged) => merge(merged, table),
             }
         }
-        // Without a part of it, the rest would only be misread.
+        // If a file is unreadable, further errors would be misleading.
         let merged = merged.filter(|_| whole);
         let recipe = merged.and_then(|table| {
             let end = self.iter().map(|(_, text)| text.len() + 1).sum();
@@ -200,7 +201,7 @@ impl Gathering<'_> {
     }
 }
 
-/// A path without `.`, and without `..` where it follows a name.
+/// A path without `.`, and without a `..` that follows a name.
 fn plain(path: &Utf8Path) -> Utf8PathBuf {
     let mut plain = Utf8PathBuf::new();
     for component in path.components() {

@@ -1,4 +1,4 @@
-//! Recipes as drawings.
+//! Drawings of recipes.
 
 use std::fmt::Write as _;
 
@@ -6,20 +6,20 @@ use serde::Serialize;
 
 use super::Recipe;
 
-/// A phase and what it needs.
+/// A phase and its needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Node<'r> {
     /// Its name.
     pub phase: &'r str,
-    /// The phases before it; the source phase where there is no other.
+    /// The phases that must end before it; the source phase if it has no other need.
     pub needs: Vec<&'r str>,
-    /// Whether it syncs the sources.
+    /// True if it syncs the sources.
     pub source: bool,
-    /// Whether its failure fails the build.
+    /// True if its failure fails the build.
     pub required: bool,
 }
 
-/// The phases in the order of the recipe, with what they need. What is needed through another phase is not named.
+/// The phases in the order of the recipe, with their needs. A need that another need implies is not listed.
 pub fn edges(recipe: &Recipe) -> Vec<Node<'_>> {
     let nodes = recipe.phases.iter().map(|phase| {
         let source = phase.name == recipe.source_phase;
@@ -40,7 +40,7 @@ pub fn edges(recipe: &Recipe) -> Vec<Node<'_>> {
 /// The text of a Mermaid flow chart; optional phases have a dashed frame.
 pub fn mermaid(recipe: &Recipe) -> String {
     let mut text = "flowchart TD\n".to_owned();
-    // Names such as `end` mean something to Mermaid.
+    // Names such as `end` are keywords of Mermaid.
     let id = |name: &str| format!("p-{name}");
     for Node {
         phase,

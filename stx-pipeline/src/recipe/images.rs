@@ -9,10 +9,10 @@ pub struct PushedImages {
     /// The prefix of the tags under which the phases push. Publishing the build makes the tags without the prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<String>,
-    /// The registry that the phases push to, for a comparison with the configured one before the first phase; not yet expanded.
+    /// The registry that the phases push to; it is compared with the configured one before the first phase. Not yet expanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// True if a build is published without a configured registry, too, with its lists and without images in its record.
+    /// True if a build may also be published without a configured registry: with its lists, but without images in its record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }

@@ -18,15 +18,15 @@ pub use graph::{Node, dot, edges, mermaid};
 pub use images::PushedImages;
 pub use preview::Preview;
 
-/// The name that the commands of [`Recipe::clean`] run under, for the rules of places and in `PHASE`.
+/// The name under which the commands of [`Recipe::clean`] run, for the rules of places and in `PHASE`.
 pub(crate) const CLEAN: &str = "clean";
 
-/// How one distribution is built.
+/// The description of the build of one distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// Its name.
     pub name: String,
-    /// A description of the distribution that it builds, in a line.
+    /// A one-line description of the distribution.
     pub description: Option<String>,
     /// The channel's distro.
     pub distro: Distro,
@@ -34,19 +34,19 @@ pub struct Recipe {
     pub platform: Option<Platform>,
     /// The channel's layer.
     pub layer: Option<Layer>,
-    /// How long the whole build may take.
+    /// The time limit of the whole build.
     pub timeout: Option<Duration>,
-    /// How many phases run side by side at most.
+    /// The most phases that run at the same time.
     pub jobs: Option<usize>,
     /// The programs that the phases call, by name.
     pub tools: BTreeMap<String, Tool>,
-    /// Those of the variables that the caller's environment may replace.
+    /// The variables that the caller's environment may replace.
     pub inherit: Vec<String>,
     /// Environment of every phase, not yet expanded.
     pub variables: BTreeMap<String, String>,
-    /// Directories below `STATE_DIR` that are there when a build starts.
+    /// Directories below `STATE_DIR` that exist when a build starts.
     pub state_dirs: Vec<String>,
-    /// Commands that remove what an earlier build left and the builder cannot, not yet expanded.
+    /// Commands that remove leftovers of an earlier build that the builder itself cannot remove; not yet expanded.
     pub clean: Vec<Vec<String>>,
     /// The files of finished phases that a running build offers, if any.
     pub preview: Option<Preview>,
@@ -54,7 +54,7 @@ pub struct Recipe {
     pub images: Option<PushedImages>,
     /// The phase that syncs the sources.
     pub source_phase: String,
-    /// The directory that the paths of the work trees are relative to, not yet expanded; `MY_REPO_ROOT` if not said.
+    /// The directory that the paths of the work trees are relative to, not yet expanded; `MY_REPO_ROOT` if unset.
     pub source_root: Option<String>,
     /// Git work trees, as globs below the source root.
     pub repositories: Vec<String>,
@@ -62,13 +62,13 @@ pub struct Recipe {
     pub phases: Vec<Phase>,
 }
 
-/// The packages that bring a program.
+/// The packages that contain a program.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "read::ToolForm")]
 pub struct Tool {
     /// The Debian package.
     pub apt: String,
-    /// The package of Fedora and its kin.
+    /// The package of Fedora and related distributions.
     pub dnf: String,
 }
 
@@ -79,27 +79,27 @@ pub struct Phase {
     pub name: String,
     /// The command that it runs.
     pub command: Command,
-    /// Where; the workspace if not said.
+    /// The directory in which it runs; the workspace if unset.
     pub dir: Option<String>,
-    /// How long one attempt may take.
+    /// The time limit of one attempt.
     pub timeout: Option<Duration>,
-    /// How long it has between being asked to end and being killed.
+    /// The time between asking it to end and killing it.
     pub stop_grace: Option<Duration>,
     /// Attempts after the first.
     pub retries: u32,
-    /// How long is waited before the second attempt; twice as long before each further one.
+    /// The pause before the second attempt; it doubles before each further one.
     pub backoff: Option<Duration>,
-    /// How many bytes of output an attempt adds to the log at most.
+    /// The most bytes of output that an attempt adds to the log.
     pub log_limit: Option<u64>,
-    /// Environment on top of the recipe's variables.
+    /// Environment in addition to the recipe's variables.
     pub env: BTreeMap<String, String>,
-    /// The phases before it; the source phase is not named.
+    /// The phases that must end before it; the source phase is not listed.
     pub needs: Vec<String>,
-    /// Whether its failure fails the build.
+    /// True if its failure fails the build.
     pub required: bool,
-    /// Whether it runs also after a failure, and when the build is cancelled.
+    /// True if it also runs after a failure, and when the build is cancelled.
     pub always: bool,
-    /// A text that says, expanded, whether it runs at all.
+    /// A text whose expanded value decides whether it runs at all.
     pub condition: Option<String>,
     /// The files it publishes.
     pub publish: Vec<Publish>,
@@ -119,21 +119,21 @@ pub enum Command {
 pub struct Publish {
     /// The glob.
     pub from: String,
-    /// Globs of files that are left out.
+    /// Globs of files to leave out.
     pub except: Vec<String>,
-    /// The directory of the build that they go to.
+    /// The directory of the build that they are published to.
     pub to: BuildPath,
-    /// How many there are at least.
+    /// The least number of files.
     pub min: usize,
-    /// Whether only their names are kept, without the directories.
+    /// True if only the file names are kept, without the directories.
     pub flat: bool,
-    /// A file with the names of those that are meant, of which none may be missing; not yet expanded.
+    /// A file that lists the names of the files to publish, of which none may be missing; not yet expanded.
     pub from_list: Option<String>,
-    /// When they are published.
+    /// The result of the phase for which they are published.
     pub on: On,
 }
 
-/// When the files of a rule are published.
+/// The result of a phase for which the files of a rule are published.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum On {
@@ -145,7 +145,7 @@ pub enum On {
 }
 
 impl Recipe {
-    /// The version of the form that this crate reads.
+    /// The version of the format that this crate reads.
     pub const SCHEMA: i64 = 1;
 
     /// Variables that the build sets and a recipe cannot.
@@ -183,15 +183,15 @@ impl Recipe {
         "USER",
     ];
 
-    /// Reads the text of a recipe that includes no file and asks for no value; [`RecipeFiles`] reads those that do.
+    /// Reads the text of a recipe that includes no file and asks for no value; use [`RecipeFiles`] for recipes that do.
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once.
+    /// All mistakes in it, at once.
     pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
         RecipeFiles::of_text(text).read(&BTreeMap::new())
     }
 
-    /// The channel that builds of `release` go to.
+    /// The channel of builds of `release`.
     pub fn channel(&self, release: ReleaseId) -> Channel {
         Channel {
             release,

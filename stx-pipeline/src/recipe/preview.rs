@@ -1,7 +1,7 @@
 //! The preview of a build: files of its finished phases, for the phases that run after them.
 
-/// The table `[preview]`: the files that a build offers over HTTP while it runs, at the paths that they will have on the mirror.
-/// Phases find them by [`Preview::URL`]. The site's configuration has the address of the server.
+/// The table `[preview]`: the files that a build offers over HTTP while it runs, at the paths that they will have on the
+/// mirror. Phases find them by [`Preview::URL`]. The site's configuration holds the address of the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Preview {
     /// The phases whose files are offered when they are over; all of them if `None`.

@@ -1,4 +1,4 @@
-//! Reading a recipe, mistake by mistake.
+//! Reads a recipe; all mistakes are collected.
 
 mod ask;
 mod form;
@@ -24,8 +24,8 @@ use self::graph::Edge;
 use self::matrix::cells;
 use super::{CLEAN, Phase, Recipe};
 
-/// Reads a recipe that was put together of its files. `values` are those of the variables that ask for one; without them
-/// these are empty.
+/// Reads a recipe that was merged from its files. `values` holds the values of variables that ask for one; if it is `None`,
+/// these variables are empty.
 pub(super) fn read(
     table: Spanned<DeValue<'_>>,
     values: Option<&BTreeMap<String, String>>,
@@ -49,12 +49,12 @@ struct Reader {
     values: Option<BTreeMap<String, String>>,
     /// The variables that `${NAME}` may name anywhere in the recipe.
     known: BTreeSet<String>,
-    /// The phases, those of a matrix one by one.
+    /// The phases; each phase of a matrix is listed.
     phases: BTreeSet<String>,
-    /// The phases that a phase with a matrix stands for, by its name.
+    /// The phases of each phase with a matrix, by its name.
     families: BTreeMap<String, Vec<String>>,
     source: String,
-    /// The phase that publishes a file or a glob, by its place below `outputs/`.
+    /// The phase that publishes a file or a glob, by its path below `outputs/`.
     outputs: BTreeMap<String, String>,
     /// The phases that always run.
     always: BTreeSet<String>,
@@ -67,7 +67,7 @@ impl Reader {
         self.faults.add(at, message);
     }
 
-    /// Adds that a key of the recipe itself is missing.
+    /// Reports that a key of the recipe itself is missing.
     fn needed<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
         if value.is_none() {
             self.faults.missing(0, key);
@@ -223,7 +223,7 @@ impl Reader {
     }
 }
 
-/// Lets the phases that always run, and name no need, come after all others.
+/// Makes the phases that always run and name no need run after all others.
 fn last_of_all(phases: &mut [Phase]) {
     let others = phases.iter().filter(|phase| !phase.always);
     let others: Vec<_> = others.map(|phase| phase.name.clone()).collect();

@@ -23,7 +23,7 @@ pub(super) fn merge<'t>(base: &mut DeTable<'t>, over: DeTable<'t>) {
                     let name = name(phase);
                     let same = |at: &usize| name.is_some() && known[*at].as_deref() == name;
                     match (0..known.len()).find(same) {
-                        // A file with two phases of this name is refused when the phases are read.
+                        // Two phases with this name in one file are rejected later, when the phases are read.
                         Some(at) if !changed.contains(&at) => {
                             if let Some(base) = phases.get_mut(at) {
                                 merge_phase(base, phase);

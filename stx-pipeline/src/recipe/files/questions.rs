@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::RecipeFiles;
 
 impl RecipeFiles {
-    /// The variables whose value the recipe asks for, with the question of each. Mistakes of the files are passed over.
+    /// The variables whose value the recipe asks for, with the question of each. Mistakes in the files are ignored.
     ///
     /// ```
     /// use stx_pipeline::RecipeFiles;
@@ -31,7 +31,7 @@ impl RecipeFiles {
                     DeValue::Table(table) => {
                         table.get("ask").and_then(|ask| ask.get_ref().as_str())
                     }
-                    // A later file answers.
+                    // A later file may set the value.
                     _ => None,
                 };
                 match asked {

@@ -112,7 +112,7 @@ fn a_file_is_read_once_and_the_later_of_two_wins() {
             "a.toml",
             "schema = 1\ninclude = [\"common.toml\"]\n[variables]\nSTREAM = \"a\"\n",
         ),
-        // Were the common file read again, it would take back what `a.toml` says.
+        // If the common file were read again, it would override `a.toml`.
         (
             "b.toml",
             "schema = 1\ninclude = [\"x/../common.toml\"]\n[variables]\nMIRROR = \"b\"\n",

@@ -28,7 +28,7 @@ struct AskTable {
 struct Form;
 
 impl<'de> Deserialize<'de> for Variable {
-    // Not an untagged enum: that one forgets where in the table a mistake is.
+    // Not an untagged enum, which would lose the position of a mistake in the table.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Form)
     }
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for Form {
 }
 
 impl Reader {
-    /// The variables with their texts; a variable that asks has the value that was given, and is reported if there is none.
+    /// The variables with their texts. A variable that asks gets the given value; a missing value is reported.
     pub(super) fn answered(
         &mut self,
         table: BTreeMap<Spanned<String>, Spanned<Variable>>,

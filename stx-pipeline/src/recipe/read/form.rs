@@ -1,4 +1,4 @@
-//! The form of a recipe file, before its parts are compared with each other.
+//! The structure of a recipe file, before its parts are compared with each other.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::images::ImagesTable;
 use super::preview::PreviewTable;
 use crate::recipe::{On, Tool};
 
-/// Variables with their texts, each with its place.
+/// Variables with their texts, both with their positions.
 pub(super) type Assignments = BTreeMap<Spanned<String>, Spanned<String>>;
 
 /// The variables of a matrix with their values.
@@ -103,7 +103,7 @@ pub(super) struct PublishTable {
     pub(super) on: On,
 }
 
-/// When a phase runs.
+/// The condition under which a phase runs.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum When {
@@ -172,7 +172,7 @@ impl TryFrom<String> for Bytes {
     }
 }
 
-/// The path that a filled text names.
+/// The path that an expanded text names.
 pub(super) fn build_path(text: &str) -> Result<BuildPath, String> {
     if !matches!(text.split('/').next(), Some("inputs" | "outputs")) {
         return Err(format!(

@@ -1,4 +1,4 @@
-//! Globs, and where their files go.
+//! Checks globs, and the targets of their files.
 
 use globset::GlobBuilder;
 
@@ -9,7 +9,7 @@ use crate::scope::{Part, parts};
 /// The characters that make a text a glob.
 const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
 
-/// A glob with a word in the place of each variable.
+/// A glob with a plain word in place of each variable.
 fn plain(glob: &str) -> String {
     let parts = parts(glob).unwrap_or_default().into_iter();
     parts
@@ -21,7 +21,7 @@ fn plain(glob: &str) -> String {
 }
 
 impl Reader {
-    /// Checks a glob: whether it is one, and whether any file can match it.
+    /// Checks that a glob is valid, and that some file can match it.
     pub(super) fn glob(&mut self, at: usize, glob: &str) {
         let plain = plain(glob);
         if let Err(error) = GlobBuilder::new(&plain).literal_separator(true).build() {
@@ -47,7 +47,7 @@ impl Reader {
         }
     }
 
-    /// Reports a rule whose exceptions leave nothing, and one that publishes what another one does.
+    /// Reports a rule whose exceptions exclude everything, and a rule that publishes the same files as another one.
     pub(super) fn output(&mut self, at: usize, phase: &str, rule: &Publish) {
         let from = plain(&rule.from);
         let literal = !from.contains(WILDCARDS);
@@ -76,7 +76,7 @@ impl Reader {
         } else {
             format!("{} in {}", rule.from, rule.to)
         };
-        // A phase has one end, so that both cannot come to pass.
+        // A phase either succeeds or fails, so rules for success and for failure never conflict.
         let output = match rule.on {
             On::Success => output,
             On::Failure => format!("{output} on failure"),

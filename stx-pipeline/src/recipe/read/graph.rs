@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Reader;
 
-/// A phase, where it says what it needs, and what that is.
+/// A phase, the position of its need in the file, and the need.
 pub(super) type Edge = (String, usize, String);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ enum Seen {
 }
 
 impl Reader {
-    /// Reports each circle of needs once, where the entry stands that closes it.
+    /// Reports each circle of needs once, at the entry that closes it.
     pub(super) fn circles(&mut self, edges: &[Edge]) {
         let mut needs: HashMap<&str, Vec<(usize, &str)>> = HashMap::new();
         for (phase, at, need) in edges {
@@ -25,7 +25,7 @@ impl Reader {
             if seen.contains_key(start.as_str()) {
                 continue;
             }
-            // The path from the start, each phase with how many of its needs were followed.
+            // The path from the start; each phase with the number of its needs that were followed.
             let mut path: Vec<(&str, usize)> = vec![(start, 0)];
             seen.insert(start, Seen::OnPath);
             while let Some((phase, next)) = path.last_mut() {

@@ -17,7 +17,7 @@ pub(super) struct ImagesTable {
 }
 
 impl Reader {
-    /// Reads the table; `None` where the publisher brings the images to the registry.
+    /// Reads the table; `None` if the publisher pushes the images to the registry.
     pub(super) fn images(&mut self, table: Option<ImagesTable>) -> Option<PushedImages> {
         let table = table?;
         if let Some(staging) = &table.staging {

@@ -1,4 +1,4 @@
-//! Phases that stand for several: one for each combination of the values of their matrix.
+//! Expands phases with a matrix: one phase for each combination of the values.
 
 use toml::Spanned;
 
@@ -9,10 +9,10 @@ use crate::scope::{Part, parts};
 /// One combination: variables and their values, in the order of the file. Empty for a phase without a matrix.
 pub(super) type Cell = Vec<(String, String)>;
 
-/// No matrix stands for more phases: a few lines could stand for more than any machine can hold.
+/// The most phases of a matrix: a few lines could otherwise describe more phases than any machine can hold.
 pub(super) const MOST_CELLS: usize = 1000;
 
-/// Whether a text can name a phase, or be part of such a name.
+/// True if a text can be the name of a phase, or a part of such a name.
 fn names_phase(name: &str) -> bool {
     let bytes = name.as_bytes();
     bytes
@@ -23,7 +23,7 @@ fn names_phase(name: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
 }
 
-/// The name of the phase of a combination: `rpms` and `std` give `rpms-std`.
+/// The name of the phase for a combination: `rpms` and `std` give `rpms-std`.
 pub(super) fn instance(name: &str, cell: &Cell) -> String {
     let mut instance = name.to_owned();
     for (_, value) in cell {
@@ -33,9 +33,9 @@ pub(super) fn instance(name: &str, cell: &Cell) -> String {
     instance
 }
 
-/// A text with the values of a combination; other variables are left as they are.
+/// A text with the values of a combination; other variables are unchanged.
 pub(super) fn fill(text: &str, cell: &Cell) -> String {
-    // A text that is malformed is reported elsewhere.
+    // Another check reports a malformed text.
     let Ok(parts) = parts(text) else {
         return text.to_owned();
     };
@@ -56,7 +56,7 @@ pub(super) fn fill(text: &str, cell: &Cell) -> String {
 }
 
 impl Reader {
-    /// Takes down the phases that a table stands for, before anything names them.
+    /// Registers the phases of a table, before other phases refer to them.
     pub(super) fn declare(&mut self, table: &PhaseTable) {
         let (at, name) = (table.name.span().start, table.name.get_ref());
         if !names_phase(name) {
@@ -89,7 +89,7 @@ impl Reader {
         }
     }
 
-    /// Reports what is wrong with a matrix.
+    /// Reports the mistakes of a matrix.
     fn axes(&mut self, table: &PhaseTable) {
         let Some(matrix) = &table.matrix else {
             return;
@@ -132,20 +132,19 @@ impl Reader {
     }
 }
 
-/// Whether a phase runs also after a failure.
+/// True if a phase also runs after a failure.
 pub(super) fn is_always(table: &PhaseTable) -> bool {
     let when = table.when.as_ref().map(Spanned::get_ref);
     when.is_some_and(|when| *when == When::Always)
 }
 
-/// The combinations of a table's matrix; one, without variables, where it has none. None where there are too many, which is
-/// reported with the matrix.
+/// The combinations of a table's matrix; a single empty one without a matrix. Empty if they are too many, which `axes` reports.
 pub(super) fn cells(table: &PhaseTable) -> Vec<Cell> {
     let mut cells = vec![Cell::new()];
     let Some(matrix) = &table.matrix else {
         return cells;
     };
-    // The table is in the order of the names.
+    // Sort by position, because the table is ordered by name.
     let mut axes: Vec<_> = matrix.get_ref().iter().collect();
     axes.sort_by_key(|(name, _)| name.span().start);
     for (name, values) in axes {

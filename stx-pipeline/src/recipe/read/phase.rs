@@ -11,7 +11,8 @@ use super::graph::Edge;
 use super::matrix::{Cell, fill, instance, is_always};
 use crate::recipe::{Command, On, Phase, Publish};
 
-/// A phase as it is being read: its name, that of the variables it sees beyond everybody's, and whether it is the source phase.
+/// The context of a phase that is being read: its name, the names of its additional variables, and true if it is the source
+/// phase.
 struct Seen<'a> {
     phase: &'a str,
     names: &'a [String],
@@ -19,7 +20,7 @@ struct Seen<'a> {
 }
 
 impl Reader {
-    /// Reads the phase of a combination.
+    /// Reads the phase of one combination.
     pub(super) fn phase(
         &mut self,
         at: usize,
@@ -98,7 +99,7 @@ impl Reader {
             log_limit: table.log_limit.map(|bytes| bytes.0).or(log_limit),
             env,
             needs,
-            // What has to be done in any case is seldom what the build is for.
+            // Phases that always run, such as cleanups, are seldom the purpose of a build.
             required: required.map_or(!always, |required| is_source || *required.get_ref()),
             always,
             condition: table.condition.clone().map(Spanned::into_inner),
@@ -140,7 +141,7 @@ impl Reader {
         }
     }
 
-    /// The phases that are needed; the name of one with a matrix means all that it stands for.
+    /// The needs of a phase. The name of a phase with a matrix means all its phases.
     fn needs(
         &mut self,
         table: &PhaseTable,

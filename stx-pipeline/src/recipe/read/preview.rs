@@ -13,7 +13,7 @@ pub(super) struct PreviewTable {
 }
 
 impl Reader {
-    /// Reads the table once all phases are known; the name of one with a matrix means all that it stands for.
+    /// Reads the table once all phases are known. The name of a phase with a matrix means all its phases.
     pub(super) fn preview(&mut self, table: Option<PreviewTable>) -> Option<Preview> {
         let phases = table?.phases.map(|names| {
             let mut phases = Vec::new();

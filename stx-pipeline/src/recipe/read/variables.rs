@@ -1,4 +1,4 @@
-//! Variables: where they are set, and where they are named.
+//! Checks variables: their definitions and their uses.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::recipe::{Preview, Recipe};
 use crate::scope::{Part, Scope, ScopeFault, Way, is_name, parts};
 
 impl Reader {
-    /// Reports a name that cannot be that of a variable.
+    /// Reports an invalid variable name.
     pub(super) fn variable(&mut self, name: &Spanned<String>) {
         let (at, name) = (name.span().start, name.get_ref());
         if Recipe::RESERVED.contains(&name.as_str()) {
@@ -43,7 +43,7 @@ impl Reader {
         variables
     }
 
-    /// Reports definitions that lead back to themselves.
+    /// Reports definitions that refer to themselves in a circle.
     pub(super) fn circular(&mut self, found: &Assignments, layers: &[&BTreeMap<String, String>]) {
         if found.is_empty() {
             return;
@@ -64,9 +64,9 @@ impl Reader {
                 Err(fault @ (ScopeFault::TooDeep | ScopeFault::TooLong)) => {
                     self.fault(at, format!("`{name}`: {fault}"));
                 }
-                // So would be all after it.
+                // The error would repeat for every variable after it.
                 Err(fault @ ScopeFault::TooMuch) => return self.fault(at, fault),
-                // A name that stands only for itself has no value below it.
+                // A variable that refers only to itself has no value in a lower layer.
                 Err(fault @ ScopeFault::Unknown { .. })
                     if !self.faults.any_begins(&fault.to_string()) =>
                 {
@@ -77,7 +77,7 @@ impl Reader {
         }
     }
 
-    /// Checks the `${NAME}`s of a text.
+    /// Checks the uses of variables, `${NAME}`, in a text.
     pub(super) fn expandable(&mut self, at: usize, text: &str, more: &[String], epoch: bool) {
         match parts(text) {
             Err(fault) => self.fault(at, fault),
@@ -97,7 +97,7 @@ impl Reader {
         }
     }
 
-    /// Reports variables that the caller's environment may replace and that have no value.
+    /// Reports variables that the caller's environment may replace, but that have no value.
     pub(super) fn inherit(
         &mut self,
         names: &[Spanned<String>],
