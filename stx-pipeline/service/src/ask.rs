@@ -1,22 +1,22 @@
-//! Bounds of what people may ask, and of what is told of it.
+//! Limits for the requests of people, and for the texts that are published of them.
 
 use stx_layout::{LinkError, check_link};
 
 use super::{Ask, Order};
 
-/// Bytes that the reason of a request has at most: it is published in the record of the build and in the indexes.
+/// The most bytes of the reason of a request, which is published in the record of the build and in the indexes.
 pub const LONGEST_REASON: usize = 1000;
 
 /// The longest link to test results, in bytes.
 const LONGEST_LINK: usize = 2000;
 
-/// Bytes that the name of a branch or tag has at most.
+/// The most bytes of the name of a branch or tag.
 const LONGEST_REF: usize = 255;
 
-/// Bytes that all reasons of a build have together in its record, the count of those that are left out not included.
+/// The most bytes of all reasons of a build in its record, without the count of those that are left out.
 const LONGEST_TRIGGER: usize = 8000;
 
-/// Why something cannot be asked.
+/// The reason that a request is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
@@ -26,12 +26,12 @@ pub enum AskError {
         /// Its length.
         bytes: usize,
     },
-    /// No branch or tag of git is called so.
+    /// The name is not valid for a branch or tag of git.
     #[error("{name:?} is not a name of a git branch or tag: {why}")]
     NotARef {
         /// The name.
         name: String,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
     /// The reason of a verdict has more than one line, or a control character.
@@ -43,16 +43,16 @@ pub enum AskError {
         /// Its length.
         bytes: usize,
     },
-    /// The link to the test results is not a URL of the web, or contains a password.
+    /// The link to the test results is not a web URL, or contains a password.
     #[error(transparent)]
     Link(#[from] LinkError),
 }
 
 impl Ask {
-    /// Refuses what is too long to be recorded, and what a program would not take for a branch.
+    /// Refuses texts that are too long to record, and names that a program would not accept as a branch.
     ///
-    /// Whoever leaves a message checks it, to be told at once; the service checks it again, because anybody of the build
-    /// group can write the file by hand.
+    /// The command that leaves a message checks it, to report mistakes at once. The service checks it again, because any member
+    /// of the build group can write the file by hand.
     pub fn check(&self) -> Result<(), AskError> {
         match self {
             Self::Build { git, reason, .. } => {
@@ -79,7 +79,7 @@ impl Ask {
     }
 }
 
-/// Refuses a reason that is not one short line: pages and feeds show the reason of a verdict for good.
+/// Refuses a reason that is not one short line: pages and feeds show the reason of a verdict permanently.
 fn check_reason(reason: &str) -> Result<(), AskError> {
     if reason.len() > LONGEST_REASON {
         let bytes = reason.len();
@@ -99,9 +99,9 @@ fn check_results(url: &str) -> Result<(), AskError> {
     Ok(check_link(url)?)
 }
 
-/// Why a text is no name of a branch or tag, by the rules of `git check-ref-format`.
+/// The reason that a text is not a valid name of a branch or tag, by the rules of `git check-ref-format`.
 ///
-/// Recipes hand the name to git and to their own scripts, where one that begins with `-` would be an option.
+/// Recipes pass the name to git and to their own scripts, in which a leading `-` would make it an option.
 fn wrong_ref(name: &str) -> Option<&'static str> {
     let special = |byte: u8| byte.is_ascii_control() || b" ~^:?*[\\".contains(&byte);
     let part = |part: &str| {
@@ -124,7 +124,7 @@ fn wrong_ref(name: &str) -> Option<&'static str> {
 }
 
 impl Order {
-    /// Why it is built, as the record of the build says it: the first reasons, and how many there are besides.
+    /// The reasons for the build, as written in its record: the first reasons, and the number of the others.
     pub fn trigger(&self) -> String {
         let mut text = String::new();
         let mut left_out = self.more_reasons;
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(two.trigger(), "manual: a; manual: b");
         let more = order(&["a".into(), "b".into()], 3);
         assert_eq!(more.trigger(), "manual: a; manual: b; and 3 more");
-        // What an earlier version filed.
+        // A request that an earlier version filed.
         let many = vec!["x".repeat(60_000); 1000];
         let text = order(&many, 0).trigger();
         assert!(text.len() < LONGEST_TRIGGER + 30, "{}", text.len());

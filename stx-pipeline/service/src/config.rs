@@ -22,15 +22,15 @@ use crate::trigger::{
 pub struct ServiceConfig {
     /// The limits and choices for all builds.
     pub settings: Settings,
-    /// The command that is given notices, with its arguments; empty for none.
+    /// The command that receives notices, with its arguments; empty for none.
     pub hook: Vec<String>,
-    /// How long it may take.
+    /// The time limit of the hook.
     pub hook_timeout: Duration,
-    /// Where requests are left; `None` for beside the state directory.
+    /// The directory for requests; `None` for one beside the state directory.
     pub spool: Option<Utf8PathBuf>,
-    /// Whether members of the spool's group may read the logs of running builds, redacted as published ones are.
+    /// True if members of the spool's group may read the logs of running builds, redacted like published ones.
     pub running_logs: bool,
-    /// The group whose members may cancel what others asked for; `None` for nobody but root and the service's user.
+    /// The group whose members may cancel requests of others; `None` if only root and the service's user may.
     pub cancel_group: Option<String>,
     /// The file that metrics are written to.
     pub metrics: Option<Utf8PathBuf>,
@@ -47,16 +47,16 @@ pub struct ServiceConfig {
 pub struct BranchConfig {
     /// The git branch or tag.
     pub git: String,
-    /// The recipe; `None` for that of the configuration.
+    /// The recipe; `None` for the default recipe of the configuration.
     pub recipe: Option<Utf8PathBuf>,
-    /// The release identifier; of a milestone that of the next one.
+    /// The release identifier; for milestones, that of the next one.
     pub release: ReleaseId,
-    /// Where it stands.
+    /// Its position in the configuration.
     pub at: Position,
     watch: Watch,
 }
 
-/// The form of a configuration file, as far as it is about the service.
+/// The part of a configuration file that concerns the service.
 #[derive(Deserialize)]
 struct File {
     service: Option<ServiceTable>,
@@ -117,19 +117,18 @@ struct MilestoneTable {
 const HOUR: Duration = Duration::from_hours(1);
 
 impl ServiceConfig {
-    /// Reads the tables `service`, `branch`, `milestone` and `lab` of a configuration, and leaves the rest alone.
-    ///
-    /// `None` without any of them.
+    /// Reads the tables `service`, `branch`, `milestone` and `lab` of a configuration, and ignores the rest. `None` if it has
+    /// none of them.
     ///
     /// # Errors
-    /// Every mistake in them.
+    /// All mistakes in them.
     pub fn from_toml(text: &str) -> Result<Option<Self>, ConfigErrors> {
         let (config, errors) = Self::read(text);
         errors.or(Some(config))
     }
 
-    /// As [`from_toml`](Self::from_toml), but with what could be read beside every mistake, so that what it names can be
-    /// searched for more of them.
+    /// Like [`from_toml`](Self::from_toml), but also returns the readable part in spite of mistakes, so that the recipes and
+    /// paths that it names can be checked as well.
     pub fn read(text: &str) -> (Option<Self>, ConfigErrors) {
         let mut faults = Faults::default();
         let file = from_toml::<File>(text, &mut faults);
@@ -137,10 +136,10 @@ impl ServiceConfig {
         (config, faults.locate(text))
     }
 
-    /// Makes paths that are relative to the file's directory absolute: the hook's program, the spool, the metrics, the dashboard, recipes, and
-    /// repositories and manifests that are not URLs.
+    /// Makes relative paths absolute, based on the file's directory: the hook's program, the spool, the metrics, the dashboard,
+    /// recipes, and repositories and manifests that are not URLs.
     pub fn resolve(&mut self, dir: &Utf8Path) {
-        // A program without a slash is one of the `PATH`.
+        // A program without a slash is found through `PATH`.
         if let Some(program) = self.hook.first_mut().filter(|word| word.contains('/')) {
             *program = dir.join(&program).into_string();
         }
@@ -168,7 +167,7 @@ impl ServiceConfig {
     /// The setup that the service runs with; `resolve` finds the recipe of a branch, and its channel.
     ///
     /// # Errors
-    /// Branches that cannot be resolved, or that are published in the place of another one.
+    /// Branches that cannot be resolved, or that would be published in the channel of another one.
     pub fn setup(
         &self,
         resolve: impl Fn(&BranchConfig) -> Result<(Utf8PathBuf, Channel), String>,
@@ -214,7 +213,7 @@ impl ServiceConfig {
     }
 }
 
-/// The mistake that channels are built after each other in a circle, at an entry of it.
+/// The mistake of channels that are built after each other in a circle, reported at an entry of the circle.
 fn circular(watches: &[Watch], places: &[Position]) -> Option<ConfigError> {
     let after = |watch: &Watch| Some((watch.channel.clone(), watch.after.clone()?));
     let circle = circle(&watches.iter().filter_map(after).collect())?;
@@ -284,7 +283,7 @@ impl ServiceTable {
 }
 
 impl BranchConfig {
-    /// A branch whose channel the recipe says.
+    /// A branch whose recipe determines the channel.
     fn new(git: String, recipe: Option<Utf8PathBuf>, release: ReleaseId) -> Self {
         let watch = Watch::new(Target {
             channel: Channel::new(release.clone(), "unknown".parse().expect("a distro")),
@@ -413,7 +412,7 @@ impl MilestoneTable {
         let pattern = self.name.as_ref().map_or("", |name| name.get_ref());
         let jitter = or(self.jitter, Duration::ZERO);
         let schedule = schedule(self.schedule.as_ref(), jitter, pattern, faults);
-        // Any time does: all of them have the same fields.
+        // Any time works: all of them have the same fields.
         let release = self.name.as_ref().and_then(|name| {
             milestone_name(name.get_ref(), chrono::DateTime::UNIX_EPOCH)
                 .map_err(|error| faults.add(name.span().start, error))
@@ -432,7 +431,7 @@ fn or(duration: Option<PositiveDuration>, default: Duration) -> Duration {
     duration.map_or(default, PositiveDuration::get)
 }
 
-/// Makes a repository's path absolute. A URL, and `HOST:PATH` as git reads it, stay.
+/// Makes a repository's path absolute. A URL, and git's form `HOST:PATH`, are unchanged.
 fn located(url: &mut String, dir: &Utf8Path) {
     let before_slash = url.split('/').next().unwrap_or_default();
     if !before_slash.contains(':') {

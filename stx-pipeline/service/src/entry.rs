@@ -1,11 +1,11 @@
-//! The entry of the configuration that a request means.
+//! Finds the entry of the configuration that a request refers to.
 
 use stx_layout::{Channel, ReleaseId};
 
 use crate::Setup;
 use crate::trigger::Watch;
 
-/// The reason why no entry of the configuration is meant by a request.
+/// The reason that no entry of the configuration fits a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryError {
@@ -20,7 +20,7 @@ pub enum EntryError {
         /// The channels of these entries.
         channels: Vec<Channel>,
     },
-    /// No entry builds the branch in the channel that is named.
+    /// No entry builds the branch in the given channel.
     #[error("no entry of the configuration builds {git} in channel {channel}")]
     Missing {
         /// The branch or tag.
@@ -36,17 +36,17 @@ fn names(channels: &[Channel]) -> String {
 }
 
 impl Setup {
-    /// The entry of a channel, milestones left out.
+    /// The entry of a channel; milestones are ignored.
     pub fn entry_of(&self, channel: &Channel) -> Option<&Watch> {
         let mut entries = self.entries();
         entries.find(|watch| watch.channel == *channel)
     }
 
-    /// The entry that builds a branch or tag as a release, in `channel` if one is named; `None` if no entry does, and no
-    /// channel is named.
+    /// The entry that builds a branch or tag as a release, in `channel` if it is given. `None` if no entry does, and no channel
+    /// is given.
     ///
     /// # Errors
-    /// Several entries do, or none in that channel: the first one would be a guess.
+    /// Several entries do, and choosing the first would be a guess; or no entry does in that channel.
     pub fn entry(
         &self,
         release: &ReleaseId,

@@ -9,15 +9,15 @@ use super::{Facts, Setup};
 use crate::ledger::{Alarm, AlarmKind, RunEnd, State};
 use crate::trigger::{Cause, Watch};
 
-/// How often a look at a watch's repositories has to fail, one time after the other, before that is an alarm.
+/// The number of consecutive failed polls of a watch's repositories that raise an alarm.
 const LOOKS: u32 = 3;
 
-/// Looks at a watch's repositories that failed: how many since the last that did not, and why.
+/// The watches whose last polls failed, by key: the number of failures since the last success, and the reason.
 pub type Blind = BTreeMap<String, (u32, String)>;
 
-/// Every alarm that is on at `now`, with its text.
+/// All alarms that are on at `now`, with their texts.
 ///
-/// `blocked` is what retention keeps although it is due; `None` if that is not known yet, and what was known before holds.
+/// `blocked` are the due builds that retention keeps. `None` means unknown, and leaves the previous alarms on.
 pub fn check(
     state: &State,
     setup: &Setup,
@@ -69,8 +69,8 @@ pub fn check(
         }
     }
     for (channel, of) in &facts.channels {
-        // Between a build and its alias the mirror is not wrong, and that may be when it was looked at: what was seen before a
-        // build ended says nothing.
+        // Between the publication of a build and the move of its alias, the mirror may look wrong without being wrong. So a
+        // survey that began before the last build ended does not count.
         let ended = state.last.get(channel).and_then(|last| last.end.as_ref());
         let settled = !state.is_busy(channel) && ended.is_none_or(|end| end.at <= facts.taken);
         if of.newest_success > of.latest_build && settled {
@@ -101,7 +101,7 @@ pub fn check(
     alarms
 }
 
-/// The alarm that the ledger cannot be written: the only one that is not in the ledger.
+/// The alarm for a ledger that cannot be written: the only alarm that the ledger does not hold.
 pub fn ledger_alarm() -> Alarm {
     Alarm {
         kind: AlarmKind::DiskFilling,
@@ -109,7 +109,7 @@ pub fn ledger_alarm() -> Alarm {
     }
 }
 
-/// The next step for the operator who sees an alarm, as a sentence or two.
+/// The next step for the operator who sees an alarm, in one or two sentences.
 pub fn remedy(alarm: &Alarm) -> String {
     let subject = &alarm.subject;
     match alarm.kind {
@@ -158,7 +158,7 @@ fn moved(state: &State, watch: &Watch) -> Option<DateTime<Utc>> {
     asked.chain(pending).min()
 }
 
-/// The newest success of a watch, and how old it may be, if it is older.
+/// The newest success of a watch and its age limit, if it is older than that.
 fn stale(
     state: &State,
     facts: &Facts,

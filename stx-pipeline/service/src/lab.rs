@@ -33,7 +33,7 @@ pub struct Lab {
     pub timeout: Duration,
 }
 
-/// The form of a lab in a configuration file.
+/// The table of a lab in a configuration file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LabTable {
@@ -62,7 +62,7 @@ impl Lab {
 
     /// Makes a program that is relative to the directory of the configuration absolute.
     pub(crate) fn resolve(&mut self, dir: &Utf8Path) {
-        // A program without a slash is one of the `PATH`.
+        // A program without a slash is found through `PATH`.
         if let Some(program) = self.command.first_mut().filter(|word| word.contains('/')) {
             *program = dir.join(&program).into_string();
         }

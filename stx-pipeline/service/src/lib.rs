@@ -1,21 +1,21 @@
-//! The build service: triggers, a queue, runs, and what is remembered of them.
+//! The build service: triggers, a queue, runs, and the memory of them.
 //!
 //! ```text
 //! clock, commits, messages ──> decide ──> ledger (one transaction) ──> start builds ──> record how they end
 //! ```
 //!
-//! `serve` is the loop. What is outside of it comes through three traits: the [`Builder`], the [`Upstream`] and the
-//! [`Host`]. Every decision is a function of the ledger's [`State`](ledger::State) and what was seen, and what it leads to is recorded
-//! before it is done. So the service may die at any moment: what it had promised is in the ledger, and
-//! the next `serve` goes on from there.
+//! `serve` is the loop. It reaches the outside through three traits: the [`Builder`], the [`Upstream`] and the [`Host`]. Every
+//! decision is a function of the ledger's [`State`](ledger::State) and of observations, and its effects are recorded before
+//! they are carried out. So the service may die at any moment: its promises are in the ledger, and the next `serve` resumes
+//! from there.
 //!
 //! | module | holds | feature |
 //! |---|---|---|
 //! | `config` | [`ServiceConfig`], read from TOML with every mistake found at once, and the [`Setup`] it makes | |
 //! | `lab` | the commands that test published builds: [`Lab`] | |
-//! | `ask`, `message` | what people ask of the service, and the text of a message: [`Ask`] | |
+//! | `ask`, `message` | the requests of people to the service, and the text of a message: [`Ask`] | |
 //! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions | |
-//! | [`ledger`] | what the service remembers | `sqlite`: in a file |
+//! | [`ledger`] | the service's memory | `sqlite`: in a file |
 //! | `serve` | the loop, under tokio's clock | `serve` |
 //! | [`health`](mod@health), [`metrics`] | alarms, and numbers for Prometheus, from the state | |
 //! | [`status`](mod@status) | the state as a document, for those who cannot read the ledger | |
@@ -63,7 +63,7 @@ use crate::status::Pulse;
 use crate::trigger::{Heads, Observation, Reason, Target, Watch};
 use stx_pipeline::{Cancel, Event};
 
-/// How running builds are handled when the service is stopped.
+/// The treatment of running builds when the service is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnStop {
@@ -74,7 +74,7 @@ pub enum OnStop {
     Interrupt,
 }
 
-/// How interrupted builds are handled at the next start.
+/// The treatment of interrupted builds at the next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnInterrupted {
     /// Resume them at the first unfinished phase.
@@ -84,31 +84,31 @@ pub enum OnInterrupted {
     Fail,
 }
 
-/// How the service behaves.
+/// The settings of the service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// How many builds run side by side at most.
+    /// The most builds that run at the same time.
     pub max_builds: usize,
-    /// How running builds are handled when the service is stopped.
+    /// The treatment of running builds when the service is stopped.
     pub on_stop: OnStop,
-    /// How interrupted builds are handled at the next start.
+    /// The treatment of interrupted builds at the next start.
     pub on_interrupted: OnInterrupted,
-    /// When retention is applied; `None` for never.
+    /// The schedule of retention; `None` for never.
     pub prune: Option<Schedule>,
-    /// How long something may wait to be built before that is an alarm.
+    /// The time that a build may be waited for before an alarm is raised.
     pub overdue: Duration,
-    /// Below how many percent of free space a disk is filling.
+    /// The least free space of a disk, in percent, before an alarm is raised.
     pub min_free_percent: u8,
-    /// How often the clock and the messages are looked at.
+    /// The interval between checks of the clock and the messages.
     pub tick: Duration,
-    /// How often mirror and disks are looked at.
+    /// The interval between surveys of the mirror and the disks.
     pub survey: Duration,
 }
 
-/// Everything the service goes by.
+/// The complete setup of the service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setup {
-    /// How it behaves.
+    /// Its settings.
     pub settings: Settings,
     /// The branches and milestones to build, each with its schedule and repositories.
     pub watches: Vec<Watch>,
@@ -136,13 +136,13 @@ impl Setup {
         })
     }
 
-    /// Whether an entry of the configuration names the channel of a target: its own one, or milestones of its branch.
+    /// True if an entry of the configuration names the channel of a target: its own entry, or one for milestones of its branch.
     pub fn names(&self, target: &Target) -> bool {
         self.watches.iter().any(|watch| is_of(watch, target))
     }
 
-    /// Where the branch or tag of a target would be: where the entries of its channel look for commits, else those of its
-    /// recipe. Each once.
+    /// The repositories in which to search for the branch or tag of a target: those that the entries of its channel poll,
+    /// otherwise those of its recipe. Each is listed once.
     pub fn upstreams(&self, target: &Target) -> Vec<trigger::Upstream> {
         let of = |is: &dyn Fn(&Watch) -> bool| {
             let watches = self.watches.iter().filter(|watch| is(watch));
@@ -175,7 +175,7 @@ fn is_of(watch: &Watch, target: &Target) -> bool {
         && watch.channel == milestone
 }
 
-/// Why a target is refused whose channel no entry [names](Setup::names).
+/// The reason for refusing a target whose channel no entry [names](Setup::names).
 pub fn unnamed(target: &Target) -> String {
     format!(
         "no entry of the configuration names channel {}; `trigger --new-channel` requests it",
@@ -183,44 +183,44 @@ pub fn unnamed(target: &Target) -> String {
     )
 }
 
-/// The build to make, and why.
+/// The build to make, and its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// The branch or tag to build, and its channel.
     pub target: Target,
-    /// The channel that it is made upon, from the entry of [`Setup::branch`].
+    /// The channel upon which it is made, from the entry of [`Setup::branch`].
     pub after: Option<Channel>,
     /// The globs of the changed files that count as a change, from the entry of [`Setup::branch`].
     pub paths: trigger::PathRules,
-    /// Why; never empty.
+    /// The reasons; never empty.
     pub reasons: Vec<Reason>,
-    /// How many further reasons there are.
+    /// The number of further reasons.
     pub more_reasons: u64,
-    /// Whether it is built although nothing changed.
+    /// True if it is built although nothing changed.
     pub force: bool,
-    /// Whether sources that failed to build are built again.
+    /// True if sources that failed to build are built again.
     pub retry_failed: bool,
 }
 
 /// A message from a running build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// It has its date; it can be resumed from now on.
+    /// Its date is known; it can be resumed from now on.
     Named(BuildId),
-    /// Something happened to a phase.
+    /// An event of a phase.
     Phase(Event),
 }
 
-/// Where a build tells its progress.
+/// The function to which a build reports its progress.
 pub type Tell = dyn Fn(Progress) + Send + Sync;
 
 /// The result of applying the retention policy once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pruned {
-    /// A summary, in a line.
+    /// A one-line summary.
     pub text: String,
-    /// The due builds that were kept because removing them seemed wrong: by channel, or `mirror` for all, the reason
-    /// and how to release them.
+    /// The due builds that were kept because their removal seemed wrong: by channel, or `mirror` for all, the reason and the
+    /// way to release them.
     pub blocked: BTreeMap<String, String>,
     /// True if a step failed.
     pub failed: bool,
@@ -232,29 +232,30 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// How a build left the builder.
+/// The result of a call of the builder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Left {
     /// It is over.
     Over(RunEnd),
-    /// Somebody else works on the channel; another try is worth it.
+    /// Another process works on the channel; try again later.
     Busy(String),
 }
 
 /// Builds and publishes.
 ///
 /// # Contract
-/// - One build a channel at a time is asked for; several channels side by side.
-/// - A build tells its id before anything of it can be resumed, and its phases in order.
-/// - Dropping a future of `build` or `resume` ends what it runs, as a crash would; the build is then unfinished, or published.
-/// - What is unfinished stays so until `resume` or `abandon` ends it. After that it is published, or gone.
-/// - Orphans of a builder that was killed are ended before a build of their channel goes on.
+/// - The caller requests one build per channel at a time; builds of several channels may run at the same time.
+/// - A build reports its id before any part of it can be resumed, and its phases in order.
+/// - Dropping a future of `build` or `resume` ends everything that it runs, as a crash would; the build is then unfinished, or
+///   published.
+/// - An unfinished build remains so until `resume` or `abandon` ends it. After that it is published, or gone.
+/// - Orphans of a killed builder are ended before a build of their channel continues.
 #[async_trait]
 pub trait Builder: Send + Sync {
     /// Makes one build.
     async fn build(&self, order: &Order, tell: &Tell, cancel: &Cancel) -> Left;
 
-    /// Goes on with an unfinished build at its first unfinished phase.
+    /// Resumes an unfinished build at its first unfinished phase.
     async fn resume(&self, build: &BuildId, tell: &Tell, cancel: &Cancel) -> Left;
 
     /// Publishes an unfinished build as failed, for `reason`.
@@ -263,30 +264,29 @@ pub trait Builder: Send + Sync {
     /// The builds that can be resumed.
     ///
     /// # Errors
-    /// Why that is not known, in a line.
+    /// The reason that they cannot be determined, in one line.
     async fn unfinished(&self) -> Result<Vec<BuildId>, String>;
 
-    /// How a build ended, if it is published.
+    /// The outcome of a build, if it is published.
     ///
     /// # Errors
-    /// Why that is not known, in a line.
+    /// The reason that it cannot be determined, in one line.
     async fn published(&self, build: &BuildId) -> Result<Option<RunEnd>, String>;
 }
 
-/// Sees commits.
+/// Observes commits.
 #[async_trait]
 pub trait Upstream: Send + Sync {
-    /// The commits that the repositories of a watch are at, and the files changed since `before` where the watch has
-    /// path globs.
+    /// The current commits of the repositories of a watch, and the files changed since `before` if the watch has path globs.
     ///
     /// # Errors
-    /// Why that is not known, in a line; one of a branch that is not there says so.
+    /// The reason that they cannot be determined, in one line; a missing branch is named as such.
     async fn observe(&self, watch: &Watch, before: Option<&Heads>) -> Result<Observation, String>;
 
-    /// Whether a branch or tag is there: in the manifest's repository, or in one of several.
+    /// True if a branch or tag exists: in the manifest's repository, or in one of several.
     ///
     /// # Errors
-    /// Why that is not known, in a line.
+    /// The reason that it cannot be determined, in one line.
     async fn has(&self, upstream: &trigger::Upstream, git: &str) -> Result<bool, String>;
 }
 
@@ -296,22 +296,22 @@ pub trait Upstream: Send + Sync {
 pub enum Ask {
     /// A build.
     Build {
-        /// Where it is published.
+        /// The release identifier of its channel.
         release: ReleaseId,
         /// The git branch or tag.
         git: String,
-        /// The reason, as a text for people.
+        /// The reason, for people.
         reason: String,
-        /// Whether it is built although nothing changed.
+        /// True if it is built although nothing changed.
         force: bool,
-        /// Whether it is built although no entry of the configuration names its channel.
+        /// True if it is built although no entry of the configuration names its channel.
         #[serde(default)]
         new_channel: bool,
-        /// The channel of the entry that builds it, needed if several entries build the branch.
+        /// The channel of the entry that builds it; required if several entries build the branch.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<Channel>,
     },
-    /// The end of a request that waits, or of the run that took it.
+    /// The end of a waiting request, or of the run that took it.
     Cancel {
         /// The request.
         request: u64,
@@ -322,7 +322,7 @@ pub enum Ask {
         build: BuildId,
         /// The result of its tests.
         verdict: Verdict,
-        /// The reason, as a text for people.
+        /// The reason, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// A link to the test results.
@@ -331,12 +331,12 @@ pub enum Ask {
     },
 }
 
-/// A message from somebody on this machine.
+/// A message of a user of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Its identifier, unique among the messages; the same after a restart.
     pub id: String,
-    /// Who wrote it, as the operating system says.
+    /// Its author, as reported by the operating system.
     pub uid: u32,
     /// The request in the message.
     pub ask: Ask,
@@ -350,9 +350,9 @@ pub enum Marking {
         /// True if it is new; false if the mirror had it, or it repeats the verdict before it.
         is_new: bool,
     },
-    /// The mirror refuses the verdict for good, for this reason, in a line.
+    /// The mirror refuses the verdict permanently, for this reason, in one line.
     Refused(String),
-    /// The mirror cannot record the verdict now, for this reason, in a line.
+    /// The mirror cannot record the verdict now, for this reason, in one line.
     Later(String),
 }
 
@@ -368,26 +368,26 @@ pub enum Tested {
         /// A link to the test results.
         url: Option<String>,
     },
-    /// The command was not started, or its end is not known, so it says nothing about the build; the reason, in a line.
+    /// The command was not started, or its end is unknown, so the build was not tested; the reason, in one line.
     NotTested(String),
-    /// Somebody cancelled the test.
+    /// A user cancelled the test.
     Cancelled,
 }
 
 /// A survey of the mirror and of the machine's disks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// When it was begun to look; the service says so.
+    /// The time at which it began; the service sets it.
     pub taken: DateTime<Utc>,
     /// The channels of the mirror.
     pub channels: BTreeMap<Channel, ChannelFacts>,
-    /// The disks that fill.
+    /// The disks that builds fill.
     pub disks: Vec<Disk>,
-    /// The parts that could not be surveyed, and why, a line each.
+    /// The parts that could not be surveyed, with the reasons, one per line.
     pub unknown: Vec<String>,
 }
 
-/// A channel as the mirror shows it.
+/// The state of a channel on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChannelFacts {
     /// The date of the newest success.
@@ -401,47 +401,47 @@ pub struct ChannelFacts {
 pub struct Disk {
     /// A directory on it.
     pub dir: String,
-    /// Its bytes.
+    /// Its size in bytes.
     pub total: u64,
-    /// Those that are free.
+    /// Its free bytes.
     pub free: u64,
 }
 
-/// Something that people are told.
+/// A notice to people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Notice {
-    /// A run did not come to a success.
+    /// A run did not end with a success.
     Failure {
         /// The time of the event.
         at: DateTime<Utc>,
-        /// The channel that it is about.
+        /// The channel of the run.
         channel: Channel,
         /// The build, if it has a date.
         build: Option<BuildId>,
-        /// Why, in a line.
+        /// The reason, in one line.
         reason: String,
     },
-    /// The first success after that.
+    /// The first success after a failure.
     Recovery {
         /// The time of the event.
         at: DateTime<Utc>,
-        /// The channel that it is about.
+        /// The channel of the run.
         channel: Channel,
         /// The build.
         build: Option<BuildId>,
     },
-    /// Something should not be so.
+    /// An alarm was raised.
     Alarm {
         /// The time of the event.
         at: DateTime<Utc>,
         /// The alarm.
         #[serde(flatten)]
         alarm: Alarm,
-        /// The same in words.
+        /// The text of the alarm.
         text: String,
     },
-    /// It is right again.
+    /// An alarm is over.
     AlarmOver {
         /// The time of the event.
         at: DateTime<Utc>,
@@ -454,8 +454,8 @@ pub enum Notice {
 /// Everything else outside of the service.
 ///
 /// # Contract
-/// - What is not `async` returns at once, and nothing here makes the service fail.
-/// - A message is given again and again until it is discarded.
+/// - Methods that are not `async` return at once, and no failure here makes the service fail.
+/// - A message is returned again and again until it is discarded.
 #[async_trait]
 pub trait Host: Send + Sync {
     /// The clock.
@@ -464,48 +464,49 @@ pub trait Host: Send + Sync {
     /// The messages of people, oldest first; not necessarily all of them.
     fn messages(&self) -> Vec<Message>;
 
-    /// Whether a message, discarded or not, is still there.
+    /// True if a message still exists, discarded or not.
     fn has_message(&self, id: &str) -> bool;
 
     /// Removes a message that was acted upon.
     fn discard(&self, id: &str);
 
-    /// Whether a user may cancel what others asked for.
+    /// True if a user may cancel requests of others.
     fn may_cancel_all(&self, uid: u32) -> bool;
 
     /// The name of a user, as the author of a verdict.
     fn user_name(&self, uid: u32) -> String;
 
-    /// Records a verdict on a build that is there and a success, and moves `latest_green_build`. The same verdict of the same
-    /// time is recorded once, however often this is called.
+    /// Records a verdict on a published success, and moves `latest_green_build`. The same verdict of the same time is recorded
+    /// once, however often this is called.
     async fn mark(&self, entry: &VerdictEntry) -> Marking;
 
-    /// Runs the command of a lab on a build; `request` is the number of the request for its verdict. Whatever an earlier run of
-    /// the lab left behind is ended first. Dropping the future ends all that it runs.
+    /// Runs the command of a lab on a build; `request` is the number of the request for its verdict. Leftover processes of an
+    /// earlier run of the lab are ended first. Dropping the future ends all processes of the command.
     async fn test(&self, lab: &Lab, build: &BuildId, request: u64, cancel: &Cancel) -> Tested;
 
-    /// The target of a build that somebody requests of a branch or tag that no watch names.
+    /// The target of a requested build of a branch or tag that no watch names.
     ///
     /// # Errors
-    /// Why nothing can be, in a line.
+    /// The reason that there is none, in one line.
     fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String>;
 
-    /// Looks at mirror and disks.
+    /// Surveys mirror and disks.
     async fn survey(&self) -> Facts;
 
     /// Applies the retention policy.
     ///
     /// # Errors
-    /// Why it was not, or not all of it, in a line.
+    /// The reason that it was not applied, or only in part, in one line.
     async fn prune(&self) -> Result<Pruned, String>;
 
-    /// Tells people.
+    /// Sends a notice to people.
     fn notify(&self, notice: Notice);
 
-    /// Takes the state of the service, which is alive. Called after each step, so at least once a tick.
+    /// Receives the state of the service, and with it the sign that the service is alive. Called after each step, so at least
+    /// once per tick.
     fn pulse(&self, pulse: &Pulse<'_>);
 
-    /// A line for the log.
+    /// Writes a line to the log.
     fn say(&self, text: &str);
 }
 

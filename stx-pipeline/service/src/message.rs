@@ -1,4 +1,4 @@
-//! Messages as their texts, which anybody in the build group may have written.
+//! Reads messages from texts, which any member of the build group may have written.
 
 use super::Ask;
 
@@ -19,7 +19,7 @@ pub enum MessageError {
 }
 
 impl Ask {
-    /// No message is longer, in bytes.
+    /// The longest message, in bytes.
     pub const LONGEST: usize = 64 * 1024;
 
     /// Reads the text of a message.

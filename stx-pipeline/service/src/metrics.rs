@@ -1,7 +1,7 @@
-//! The state as metrics, in the text form of Prometheus that its node exporter collects from files.
+//! The state as metrics, in the text format of Prometheus that its node exporter reads from files.
 //!
 //! Counters are sums over the whole ledger ([`Totals`]), so that a restart does not reset them. The ledger does not hold the
-//! builds that retention removed: [`Prunes`] continues from the text that was written last.
+//! builds that retention removed: [`Prunes`] continues from the last written text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
@@ -28,7 +28,7 @@ struct Durations {
 
 impl Durations {
     fn add(&mut self, span: TimeDelta) {
-        // A clock that was put back gives no negative duration.
+        // Not negative, even if the clock was put back.
         let seconds = span.num_seconds().max(0);
         for (bucket, bound) in self.buckets.iter_mut().zip(BOUNDS) {
             *bucket += u64::from(seconds <= bound);
@@ -41,7 +41,7 @@ impl Durations {
 /// Sums over the runs of a ledger.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
-    /// The runs that are counted.
+    /// The runs that were counted.
     counted: BTreeSet<u64>,
     runs: BTreeMap<(Channel, &'static str), u64>,
     builds: BTreeMap<Channel, Durations>,
@@ -50,7 +50,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds the runs of a history that have ended since; each run counts once.
+    /// Adds the runs that have ended since the last call; each run counts once.
     pub fn add(&mut self, history: &[Filed]) {
         for filed in history {
             for (place, run) in filed.runs.iter().enumerate() {
@@ -104,7 +104,7 @@ impl Totals {
 pub struct Prunes {
     /// The number of times that retention was applied.
     pub runs: u64,
-    /// The number of times that this failed, as a whole or in a step.
+    /// The number of times that it failed, as a whole or in a step.
     pub failures: u64,
     /// The builds that it moved to the trash.
     pub retired: u64,
@@ -112,7 +112,7 @@ pub struct Prunes {
     pub purged: u64,
     /// The bytes that only the builds in the trash held, which purging them frees.
     pub bytes: u64,
-    /// When it was last applied, in seconds since 1970.
+    /// The time of the last application, in seconds since 1970.
     pub last: i64,
 }
 
@@ -132,7 +132,7 @@ impl Prunes {
         }
     }
 
-    /// The values of a text that was written before; zero where it has none.
+    /// The values of an earlier text; zero where it has none.
     pub fn read(text: &str) -> Self {
         let value = |name: &str| {
             let name = format!("stx_builds_{name}");
@@ -189,9 +189,9 @@ impl Prunes {
     }
 }
 
-/// The text. `alarms` are those of the state, and one that it may lack because it cannot be recorded.
+/// The metrics text. `alarms` are those of the state, and one that the state may lack because it cannot be recorded.
 ///
-/// Its age is told by `stx_builds_pulse_seconds`.
+/// `stx_builds_pulse_seconds` tells the age of the text.
 pub fn metrics(
     state: &State,
     alarms: &Alarms,

@@ -1,4 +1,4 @@
-//! The loop.
+//! The loop of the service.
 
 mod asked;
 mod health;
@@ -35,28 +35,28 @@ use stx_pipeline::Cancel;
 pub enum Control {
     /// Use this setup from now on.
     Reload(Box<Setup>),
-    /// Stop: start nothing, and wait for verdicts and retention that are under way, and for builds as [`OnStop`] says. A second one
-    /// interrupts whatever still runs.
+    /// Stop: start nothing further. Wait for verdicts and retention in progress, and for builds as [`OnStop`] requires. A
+    /// second stop interrupts everything that still runs.
     Stop,
 }
 
-/// The service cannot go on.
+/// The service cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The ledger cannot be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// It is not known which builds were cut off.
+    /// The interrupted builds cannot be determined.
     #[error("unfinished builds cannot be found: {reason}")]
     Unfinished {
-        /// The reason, as a text for people.
+        /// The reason, for people.
         reason: String,
     },
 }
 
-/// The most answers to messages that are shown: a user looks for the answer right after the message was left.
+/// The most answers to messages that are shown: users look for an answer right after they leave a message.
 const ANSWERS: usize = 200;
-/// How long a ledger that cannot be written is left alone.
+/// The pause before an unwritable ledger is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// An event that the loop of the service waits for.
@@ -90,7 +90,7 @@ enum Event {
     },
 }
 
-/// How often a watch is looked at.
+/// The next poll of a watch, and its running task.
 struct Look {
     next: Instant,
     task: Option<JoinHandle<()>>,
@@ -109,9 +109,9 @@ struct Service<'l> {
     marks: Marks,
     tests: Tests,
     blind: Blind,
-    /// The due builds that retention kept, as [`Pruned::blocked`]; `None` until it was applied.
+    /// The due builds that retention kept, as in [`Pruned::blocked`]; `None` until retention was applied.
     blocked: Option<BTreeMap<String, String>>,
-    /// Since when the ledger cannot be written, and why; `None` if it could be when that was last tried.
+    /// The time since which the ledger cannot be written, and the reason; `None` if the last attempt succeeded.
     waiting: Option<(DateTime<Utc>, String)>,
     held: BTreeMap<u64, Instant>,
     facts: Facts,
@@ -121,20 +121,20 @@ struct Service<'l> {
     stopping: Option<OnStop>,
     started: DateTime<Utc>,
     answers: Vec<Answer>,
-    /// As [`Pulse::changes`].
+    /// See [`Pulse::changes`].
     changes: u64,
-    /// As [`Pulse::ended`].
+    /// See [`Pulse::ended`].
     ended: u64,
 }
 
-/// Serves until it is told to stop, or cannot go on. What was cut off before goes on first.
+/// Serves until it is stopped, or cannot continue. Resumes interrupted builds first.
 ///
-/// While the ledger cannot be written ([`LedgerError::Unavailable`]), builds that run continue, nothing is started or acted
+/// While the ledger cannot be written ([`LedgerError::Unavailable`]), running builds continue, nothing is started or acted
 /// upon, and the record is tried again every second.
 ///
 /// # Errors
-/// See [`ServeError`]. Whatever is running then is ended as by a crash; the next call goes on with it. So it is after a stop
-/// while the end of a build cannot be recorded.
+/// See [`ServeError`]. Everything that runs is then ended as by a crash, and the next call resumes it. The same applies after a
+/// stop while the end of a build cannot be recorded.
 pub async fn serve(
     ledger: &mut dyn Ledger,
     setup: Setup,
@@ -173,12 +173,12 @@ pub async fn serve(
     };
     service.say_start();
     let mut recovered = false;
-    // Events that are not recorded yet, the oldest first.
+    // Events that are not recorded yet, oldest first.
     let mut late = VecDeque::new();
     loop {
         if !recovered {
             if service.stopping.is_some() {
-                // What runs by now ends as by a crash, and is resumed at the next start.
+                // Running work ends as by a crash, and is resumed at the next start.
                 return Ok(());
             }
             tokio::select! {
@@ -206,12 +206,12 @@ pub async fn serve(
             }
         }
         if service.waiting.is_some() {
-            // Whoever watches is told all the same that the service lives.
+            // Watchers must still learn that the service is alive.
             service.pulse();
         }
         if service.stopping.is_some() && service.idle() {
             return match failed {
-                // The end of a build is not recorded; the next start finds it on the mirror.
+                // The end of a build is not recorded; the next start finds the build on the mirror.
                 Some(error) if !late.is_empty() || !service.builds.is_empty() => Err(error.into()),
                 Some(_) | None => Ok(()),
             };
@@ -230,7 +230,7 @@ pub async fn serve(
 }
 
 impl Drop for Service<'_> {
-    /// Aborts the tasks that still run, however the service ended.
+    /// Aborts the tasks that still run, whatever ended the service.
     fn drop(&mut self) {
         for (_, task) in self.builds.values() {
             task.abort();
@@ -275,7 +275,7 @@ impl Service<'_> {
         Ok(())
     }
 
-    /// Tells the host that the service is alive, and its state.
+    /// Tells the host the service's state, and that it is alive.
     fn pulse(&self) {
         let mut alarms = self.state().alarms.clone();
         alarms.extend(self.waiting.clone().map(|it| (ledger_alarm(), it)));
@@ -292,7 +292,7 @@ impl Service<'_> {
         });
     }
 
-    /// A line for each entry, after the host has said that the service starts.
+    /// Logs a line for each entry, after the host has logged the start of the service.
     fn say_start(&self) {
         let now = self.host.now();
         for watch in &self.setup.watches {
@@ -316,7 +316,7 @@ impl Service<'_> {
         }
     }
 
-    /// Remembers the answer to a message, and forgets the oldest one.
+    /// Stores the answer to a message, and drops the oldest answer.
     fn answer(&mut self, answer: Answer) {
         self.changes += 1;
         if self.answers.len() == ANSWERS {
@@ -325,16 +325,16 @@ impl Service<'_> {
         self.answers.push(answer);
     }
 
-    /// True if every build, verdict and retention run has ended. While the ledger cannot be written, a task that has finished counts
-    /// as ended, although its end is not recorded.
+    /// True if every build, verdict and retention run has ended. While the ledger cannot be written, a finished task counts as
+    /// ended, although its end is not recorded.
     fn idle(&self) -> bool {
         let builds = self.builds.values().map(|(_, task)| task);
         let mut tasks = builds.chain(self.marks.tasks()).chain(&self.pruning);
         tasks.all(|task| self.waiting.is_some() && task.is_finished())
     }
 
-    /// Takes note whether something could be recorded, and tells people when that changes; the error if it could not be for
-    /// now.
+    /// Tracks whether the ledger can be written, and notifies people of changes. Returns the error if it cannot be written at
+    /// the moment.
     fn recorded(
         &mut self,
         done: Result<(), ServeError>,
@@ -350,7 +350,7 @@ impl Service<'_> {
         let at = self.host.now();
         let alarm = ledger_alarm();
         self.changes += 1;
-        // The alarm is told and shown, not recorded: there is no room for that.
+        // The alarm is sent and shown, but not recorded: the ledger cannot be written.
         if let Some(error) = &error {
             let why = std::error::Error::source(error);
             let why = why.map_or_else(String::new, |why| format!(": {why}"));
@@ -366,7 +366,7 @@ impl Service<'_> {
         Ok(error)
     }
 
-    /// Acts upon everything that is due.
+    /// Performs everything that is due.
     fn step(&mut self) -> Result<(), ServeError> {
         self.read_messages()?;
         if self.stopping.is_none() {
@@ -383,7 +383,7 @@ impl Service<'_> {
         Ok(())
     }
 
-    /// When something may be due again.
+    /// The time at which the next step may be due.
     fn until(&self) -> Instant {
         if self.waiting.is_some() {
             return Instant::now() + RETRY;
@@ -454,7 +454,7 @@ impl Service<'_> {
                 self.looks
                     .retain(|key, look| polled(key) || look.task.is_some());
                 self.blind.retain(|key, _| polled(key));
-                // A watch may be looked at elsewhere, or more often, now.
+                // The new configuration may change the place or the interval of polls.
                 for look in self.looks.values_mut() {
                     look.next = Instant::now();
                 }
@@ -469,8 +469,8 @@ impl Service<'_> {
                 };
                 self.stopping = Some(how);
                 self.changes += 1;
-                // Verdicts and retention are waited for, which move aliases and remove builds before they make the pages
-                // anew. Who asks twice does not want to wait.
+                // Wait for verdicts and retention: they move aliases and remove builds before they regenerate the pages. After
+                // a second stop, do not wait.
                 if !first {
                     self.marks.abort();
                     self.marks = Marks::default();
@@ -487,7 +487,7 @@ impl Service<'_> {
                                 "run {run}: interrupted, resumes at the next start"
                             ));
                             task.abort();
-                            // It ends by being aborted, or ended before.
+                            // The task was aborted, or had already ended.
                             drop(task.await);
                         }
                     }

@@ -1,4 +1,4 @@
-//! The state of the service as a document, for those who may ask for builds and cannot read the ledger.
+//! The state of the service as a document, for users who may request builds but cannot read the ledger.
 //!
 //! ```text
 //! Pulse (ledger, setup, answers) ──Status::new──> Status ──Host: plans, logs──> status.json ──> Status::read
@@ -10,10 +10,10 @@
 //! | [`Entry`], [`RunningBuild`], [`PhaseNow`], [`Past`], [`AlarmNow`], [`Answer`] | its parts |
 //! | [`PastBuilds`], [`newest_failures`] | the ended requests, and the durations of builds |
 //! | [`Follow`] | the steps of one request, from document to document |
-//! | [`Pulse`] | the values that the loop gives its host after each step |
-//! | [`Read`] | a document that was read: fresh, or too old to be believed |
+//! | [`Pulse`] | the values that the loop passes to its host after each step |
+//! | [`Read`] | a document that was read: fresh, or stale |
 //!
-//! A document is a snapshot: it is written whole after each change, and again before [`Status::every_seconds`] are over.
+//! A document is a snapshot: it is written whole after each change, and again before [`Status::every_seconds`] have passed.
 
 mod follow;
 mod left;
@@ -33,12 +33,12 @@ use crate::ledger::{
 use crate::trigger::{Reason, Target};
 use crate::{Facts, Setup};
 
-/// The values that the loop gives its host after each step.
+/// The values that the loop passes to its host after each step.
 #[derive(Clone, Copy)]
 pub struct Pulse<'a> {
     /// The ledger, with its state.
     pub ledger: &'a dyn Ledger,
-    /// The alarms that are on, also one that cannot be recorded.
+    /// The active alarms, including one that cannot be recorded.
     pub alarms: &'a Alarms,
     /// The setup that the service runs with.
     pub setup: &'a Setup,
@@ -46,13 +46,13 @@ pub struct Pulse<'a> {
     pub facts: &'a Facts,
     /// The answers to the newest messages, oldest first.
     pub answers: &'a [Answer],
-    /// When the service started.
+    /// The time at which the service started.
     pub started: DateTime<Utc>,
-    /// True if the service has been told to stop.
+    /// True if the service is stopping.
     pub stopping: bool,
-    /// Grows with every change of what is here.
+    /// Increases with every change of these values.
     pub changes: u64,
-    /// Grows with every request and every run that ends.
+    /// Increases with every request and every run that ends.
     pub ended: u64,
 }
 
@@ -68,15 +68,15 @@ impl Pulse<'_> {
 pub struct Answer {
     /// The message, by the name of its file in the spool.
     pub message: String,
-    /// When it was read.
+    /// The time at which it was read.
     pub at: DateTime<Utc>,
-    /// The number of the request that it made or joined; none if it was refused without one, or made none.
+    /// The number of the request that it made or joined; `None` if it was refused without a request, or made none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<u64>,
-    /// True if a request for the same build was waiting, which this message joined.
+    /// True if it joined a waiting request for the same build.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub joined: bool,
-    /// Why it was refused, in a line.
+    /// The reason for its refusal, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
@@ -84,31 +84,31 @@ pub struct Answer {
 /// The state of the service at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The version of this form.
+    /// The version of this format.
     pub form: u32,
-    /// When it was written.
+    /// The time at which it was written.
     pub written: DateTime<Utc>,
-    /// The longest time until it is written again, in seconds.
+    /// The longest time until the next write, in seconds.
     pub every_seconds: u64,
     /// The version of the program.
     pub version: String,
     /// The mirror.
     pub mirror: String,
-    /// When the service started.
+    /// The time at which the service started.
     pub started: DateTime<Utc>,
-    /// True if the service has been told to stop.
+    /// True if the service is stopping.
     pub stopping: bool,
     /// The branches and milestones of the configuration.
     pub entries: Vec<Entry>,
-    /// The requests that wait, oldest first.
+    /// The waiting requests, oldest first.
     pub queue: Vec<Request>,
-    /// The builds that run.
+    /// The running builds.
     pub running: Vec<RunningBuild>,
-    /// The verdicts that wait, and the tests that run.
+    /// The waiting verdicts, and the running tests.
     pub verdicts: Vec<VerdictRequest>,
-    /// The newest requests of each channel that have ended, newest first. They name no commits.
+    /// The newest ended requests of each channel, newest first, without commits.
     pub history: Vec<Past>,
-    /// The alarms that are on.
+    /// The active alarms.
     pub alarms: Vec<AlarmNow>,
     /// The answers to the newest messages, oldest first.
     pub answers: Vec<Answer>,
@@ -121,10 +121,10 @@ pub struct Entry {
     pub key: String,
     /// The git branch or tag.
     pub git: String,
-    /// When it is built, as a cron expression.
+    /// Its schedule, as a cron expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// When it is built next by the clock.
+    /// The time of its next scheduled build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<DateTime<Utc>>,
     /// The time between two searches for commits.
@@ -133,12 +133,12 @@ pub struct Entry {
     /// The channel below, each success of which starts a build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Channel>,
-    /// The newest success that is known.
+    /// The newest known success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_success: Option<BuildDate>,
 }
 
-/// A build that runs.
+/// A running build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningBuild {
     /// The number of the run.
@@ -152,7 +152,7 @@ pub struct RunningBuild {
     /// The build, once it has its date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildId>,
-    /// When it started.
+    /// The time of its start.
     pub started: DateTime<Utc>,
     /// The reasons of the request.
     pub reasons: Vec<Reason>,
@@ -165,7 +165,7 @@ pub struct RunningBuild {
     pub phases: Vec<PhaseNow>,
 }
 
-/// A phase of a build that runs.
+/// A phase of a running build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseNow {
     /// Its name.
@@ -174,10 +174,10 @@ pub struct PhaseNow {
     pub state: PhaseState,
     /// The number of attempts that were started.
     pub attempts: u32,
-    /// When its first attempt started.
+    /// The start of its first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<DateTime<Utc>>,
-    /// When it was over.
+    /// The time at which it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<DateTime<Utc>>,
     /// Its median duration in the channel's published builds.
@@ -196,20 +196,20 @@ pub enum PhaseState {
     Waiting,
     /// It runs.
     Running,
-    /// Exit status 0.
+    /// It exited with status 0.
     Succeeded,
     /// Every attempt failed.
     Failed,
-    /// The last attempt ran into its time limit.
+    /// The last attempt exceeded its time limit.
     TimedOut,
-    /// Ended because the build was.
+    /// It was ended together with the build.
     Cancelled,
-    /// Not started, and not going to be.
+    /// It was not started, and will not be.
     Skipped,
 }
 
 impl PhaseState {
-    /// The word for people.
+    /// The word for it in texts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -240,31 +240,31 @@ impl From<Option<PhaseStatus>> for PhaseState {
 /// A request that has ended, with its runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Past {
-    /// The request, and its runs, as the ledger has them; the commits are left out.
+    /// The request and its runs as in the ledger, but without the commits.
     #[serde(flatten)]
     pub filed: Filed,
-    /// The first phase that failed, of the newest run.
+    /// The first failed phase of the newest run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<Failing>,
 }
 
-/// A phase that failed.
+/// A failed phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failing {
     /// Its name.
     pub phase: String,
-    /// The last lines of its log, redacted as a published log; empty if they are not shown.
+    /// The last lines of its log, redacted like a published log; empty if logs are not shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
 }
 
-/// An alarm that is on.
+/// An active alarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlarmNow {
     /// Its kind and its subject.
     #[serde(flatten)]
     pub alarm: Alarm,
-    /// Since when.
+    /// The time since which it is on.
     pub since: DateTime<Utc>,
     /// The text of the alarm.
     pub text: String,
@@ -275,40 +275,40 @@ pub struct AlarmNow {
 /// A document that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
-    /// The service writes it.
+    /// The service writes it regularly.
     Fresh(Box<Status>),
-    /// It should have been written again by now, so the service does not run, or hangs.
+    /// It should have been written again by now: the service does not run, or hangs.
     Stale(Box<Status>),
 }
 
-/// Why a text is no document of the service.
+/// The reason that a text is not a status document.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// It is of a later program.
+    /// A later version of the program wrote it.
     #[error(
         "it has form {found}, and this program reads up to form {}",
         Status::FORM
     )]
     TooNew {
-        /// Its form.
+        /// The version of its format.
         found: u32,
     },
-    /// It is no such document.
+    /// It is not a status document.
     #[error("it is not a status document")]
     Malformed(#[from] serde_json::Error),
 }
 
 impl Status {
-    /// The version of the form that this crate writes and reads.
+    /// The version of the format that this crate writes and reads.
     pub const FORM: u32 = 1;
-    /// The longest time until it is written again, in seconds.
+    /// The longest time until the next write, in seconds.
     pub const EVERY: u64 = 10;
     /// The most ended requests of each channel in a document.
     pub(crate) const PAST: usize = 20;
 
     /// The document of a moment, without the plans of running builds and the logs, which only the host knows.
     ///
-    /// `past` is of [`PastBuilds::new`].
+    /// `past` comes from [`PastBuilds::new`].
     pub fn new(pulse: &Pulse<'_>, past: &PastBuilds, now: DateTime<Utc>) -> Self {
         let state = pulse.state();
         Self {
@@ -332,7 +332,7 @@ impl Status {
     /// Reads a document, and judges its age.
     ///
     /// # Errors
-    /// A text that is no document, or one of a later form.
+    /// A text that is not a status document, or one of a later format.
     pub fn read(text: &[u8], now: DateTime<Utc>) -> Result<Read, StatusError> {
         #[derive(Deserialize)]
         struct Form {
@@ -350,13 +350,13 @@ impl Status {
         })
     }
 
-    /// True if the document should have been written again twice by now. A document from the future is believed for as long.
+    /// True if at least two further writes are overdue. A document from the future is accepted for as long.
     pub fn is_stale(&self, now: DateTime<Utc>) -> bool {
         let limit = i64::try_from(self.every_seconds.saturating_mul(3)).unwrap_or(i64::MAX);
         (now - self.written).abs() > TimeDelta::try_seconds(limit).unwrap_or(TimeDelta::MAX)
     }
 
-    /// All of its requests, newest first, also those that wait or run. Running ones name no recipe.
+    /// All of its requests, newest first, including those that wait or run. Running ones name no recipe.
     pub fn filed(&self) -> Vec<Filed> {
         let waiting = self.queue.iter().map(|request| Filed {
             request: request.clone(),
@@ -370,7 +370,7 @@ impl Status {
         all
     }
 
-    /// The request of a number, wherever it is now.
+    /// The request with this number, in any state.
     pub fn find(&self, request: u64) -> Option<Found<'_>> {
         let running = self.running.iter().find(|run| run.request == request);
         let waiting = self.queue.iter().find(|waiting| waiting.id == request);
@@ -416,7 +416,7 @@ impl RunningBuild {
 }
 
 impl Read {
-    /// The document, whatever its age.
+    /// The document, fresh or stale.
     pub fn into_status(self) -> Box<Status> {
         match self {
             Self::Fresh(status) | Self::Stale(status) => status,
@@ -424,7 +424,7 @@ impl Read {
     }
 }
 
-/// Where a request is in a [`Status`].
+/// The state of a request in a [`Status`].
 #[derive(Debug, Clone, Copy)]
 pub enum Found<'a> {
     /// It waits.

@@ -1,4 +1,4 @@
-//! The service under simulated time: a world of branches, builders and disks, and everything that goes wrong in it.
+//! The service under simulated time: a world of branches, builders and disks, and all failures in it.
 
 mod blocked;
 mod crash;

@@ -1,12 +1,12 @@
-//! The commits that branches of git repositories are at, and the files that changed.
+//! The current commits of branches of git repositories, and the changed files.
 //!
 //! ```text
 //! observe ──> heads: `git ls-remote`, which needs no repository
-//!         ──> manifest and changed files: Cache (one bare repository a URL, one task at a time, one reference a branch)
+//!         ──> manifest and changed files: Cache (one bare repository per URL, one task at a time, one reference per branch)
 //! ```
 //!
-//! Repositories are known by their [public URLs](public_url): what is seen is recorded, shown and sent to a hook. What git
-//! is given is the URL without credentials, which it has from its environment: see [`Access`].
+//! [Public URLs](public_url) identify repositories, because observations are recorded, shown and sent to a hook. Git gets the
+//! URL without credentials, and the credentials from its environment: see [`Access`].
 
 mod cache;
 
@@ -26,22 +26,22 @@ use crate::trigger::{
     self, Access, ChangedFile, Heads, Observation, Project, Watch, access, includes, projects,
 };
 
-/// How many repositories are asked at a time.
+/// The most repositories that are queried at a time.
 const AT_A_TIME: usize = 8;
 
-/// Sees commits by `git`; what has to be fetched for it is kept.
+/// Observes commits by `git`; fetched commits are kept.
 #[derive(Debug, Clone)]
 pub struct GitUpstream {
     cache: Utf8PathBuf,
 }
 
 impl GitUpstream {
-    /// Keeps bare repositories in `cache`, which is made when it is needed.
+    /// Keeps bare repositories in `cache`, which is created on demand.
     pub fn new(cache: Utf8PathBuf) -> Self {
         Self { cache }
     }
 
-    /// The heads of a manifest and of everything that it names.
+    /// The heads of a manifest and of all repositories that it names.
     async fn manifest(&self, url: &str, file: &str, branch: &str) -> Result<Seen, String> {
         let (commit, texts) = {
             let cache = Cache::open(&self.cache, url).await?;
@@ -62,7 +62,7 @@ impl GitUpstream {
         Ok(Seen::of(found))
     }
 
-    /// The files that changed in the repositories that moved; `None` if that cannot be said.
+    /// The files that changed in the repositories that moved; `None` if they cannot be determined.
     async fn changed(&self, before: &Heads, seen: &Seen) -> Option<BTreeSet<ChangedFile>> {
         let mut files = BTreeSet::new();
         for (key, to) in &seen.heads {
@@ -70,7 +70,7 @@ impl GitUpstream {
             if from == to {
                 continue;
             }
-            // All of them are at the same revision.
+            // All projects of a key are at the same revision.
             let projects = seen.projects.get(key)?;
             let project = projects.first()?;
             let cache = Cache::open(&self.cache, &project.url).await.ok()?;
@@ -97,7 +97,7 @@ impl Upstream for GitUpstream {
                 self.manifest(url, file, &watch.git).await?
             }
             Some(trigger::Upstream::Repositories(urls)) => {
-                // `watch` names no path in a source tree.
+                // The key `watch` names no path in a source tree.
                 let project = |url: &String| Project {
                     url: url.clone(),
                     revision: watch.git.clone(),
@@ -150,7 +150,7 @@ async fn texts(cache: &Cache, at: &str, file: &str) -> Result<BTreeMap<String, S
                 texts.insert(name, text);
             }
             Err(why) if name == file => return Err(why),
-            // The reader of the manifest reports it, with the line that includes it.
+            // The parser of the manifest reports a missing file, with the line that includes it.
             Err(_) => {}
         }
     }
@@ -165,7 +165,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// A manifest may name a repository several times: with one revision for all its paths, or with several.
+    /// Groups the projects: a manifest may name a repository several times, with one revision for all its paths, or with
+    /// several.
     fn of(found: Vec<(Project, String)>) -> Self {
         let mut revisions = BTreeMap::<String, BTreeSet<String>>::new();
         for (project, _) in &found {
@@ -185,7 +186,7 @@ impl Seen {
     }
 }
 
-/// The commit that the branch, tag or commit of each project is at.
+/// The current commit of the branch, tag or commit of each project.
 async fn heads(projects: Vec<Project>) -> Result<Vec<(Project, String)>, String> {
     stream::iter(projects)
         .map(|project| async move {
@@ -209,14 +210,13 @@ async fn head(url: &str, revision: &str) -> Result<String, String> {
     })
 }
 
-/// A branch or tag without what git has before it.
+/// The name of a branch or tag without the prefix of its reference.
 fn short(revision: &str) -> &str {
     let short = revision.strip_prefix("refs/heads/").unwrap_or(revision);
     short.strip_prefix("refs/tags/").unwrap_or(short)
 }
 
-/// The commit that a branch, a tag or a commit identifier names in a repository; `None` if there is no such branch or
-/// tag.
+/// The commit that a branch, a tag or a commit identifier names in a repository; `None` if no such branch or tag exists.
 async fn find(url: &str, revision: &str) -> Result<Option<String>, String> {
     if revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(Some(revision.to_owned()));
@@ -236,14 +236,14 @@ async fn find(url: &str, revision: &str) -> Result<Option<String>, String> {
     Ok(at(&branch).or_else(|| at(&peeled)).or_else(|| at(&tag)))
 }
 
-/// How to reach a URL in this program's environment.
+/// The way to reach a URL in this program's environment.
 fn reach(url: &str) -> Result<Access, String> {
     let configured = std::env::var("GIT_CONFIG_COUNT");
     let configured = configured.ok().and_then(|count| count.parse().ok());
     access(url, configured.unwrap_or(0))
 }
 
-/// Runs git, which asks nobody, and gives what it prints.
+/// Runs git without prompts, and returns its output.
 #[expect(clippy::disallowed_types, reason = "this is a backend")]
 async fn git(
     dir: &Utf8Path,
@@ -253,7 +253,7 @@ async fn git(
 ) -> Result<String, String> {
     let shown = || redact_urls(&format!("git {}", args.join(" "))).into_owned();
     let mut command = tokio::process::Command::new("git");
-    // Another repository than that of `dir`, where this program is called by a hook of git, say.
+    // They would select another repository than `dir`, for example if a hook of git started this program.
     for name in [
         "GIT_DIR",
         "GIT_WORK_TREE",
@@ -272,7 +272,7 @@ async fn git(
         .args(args)
         .current_dir(dir)
         .env("GIT_TERMINAL_PROMPT", "0")
-        // `fatal:` is looked for in what it says.
+        // `git_reason` searches the output for `fatal:`.
         .env("LC_ALL", "C")
         .envs(access.env.iter().map(|(name, value)| (name, value)))
         .stdin(stdin)

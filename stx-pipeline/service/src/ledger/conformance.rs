@@ -1,4 +1,4 @@
-//! The contract of every ledger, as a suite that each of them runs.
+//! The contract of ledgers, as a test suite that every implementation runs.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{BuildId, BuildOutcome, PhaseStatus, SourceRecord, Verdict, VerdictEntry};
@@ -196,7 +196,7 @@ fn mark(step: u32, pick: u32) -> Mark {
     }
 }
 
-/// The change that a script's byte means at a step; most fit the state, some do not.
+/// The change that a script's byte stands for at a step; most fit the state, some do not.
 fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
     let state = ledger.state();
     let pick = u32::from(code / 20);
@@ -278,8 +278,8 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
     }
 }
 
-/// Records what a script says, a byte a change and a list a transaction, in a ledger and in the reference; after each
-/// transaction both answer the same, and so does the ledger opened again.
+/// Records the changes of a script in a ledger and in the reference; each byte is a change, each list a transaction. After each
+/// transaction both must give the same answers, and so must the reopened ledger.
 ///
 /// # Panics
 /// When they differ.
@@ -291,7 +291,7 @@ pub(super) fn follows_the_reference<L: Ledger>(
     let mut reference = MemoryLedger::default();
     let mut step = 0;
     for (index, codes) in script.iter().enumerate() {
-        // Each change is made to fit the state that those before it leave.
+        // Make each change fit the state that the changes before it leave.
         let mut ahead = reference.clone();
         let mut changes = Vec::new();
         for code in codes {
@@ -324,7 +324,7 @@ pub(super) fn follows_the_reference<L: Ledger>(
     are_equal(&ledger, &reference);
 }
 
-/// Compares all that two ledgers say.
+/// Compares all answers of two ledgers.
 ///
 /// # Panics
 /// When they differ.
@@ -351,7 +351,7 @@ pub(super) fn are_equal(ledger: &dyn Ledger, reference: &MemoryLedger) {
 /// Checks each sentence of the contract on an empty ledger.
 ///
 /// # Panics
-/// When the ledger does not keep to it.
+/// When the ledger violates the contract.
 pub(super) fn keeps_the_contract(ledger: &mut dyn Ledger) {
     let request = |id| {
         Change::Requested(Request {
@@ -373,7 +373,7 @@ pub(super) fn keeps_the_contract(ledger: &mut dyn Ledger) {
         .expect("two requests");
     ledger.record(&[start(3, 1)]).expect("a run");
     let before = ledger.state().clone();
-    // All or nothing: the second change does not fit, so the first one is not made.
+    // All or nothing: the second change does not fit, so the first one must not be made.
     for refused in [
         vec![request(4), start(5, 2)],
         vec![request(4), request(4)],
@@ -403,7 +403,7 @@ pub(super) fn keeps_the_contract(ledger: &mut dyn Ledger) {
     assert!(history[1].runs[0].end.is_some() && history[0].runs[0].end.is_none());
 }
 
-/// Changes after which a ledger has each kind of entry, and each kind of end in its history.
+/// Changes that give a ledger each kind of entry, and each kind of end in its history.
 pub(super) fn some_of_everything() -> Vec<Change> {
     let (mut changes, last) = some_requests();
     changes.extend(some_verdicts(last));
@@ -440,7 +440,7 @@ const STATUSES: [PhaseStatus; 5] = [
     PhaseStatus::Skipped,
 ];
 
-/// Requests and runs, and the last of their numbers.
+/// Requests and runs, and the highest of their numbers.
 fn some_requests() -> (Vec<Change>, u64) {
     let mut changes = Vec::new();
     let mut last = 0;
@@ -469,7 +469,7 @@ fn some_requests() -> (Vec<Change>, u64) {
             reason,
         });
     };
-    // Runs that ended: of the third channel none was published.
+    // Ended runs; none of the third channel was published.
     for (step, channel) in [
         (0, 0),
         (1, 2),
@@ -500,7 +500,7 @@ fn some_requests() -> (Vec<Change>, u64) {
         });
         last += 2;
     }
-    // Requests that are closed and that wait, each at once and after a run.
+    // Requests that are closed and requests that wait, each without a run and after one.
     for (pick, runs) in [(0, 0), (1, 0), (0, 2), (5, 0), (5, 1)] {
         let request = last + 1;
         requested(&mut changes, request, 0);
@@ -518,7 +518,7 @@ fn some_requests() -> (Vec<Change>, u64) {
             });
         }
     }
-    // Two runs that have not ended.
+    // Two running runs.
     requested(&mut changes, last + 1, 0);
     started(&mut changes, last + 2, last + 1);
     requeued(&mut changes, last + 2);

@@ -1,4 +1,4 @@
-//! The history: the requests that ended, and those of the state.
+//! The history: the ended requests, and those of the state.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use stx_layout::Channel;
 
 use super::{Closed, Filed, FiledVerdict, Request, Run, RunRow, State};
 
-/// A request with the runs that it has had `earlier`.
+/// A request with the runs in `earlier`.
 pub(super) fn filed(
     request: Request,
     earlier: Option<Filed>,
@@ -21,15 +21,15 @@ pub(super) fn filed(
     }
 }
 
-/// The request of a run, with this run and those that it has had `earlier`.
+/// The request of a run, with this run and the runs in `earlier`.
 pub(super) fn with_run(run: Run, earlier: Option<Filed>) -> Filed {
     let mut filed = filed(run.request.clone(), earlier, None);
     filed.runs.push(RunRow::from(run));
     filed
 }
 
-/// The newest `limit` requests of a channel, or of all channels: those in `ended`, which ended or have runs that did, and those of the
-/// state.
+/// The newest `limit` requests of a channel, or of all channels: those in `ended`, which have ended or have ended runs, and
+/// those of the state.
 pub(super) fn newest(
     mut ended: BTreeMap<u64, Filed>,
     state: &State,

@@ -1,4 +1,4 @@
-//! The reference: a ledger that forgets when it is dropped.
+//! The reference implementation: a ledger in memory.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! The service's memory: requests, runs, what was last seen and built, and why.
+//! The service's memory: requests, runs, and the last observations and builds, with their reasons.
 //!
-//! Everything that happens is a [`Change`]; [`State::apply`] says what a change means, and every ledger keeps to it.
-//! Requests and runs that have ended leave the state and stay in the history.
+//! Every event is a [`Change`]; [`State::apply`] defines its meaning, and every ledger follows it. Ended requests and runs
+//! leave the state and remain in the history.
 
 mod history;
 mod memory;
@@ -26,7 +26,7 @@ pub use verdict::{EndedVerdict, FiledVerdict, VerdictEnd, VerdictOrigin, Verdict
 
 use crate::trigger::{Cause, Mark, Reason, Target};
 
-/// A build that somebody or something asked for. Numbers are never used twice.
+/// A build that a user or a trigger requested. Numbers are never reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Its number.
@@ -34,14 +34,14 @@ pub struct Request {
     /// The branch or tag to build, and its channel.
     #[serde(flatten)]
     pub target: Target,
-    /// Whether it is built although nothing changed.
+    /// True if it is built although nothing changed.
     pub force: bool,
-    /// Whether sources that failed to build are built again.
+    /// True if sources that failed to build are built again.
     pub retry_failed: bool,
     /// The reasons for the request, oldest first; never empty. After the first [`REASONS`](Self::REASONS) they are only
     /// counted.
     pub reasons: Vec<Reason>,
-    /// How many further reasons there were.
+    /// The number of further reasons.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_reasons: u64,
 }
@@ -51,18 +51,19 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 }
 
 impl Request {
-    /// How many reasons are kept. Whoever may ask for builds can ask as often as they like, and all of it ends up in a
-    /// public record.
+    /// The number of reasons that are kept. Users can request builds as often as they like, and all reasons are published in
+    /// the record.
     pub const REASONS: usize = 20;
 
-    /// Takes one more reason.
+    /// Adds a reason.
     pub(crate) fn join(&mut self, reason: Reason) {
         if self.reasons.len() < Self::REASONS {
             self.reasons.push(reason);
             return;
         }
         self.more_reasons += 1;
-        // Alarms go by the commits that wait: people who ask often must not hide them.
+        // Keep one reason that is not a user's, because alarms depend on waiting commits: users who ask often must not hide
+        // them.
         let asked = |reason: &Reason| match reason.cause {
             Cause::Manual { .. } => true,
             Cause::Periodic { .. } | Cause::Commit { .. } | Cause::After { .. } => false,
@@ -75,7 +76,7 @@ impl Request {
         }
     }
 
-    /// Whether nobody and nothing but this user is known to have asked for it.
+    /// True if this user is the only known requester.
     pub fn is_of(&self, user: u32) -> bool {
         let theirs = |reason: &Reason| match reason.cause {
             Cause::Manual { uid, .. } => uid == user,
@@ -85,18 +86,18 @@ impl Request {
     }
 }
 
-/// How a request ended that no run took.
+/// The end of a request that no run took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "closed", rename_all = "kebab-case")]
 pub enum Closed {
-    /// Somebody took it back.
+    /// A user withdrew it.
     Cancelled {
         /// Their user id.
         uid: u32,
     },
     /// There was nothing to build.
     Skipped {
-        /// The reason, as a text for people.
+        /// The reason, for people.
         why: String,
     },
 }
@@ -106,11 +107,11 @@ pub enum Closed {
 pub struct PhaseRun {
     /// Its name.
     pub name: String,
-    /// How often it was started.
+    /// The number of attempts that were started.
     pub attempts: u32,
-    /// When its first attempt started.
+    /// The start of its first attempt.
     pub started: DateTime<Utc>,
-    /// When it was over.
+    /// The time at which it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<DateTime<Utc>>,
     /// The result.
@@ -118,7 +119,7 @@ pub struct PhaseRun {
     pub status: Option<PhaseStatus>,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum RunEnd {
@@ -126,57 +127,57 @@ pub enum RunEnd {
     Published {
         /// The result.
         result: BuildOutcome,
-        /// Why it failed, in a line.
+        /// The reason for a failure, in one line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// The commits that it was built from.
+        /// The commits from which it was built.
         sources: Vec<SourceRecord>,
     },
     /// Nothing had changed.
     Unchanged {
         /// Since this build.
         since: BuildId,
-        /// How that one ended, where it is known; sources that failed to build may not be built again.
+        /// The result of that build, if known; sources that failed to build may not be built again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<BuildOutcome>,
-        /// The reason, in a line, if it counts as unchanged in spite of new commits.
+        /// The reason, in one line, if it counts as unchanged in spite of new commits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
     /// Nothing could be built or published.
     Refused {
-        /// Why, in a line.
+        /// The reason, in one line.
         reason: String,
     },
-    /// Somebody ended it.
+    /// A user ended it.
     Cancelled,
-    /// It gave its request back, to be run again.
+    /// It returned its request to the queue, to be run again.
     Requeued {
-        /// Why, in a line.
+        /// The reason, in one line.
         reason: String,
     },
 }
 
-/// The reason why new commits count as no change, as a text for people.
+/// The reason for which new commits count as no change, for people.
 pub const LEFT_OUT: &str = "only files changed that `paths` leaves out";
 
-/// A request on its way, or its end.
+/// A request that runs or has run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// Its number.
     pub id: u64,
-    /// The request that it serves, with the reasons that there were when it started.
+    /// The request that it serves, with its reasons at the start of the run.
     pub request: Request,
-    /// When it started.
+    /// The time of its start.
     pub started: DateTime<Utc>,
     /// The build, once it has its date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildId>,
-    /// How often it was interrupted and goes on.
+    /// The number of times that it was interrupted and resumed.
     pub interruptions: u32,
     /// The phases so far, in the order in which they started.
     pub phases: Vec<PhaseRun>,
-    /// When and how it ended.
+    /// Its end, with the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Ended>,
 }
@@ -184,9 +185,9 @@ pub struct Run {
 /// The end of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// The time of the event.
+    /// The time of the end.
     pub at: DateTime<Utc>,
-    /// The way it ended.
+    /// The outcome.
     #[serde(flatten)]
     pub how: RunEnd,
 }
@@ -195,24 +196,24 @@ pub struct Ended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlarmKind {
-    /// Something is to be built, for too long.
+    /// Commits, or a success of the channel below, have waited too long for a build.
     NotBuilt,
     /// The last run could not publish.
     NotPublished,
-    /// The newest success is not what `latest_build` shows.
+    /// `latest_build` does not point to the newest success.
     NotAliased,
-    /// `latest_build` is older than its cadence.
+    /// The newest success is older than its cadence allows.
     Stale,
-    /// A disk gets full.
+    /// A disk is nearly full.
     DiskFilling,
-    /// A trigger can not fire.
+    /// The commits of a watch cannot be observed, so that they start no build.
     NeverFires,
-    /// Retention keeps builds that are due, because removing them seemed wrong.
+    /// Retention keeps builds that are due, because their removal seemed wrong.
     PruneBlocked,
 }
 
 impl AlarmKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::NotBuilt,
         Self::NotPublished,
@@ -223,7 +224,7 @@ impl AlarmKind {
         Self::PruneBlocked,
     ];
 
-    /// The word that JSON and metrics have for it.
+    /// The word for it in JSON and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotBuilt => "not-built",
@@ -237,16 +238,16 @@ impl AlarmKind {
     }
 }
 
-/// An alarm: its kind, and the channel, watch or disk that it is about.
+/// An alarm: its kind, and its channel, watch or disk.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Alarm {
     /// Its kind.
     pub kind: AlarmKind,
-    /// The channel, directory or trigger that it is about.
+    /// The channel, directory or trigger that the alarm concerns.
     pub subject: String,
 }
 
-/// Something that happened.
+/// An event that changes the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A watch has a new mark.
@@ -258,15 +259,15 @@ pub enum Change {
     },
     /// A request was filed.
     Requested(Request),
-    /// A request that waits has one more reason.
+    /// A waiting request has a further reason.
     Joined {
         /// The number of the request.
         request: u64,
         /// The reason.
         reason: Reason,
-        /// Whether this reason wants it built although nothing changed.
+        /// True if this reason requests a build although nothing changed.
         force: bool,
-        /// Whether this reason wants failed sources built again.
+        /// True if this reason requests that failed sources are built again.
         retry_failed: bool,
     },
     /// A request ended without a run.
@@ -287,21 +288,21 @@ pub enum Change {
         /// The time of the event.
         at: DateTime<Utc>,
     },
-    /// A run has a build now.
+    /// The id of a run's build is known.
     Named {
         /// The run.
         run: u64,
         /// The build.
         build: BuildId,
     },
-    /// A phase of a run is so.
+    /// The new state of a phase of a run.
     Phase {
         /// The run.
         run: u64,
         /// The phase, by name.
         phase: PhaseRun,
     },
-    /// A run was cut off, and goes on later.
+    /// A run was interrupted, and is resumed later.
     Interrupted {
         /// The run.
         run: u64,
@@ -310,7 +311,7 @@ pub enum Change {
     Ended {
         /// The run.
         run: u64,
-        /// When and how.
+        /// The time and outcome.
         end: Ended,
     },
     /// A run ended as [`RunEnd::Requeued`], and its request waits again.
@@ -319,16 +320,16 @@ pub enum Change {
         run: u64,
         /// The time of the event.
         at: DateTime<Utc>,
-        /// The reason, as a text for people.
+        /// The reason, for people.
         reason: String,
     },
     /// An alarm is on.
     Raised {
         /// The alarm.
         alarm: Alarm,
-        /// Since when.
+        /// The time since which it is on.
         at: DateTime<Utc>,
-        /// The text of the alarm, in a line.
+        /// The text of the alarm, in one line.
         text: String,
     },
     /// An alarm is off.
@@ -336,17 +337,17 @@ pub enum Change {
         /// The alarm.
         alarm: Alarm,
     },
-    /// A message was acted upon; it is not, again, should it still be there after a crash.
+    /// A message was acted upon. If it still exists after a crash, it is not acted upon again.
     Received {
         /// The message.
         id: String,
     },
-    /// A message is gone.
+    /// A message no longer exists.
     Cleared {
         /// The message.
         id: String,
     },
-    /// A verdict is to be recorded.
+    /// A verdict was filed, to be recorded.
     VerdictFiled(VerdictRequest),
     /// The command of a lab was started.
     TestStarted {
@@ -366,18 +367,18 @@ pub enum Change {
     VerdictEnded {
         /// The number of its request.
         request: u64,
-        /// When and how.
+        /// The time and outcome.
         end: EndedVerdict,
     },
 }
 
-/// A request and what came of it.
+/// A request and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filed {
     /// The request itself.
     #[serde(flatten)]
     pub request: Request,
-    /// When and how it ended, if no run took it.
+    /// The time and the way of its end, if no run took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<(DateTime<Utc>, Closed)>,
     /// Its runs, oldest first.
@@ -389,16 +390,16 @@ pub struct Filed {
 pub struct RunRow {
     /// Its number.
     pub id: u64,
-    /// When it started.
+    /// The time of its start.
     pub started: DateTime<Utc>,
     /// The build, once it had its date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildId>,
-    /// How often it was interrupted and went on.
+    /// The number of times that it was interrupted and resumed.
     pub interruptions: u32,
     /// The phases, in the order in which they started.
     pub phases: Vec<PhaseRun>,
-    /// When and how it ended.
+    /// Its end, with the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Ended>,
 }
@@ -419,12 +420,12 @@ impl From<Run> for RunRow {
 /// A ledger that cannot be read or written, or a change that it refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The change does not fit the state: who made it is wrong.
+    /// The change does not fit the state, which is a bug of the caller.
     #[error("the ledger refuses {change}: {why}")]
     Refused {
         /// The change.
         change: String,
-        /// The reason, as a text for people.
+        /// The reason, for people.
         why: String,
     },
     /// The ledger was written by a later version.
@@ -437,10 +438,10 @@ pub enum LedgerError {
         file: String,
         /// Its version.
         found: u32,
-        /// Ours.
+        /// The version of this program.
         known: u32,
     },
-    /// The ledger was written by an earlier version, and is only read.
+    /// The ledger was written by an earlier version, and is opened only for reading.
     #[error("ledger {file} has the old schema version {found}; `daemon` brings it up to date")]
     TooOld {
         /// Its file.
@@ -448,21 +449,21 @@ pub enum LedgerError {
         /// Its version.
         found: u32,
     },
-    /// It holds what no ledger of ours does.
+    /// It holds a value that no version of this program writes.
     #[error("ledger: {what} cannot be read: {reason}")]
     Damaged {
         /// The part of the ledger: a table and a row, or the file.
         what: String,
-        /// The reason, as a text for people.
+        /// The reason, for people.
         reason: String,
     },
-    /// It cannot be written for now: the disk is full or does not answer, or another program has locked it. The same
+    /// It cannot be written at the moment: the disk is full or does not answer, or another program has locked it. The same
     /// changes may be recorded later.
     #[error("ledger: cannot {op}")]
     Unavailable {
         /// The operation that failed, such as `write`.
         op: &'static str,
-        /// Why it failed.
+        /// The reason for the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It cannot be read or written.
@@ -470,7 +471,7 @@ pub enum LedgerError {
     Io {
         /// The operation that failed, such as `write`.
         op: &'static str,
-        /// Why it failed.
+        /// The reason for the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -479,8 +480,8 @@ pub enum LedgerError {
 ///
 /// # Contract
 /// - [`record`](Self::record) makes all of the changes or none of them, and when it returns, they outlive a crash.
-/// - The state is what [`State::apply`] makes of all changes ever recorded, also after it was opened again.
-/// - A change that `apply` refuses is refused, with all that came with it.
+/// - The state is the result of [`State::apply`] for all changes ever recorded, even after the ledger was reopened.
+/// - If `apply` refuses a change, all changes of its transaction are refused.
 /// - There is one writer; readers may read at any time, and see whole records.
 pub trait Ledger: Send {
     /// The state after every recorded change.
@@ -489,17 +490,18 @@ pub trait Ledger: Send {
     /// Records changes.
     ///
     /// # Errors
-    /// Nothing was recorded; after anything but [`LedgerError::Refused`] and [`LedgerError::Unavailable`] the ledger has
-    /// to be opened again.
+    /// Nothing was recorded. After any error but [`LedgerError::Refused`] and [`LedgerError::Unavailable`], the ledger must be
+    /// reopened.
     fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError>;
 
-    /// The newest `limit` requests of a channel, or of all, newest first; those that wait or run are among them.
+    /// The newest `limit` requests of a channel, or of all channels, newest first, including those that wait or run.
     ///
     /// # Errors
     /// It cannot be read.
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError>;
 
-    /// The newest `limit` requests for verdicts on builds of a channel, or of all channels, newest first, also those that wait.
+    /// The newest `limit` requests for verdicts on builds of a channel, or of all channels, newest first, including those that
+    /// wait.
     ///
     /// # Errors
     /// It cannot be read.

@@ -1,9 +1,10 @@
 //! The ledger in a database of `SQLite`.
 //!
-//! One table holds the entries of the [`State`], another one the requests that ended, each as JSON (`schema.sql`). A new field of these
-//! types needs a default, for rows without it; unknown fields are ignored. Any other change of their JSON needs a new version of the
-//! schema. [`State::apply`] alone knows the meaning of a change: afterwards, the entries that the change names are written. Changes
-//! themselves are not kept, so that a later version can give them another meaning and still read old ledgers.
+//! One table holds the entries of the [`State`], another one the ended requests, each as JSON (`schema.sql`). A new field of
+//! these types needs a default, for rows without it; unknown fields are ignored. Any other change of their JSON needs a new
+//! version of the schema. Only [`State::apply`] knows the meaning of a change: after it, the entries that the change names are
+//! written. Changes themselves are not stored, so that a later version can give them another meaning and still read old
+//! ledgers.
 
 mod load;
 mod store;
@@ -14,7 +15,7 @@ use stx_layout::Channel;
 
 use super::{Change, Filed, FiledVerdict, Ledger, LedgerError, State};
 
-/// The statements that make version 2 of the schema from 1, and 3 from 2.
+/// The statements that upgrade version 1 of the schema to 2, and 2 to 3.
 const UPGRADES: [&str; 2] = [include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 
 /// A ledger in a file.
@@ -23,7 +24,7 @@ pub struct SqliteLedger {
     db: Connection,
     file: Utf8PathBuf,
     state: State,
-    /// Whether the state in memory may be ahead of the file.
+    /// True if the state in memory may be ahead of the file.
     doubtful: bool,
 }
 
@@ -31,10 +32,10 @@ impl SqliteLedger {
     /// The version of the schema that this program writes.
     pub const SCHEMA: u32 = 4;
 
-    /// Opens the ledger in `file` to write it, makes it if it is not there, and brings an older schema up to date.
+    /// Opens the ledger in `file` for writing. Creates it if it does not exist, and upgrades an older schema.
     ///
     /// # Errors
-    /// See [`LedgerError`]; a newer schema is refused and left alone.
+    /// See [`LedgerError`]; a newer schema is refused and left unchanged.
     pub fn open(file: &Utf8Path) -> Result<Self, LedgerError> {
         let db = Connection::open(file).map_err(io("open"))?;
         let set =
@@ -47,10 +48,10 @@ impl SqliteLedger {
         Ok(ledger)
     }
 
-    /// Opens the ledger in `file` to read it, as it is at this moment.
+    /// Opens the ledger in `file` for reading, with its current contents.
     ///
     /// # Errors
-    /// See [`LedgerError`]; a file that is not there is one, and so is another version of the schema.
+    /// See [`LedgerError`]; a missing file is an error, and so is another version of the schema.
     pub fn read(file: &Utf8Path) -> Result<Self, LedgerError> {
         let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .map_err(io("open"))?;
@@ -61,7 +62,7 @@ impl SqliteLedger {
         if version != Self::SCHEMA {
             return Err(ledger.wrong_version(version));
         }
-        // One transaction: what is read belongs together.
+        // One transaction, so that all reads see the same state.
         let snapshot = ledger.db.unchecked_transaction().map_err(io("read"))?;
         let state = load::state(&snapshot)?;
         drop(snapshot);
@@ -69,7 +70,7 @@ impl SqliteLedger {
         Ok(ledger)
     }
 
-    /// Lets the file grow to so many pages at most.
+    /// Limits the size of the file to this number of pages.
     #[cfg(test)]
     pub(super) fn limit_pages(&self, pages: u32) {
         let set = self
@@ -127,7 +128,7 @@ impl SqliteLedger {
         run(include_str!("schema.sql"))?;
         if version > 0 {
             run(include_str!("from-3.sql"))?;
-            // A value that cannot be read is found before the old rows are gone.
+            // Check the new rows before the old ones are lost.
             load::state(&step)?;
             load::history(&step, None, usize::MAX)?;
             load::verdicts(&step, None, usize::MAX)?;
@@ -137,7 +138,7 @@ impl SqliteLedger {
         step.commit().map_err(io("migrate"))
     }
 
-    /// Makes the changes in the state and in a transaction, which is committed if all went well.
+    /// Applies the changes to the state and in a transaction, which is committed if all succeed.
     fn write(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
         let transaction = self.db.transaction().map_err(io("write"))?;
         for change in changes {
@@ -161,7 +162,7 @@ impl Ledger for SqliteLedger {
         self.doubtful = true;
         let written = self.write(changes);
         if written.is_err() {
-            // What was not written did not happen.
+            // Discard the changes that were not written.
             self.state = load::state(&self.db)?;
         }
         self.doubtful = false;
@@ -169,7 +170,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
-        // One transaction: what is read belongs together.
+        // One transaction, so that all reads see the same state.
         let snapshot = self.db.unchecked_transaction().map_err(io("read"))?;
         load::history(&snapshot, channel, limit)
     }
@@ -197,13 +198,13 @@ fn io(op: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError {
     }
 }
 
-/// Whether an error can pass by itself, or by what an operator does to the disk.
+/// True if an error may pass by itself, or after an operator repairs the disk.
 fn passes(error: &rusqlite::Error) -> bool {
     let rusqlite::Error::SqliteFailure(found, _) = error else {
         return false;
     };
     match found.code {
-        // A quota that is used up is an error of writing, and so is a shared index that cannot grow.
+        // Besides a full disk, a used-up quota is a write error, and so is a shared index that cannot grow.
         ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => true,
         ErrorCode::SystemIoFailure => found.extended_code != ffi::SQLITE_IOERR_CORRUPTFS,
         _ => false,

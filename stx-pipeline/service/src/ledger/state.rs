@@ -11,7 +11,7 @@ use super::{
 };
 use crate::trigger::{Mark, Target};
 
-/// The requests that wait, the runs that have not ended, and the memory of earlier ones.
+/// The waiting requests, the running runs, and the memory of earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct State {
     /// The highest number that a request, a run or a verdict ever had.
@@ -24,34 +24,34 @@ pub struct State {
     pub runs: BTreeMap<u64, Run>,
     /// The verdicts that are to be recorded.
     pub verdicts: BTreeMap<u64, VerdictRequest>,
-    /// How the last runs of each channel ended.
+    /// The ends of the last runs of each channel.
     pub last: BTreeMap<Channel, Last>,
-    /// The alarms that are on, since when, and what they say.
+    /// The active alarms, with their start and their text.
     #[serde(serialize_with = "alarms")]
     pub alarms: Alarms,
-    /// Messages that were acted upon and may still be there.
+    /// Messages that were acted upon and may still exist.
     pub messages: BTreeSet<String>,
 }
 
-/// The alarms that are on, since when, and what they say.
+/// The active alarms, with their start and their text.
 pub type Alarms = BTreeMap<Alarm, (DateTime<Utc>, String)>;
 
-/// How a channel's last runs ended.
+/// The ends of a channel's last runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Last {
-    /// How the newest one ended, requeued ones left out.
+    /// The end of the newest run, except requeued ones.
     pub end: Option<Ended>,
     /// The newest build that was published.
     pub build: Option<BuildId>,
-    /// How that one ended.
+    /// The result of that build.
     pub result: Option<BuildOutcome>,
-    /// When the newest success ended, or was found to be unchanged.
+    /// The time at which the newest success ended, or was found unchanged.
     pub good: Option<DateTime<Utc>>,
-    /// The commits that the newest published build was made from.
+    /// The commits from which the newest published build was made.
     pub sources: Vec<SourceRecord>,
 }
 
-/// A request or a run that a change took out of the state, for the history.
+/// A request or a run that a change removed from the state, for the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// A request that no run took.
@@ -63,19 +63,19 @@ pub enum Done {
 }
 
 impl State {
-    /// A number that no request, no run and no verdict has; `ahead` of them are in use already.
+    /// A number that no request, run or verdict has; `ahead` further numbers are already taken.
     pub fn id(&self, ahead: u64) -> u64 {
         self.last_id + 1 + ahead
     }
 
-    /// The request that waits for this very target.
+    /// The waiting request for exactly this target.
     pub fn waiting(&self, target: &Target) -> Option<&Request> {
         self.queue
             .values()
             .find(|request| request.target == *target)
     }
 
-    /// Whether a run of the channel has not ended.
+    /// True if a run of the channel has not ended.
     pub fn is_busy(&self, channel: &Channel) -> bool {
         let mut runs = self.runs.values();
         runs.any(|run| run.request.target.channel == *channel)
@@ -114,10 +114,10 @@ impl State {
         request.ok_or("no lab is to find this verdict")
     }
 
-    /// Makes a change, and gives what is over by it.
+    /// Applies a change, and returns the request or run that it ends.
     ///
     /// # Errors
-    /// A change of something that is not there, or is there already; the state is as it was.
+    /// A change that refers to a missing entry, or adds one that already exists; the state is unchanged.
     pub fn apply(&mut self, change: &Change) -> Result<Option<Done>, LedgerError> {
         let refuse = |why: &str| LedgerError::Refused {
             change: format!("{change:?}"),
@@ -232,7 +232,7 @@ fn started(id: u64, request: Request, at: DateTime<Utc>) -> Run {
 }
 
 impl Last {
-    /// Takes note of the end of a run.
+    /// Notes the end of a run.
     fn note(&mut self, run: &Run, end: &Ended) {
         self.end = Some(end.clone());
         match &end.how {
@@ -247,7 +247,7 @@ impl Last {
                 }
             }
             RunEnd::Unchanged { since, .. } => {
-                // Since a failed build, where failed sources are not built again: that is nothing good.
+                // Unchanged since a failed build, whose sources are not built again, is not a success.
                 if self.build.as_ref() != Some(since) || self.result == Some(BuildOutcome::Success)
                 {
                     self.good = Some(end.at);
@@ -258,7 +258,7 @@ impl Last {
     }
 }
 
-/// Writes alarms as a list: JSON has no structured keys.
+/// Writes alarms as a list, because JSON has no structured keys.
 fn alarms<S: Serializer>(
     alarms: &BTreeMap<Alarm, (DateTime<Utc>, String)>,
     serializer: S,

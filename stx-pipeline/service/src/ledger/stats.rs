@@ -1,4 +1,4 @@
-//! How long builds and their phases took, and where that goes.
+//! The durations of builds and their phases, and their trends.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -6,16 +6,16 @@ use stx_layout::{BuildId, PhaseStatus};
 
 use super::{Filed, RunEnd, RunRow};
 
-/// Durations of one thing over the last builds.
+/// The durations of one phase or of the whole, over the last builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Series {
     /// The phase; `total` for the whole build, from its start to its publication.
     pub name: String,
-    /// Seconds, oldest build first; `None` where the phase was not run to its end, or did not succeed.
+    /// Seconds, oldest build first; `None` if the phase did not complete or did not succeed.
     pub seconds: Vec<Option<i64>>,
-    /// Of those that are known, the one in the middle.
+    /// The median of the known durations.
     pub median: Option<i64>,
-    /// The newest in percent of the median of those before it, less 100; absent with fewer than three.
+    /// The difference of the newest from the median of those before it, in percent; absent with fewer than three.
     pub trend_percent: Option<i64>,
 }
 
@@ -24,7 +24,7 @@ pub struct Series {
 pub struct Stats {
     /// The builds, oldest first.
     pub builds: Vec<BuildId>,
-    /// When they ended.
+    /// The times at which they ended.
     pub ended: Vec<DateTime<Utc>>,
     /// The whole build, then each phase in the order in which it started.
     pub series: Vec<Series>,
@@ -79,7 +79,7 @@ fn published(run: &RunRow) -> Option<(&RunRow, &BuildId, DateTime<Utc>)> {
     }
 }
 
-/// Whole seconds; a clock that was put back makes nothing shorter than none.
+/// Whole seconds; never negative, even if the clock was put back.
 fn seconds(span: TimeDelta) -> i64 {
     span.num_seconds().max(0)
 }
@@ -106,7 +106,7 @@ fn median(values: &[i64]) -> Option<i64> {
     sorted.get(sorted.len() / 2).copied()
 }
 
-/// A line of bars, one a value, the longest as high as the line; `·` where there is none.
+/// A line of bars, one per value; the longest has full height. `·` stands for a missing value.
 ///
 /// ```
 /// # use stx_service::ledger::stats::sparkline;

@@ -258,7 +258,7 @@ mod sqlite {
         SqliteLedger::open(file).unwrap().record(&changes).unwrap();
     }
 
-    /// Makes the damage in the file without the checks of the schema.
+    /// Damages the file without the checks of the schema.
     fn damage(file: &camino::Utf8Path, statements: &str) {
         let db = rusqlite::Connection::open(file).unwrap();
         db.execute_batch("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF")
@@ -371,7 +371,7 @@ mod sqlite {
         }
     }
 
-    /// A ledger as version 3 wrote it, of [`conformance::some_of_everything`].
+    /// A ledger of [`conformance::some_of_everything`] as version 3 wrote it.
     fn of_version_3(file: &camino::Utf8Path) -> rusqlite::Connection {
         let db = rusqlite::Connection::open(file).unwrap();
         for statements in [
@@ -406,7 +406,7 @@ mod sqlite {
         conformance::are_equal(&SqliteLedger::read(&file).unwrap(), &reference);
     }
 
-    /// Damage of a ledger of version 3, and a part of the error.
+    /// Statements that damage a ledger of version 3, and a part of the resulting error.
     const DAMAGE_3: &[(&str, &str)] = &[
         (
             "UPDATE requests SET state = 'waitinh' WHERE id = 22",
@@ -517,7 +517,7 @@ mod sqlite {
         }
     }
 
-    /// The JSON of each type in the file: another one needs another version of the schema, or a default.
+    /// The JSON of each type in the file. A change needs a new version of the schema, or a default.
     #[test]
     fn rows_are_written_as_ever() {
         let dir = camino_tempfile::tempdir().unwrap();
@@ -542,7 +542,7 @@ mod sqlite {
         insta::assert_snapshot!(lines.join("\n"));
     }
 
-    /// Pages of the file that are damaged or missing, not rows.
+    /// Damages or removes pages of the file instead of rows.
     #[test]
     fn a_ledger_with_a_damaged_page_is_whole_or_refused() {
         let dir = camino_tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Requests for verdicts on published builds, and tests by labs that lead to them.
 //!
 //! A verdict is filed in the transaction that takes its message, with the time that it will have on the mirror. The mirror
-//! records the same verdict of the same time once. So a service that was killed in between sends the verdict again, and it is
+//! records the same verdict of the same time once. So a service that is killed in between sends the verdict again, and it is
 //! not recorded twice.
 
 use chrono::{DateTime, Utc};
@@ -10,14 +10,14 @@ use stx_layout::{BuildId, VerdictEntry};
 
 use super::is_zero;
 
-/// A verdict to be recorded. Its number is of the same sequence as those of requests and runs.
+/// A verdict to be recorded. Its number comes from the sequence of requests and runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictRequest {
     /// Its number.
     pub id: u64,
     /// The build.
     pub build: BuildId,
-    /// When it was filed.
+    /// The time at which it was filed.
     pub at: DateTime<Utc>,
     /// Its origin.
     #[serde(flatten)]
@@ -55,7 +55,7 @@ impl VerdictRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "origin", rename_all = "kebab-case")]
 pub enum VerdictOrigin {
-    /// Somebody left a message in the spool.
+    /// A message of a user in the spool.
     Asked {
         /// Their user id.
         uid: u32,
@@ -67,7 +67,7 @@ pub enum VerdictOrigin {
     },
 }
 
-/// How a request for a verdict ended.
+/// The outcome of a request for a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum VerdictEnd {
@@ -78,15 +78,15 @@ pub enum VerdictEnd {
     },
     /// The mirror refuses the verdict.
     Refused {
-        /// The reason, as a text for people.
+        /// The reason, for people.
         why: String,
     },
-    /// There is no verdict: the lab's command was not run, or not to its end.
+    /// There is no verdict: the lab's command did not start, or did not complete.
     NotTested {
-        /// The reason, as a text for people.
+        /// The reason, for people.
         why: String,
     },
-    /// Somebody cancelled the test.
+    /// A user cancelled the test.
     Cancelled {
         /// Their user id.
         uid: u32,
@@ -99,7 +99,7 @@ pub struct FiledVerdict {
     /// The request itself.
     #[serde(flatten)]
     pub request: VerdictRequest,
-    /// The time and way of its end, if it has ended.
+    /// The end, if it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndedVerdict>,
 }
@@ -107,9 +107,9 @@ pub struct FiledVerdict {
 /// The end of a request for a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedVerdict {
-    /// The time of the event.
+    /// The time of the end.
     pub at: DateTime<Utc>,
-    /// The way it ended.
+    /// The outcome.
     #[serde(flatten)]
     pub how: VerdictEnd,
 }

@@ -1,8 +1,7 @@
-//! When something is due by the clock: cron expressions in UTC.
+//! Times at which work is due by the clock: cron expressions in UTC.
 //!
-//! A [`Schedule`] only answers questions about times; that a tick was acted upon is remembered by who asks, as the
-//! *nominal* time of that tick. So ticks that nobody was there for are made up once, however many they were, and a clock
-//! that is put back makes no tick happen twice.
+//! A [`Schedule`] only computes times. The caller remembers the *nominal* time of the last tick that was acted upon. So missed
+//! ticks are made up once, however many they were, and a clock that is put back repeats no tick.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -11,8 +10,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use croner::Cron;
 
-/// A cron expression of five fields (minute, hour, day of month, month, day of week) in UTC, or six with the seconds
-/// first; and how much later than it says, so that not everything starts at once.
+/// A cron expression of five fields (minute, hour, day of month, month, day of week) in UTC, or six with the seconds first; and
+/// a delay, so that not all schedules act at once.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     cron: Cron,
@@ -32,7 +31,7 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// A text that is no [`Schedule`].
+/// A text that is not a valid [`Schedule`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// Not a cron expression.
@@ -43,7 +42,7 @@ pub enum ScheduleError {
         /// The reason that it is refused.
         reason: String,
     },
-    /// No day is ever like that.
+    /// No date ever matches.
     #[error("`{text}` never happens")]
     Never {
         /// The text.
@@ -51,12 +50,12 @@ pub enum ScheduleError {
     },
 }
 
-/// A tick that is to be acted upon.
+/// A tick to act upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
     /// Its nominal time.
     pub at: DateTime<Utc>,
-    /// Whether ticks before it went by with nobody there.
+    /// True if earlier ticks were missed.
     pub missed: bool,
 }
 
@@ -67,16 +66,16 @@ pub enum Tick {
     Wait,
     /// Act, and remember [`Due::at`].
     Act(Due),
-    /// Remember this time in the place of the last one, and do nothing: there was none, or it lies so far ahead that the
-    /// clock was wrong then.
+    /// Replace the remembered time with this one, and do nothing: there was none, or it is so far in the future that the clock
+    /// was wrong at that time.
     Rebase(DateTime<Utc>),
 }
 
 impl Schedule {
-    /// Reads an expression; `jitter` is the longest delay, `seed` decides how much of it is taken.
+    /// Reads an expression; `jitter` is the longest delay, `seed` determines the part of it that is used.
     ///
     /// # Errors
-    /// Texts that are no expression, and expressions that no time ever matches, such as February 30.
+    /// Texts that are not an expression, and expressions that no time ever matches, such as February 30.
     pub fn new(text: &str, jitter: Duration, seed: &str) -> Result<Self, ScheduleError> {
         let cron = Cron::from_str(text).map_err(|error| ScheduleError::Malformed {
             text: text.to_owned(),
@@ -87,7 +86,7 @@ impl Schedule {
             text: text.to_owned(),
             delay: delay(jitter, seed),
         };
-        // Any time does: the calendar repeats within what the search covers.
+        // Any start works: the calendar repeats within the range of the search.
         let next = schedule.nominal_after(DateTime::UNIX_EPOCH);
         let Some(_) = next else {
             return Err(ScheduleError::Never {
@@ -112,7 +111,7 @@ impl Schedule {
             return Tick::Rebase(reached);
         };
         if last > reached {
-            // One tick ahead is what a small step of the clock leaves: that tick was acted upon, it is not repeated.
+            // A small step of the clock leaves the last tick one tick ahead; it was acted upon, and is not repeated.
             return match self.nominal_after(reached) {
                 Some(next) if last > next => Tick::Rebase(next),
                 _ => Tick::Wait,
@@ -130,7 +129,7 @@ impl Schedule {
         }
     }
 
-    /// When the next tick after `last` is acted upon; `None` if there is none.
+    /// The time at which the next tick after `last` is acted upon; `None` if none follows.
     pub fn next(&self, last: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.nominal_after(last)?.checked_add_signed(self.delay)
     }

@@ -10,7 +10,7 @@ fn schedule(text: &str) -> Schedule {
     Schedule::new(text, Duration::ZERO, "").unwrap()
 }
 
-/// The nominal times that are acted upon when the clock shows `times`, one after the other.
+/// The nominal times that are acted upon when the clock shows `times` in turn.
 fn acts(
     schedule: &Schedule,
     mut last: Option<DateTime<Utc>>,
@@ -96,7 +96,7 @@ fn a_clock_put_back_repeats_no_tick_and_does_not_stop_the_schedule() {
     let hourly = schedule("0 * * * *");
     let six = Some(time("2020-01-01T06:00:00Z"));
     assert_eq!(hourly.tick(six, time("2020-01-01T05:59:00Z")), Tick::Wait);
-    // Acted upon while the clock was 80 years ahead.
+    // A tick that was acted upon while the clock was 80 years ahead.
     let acts = acts(
         &hourly,
         Some(time("2100-01-01T00:00:00Z")),
@@ -140,8 +140,8 @@ fn jitter_delays_by_the_same_time_always() {
 }
 
 proptest! {
-    /// Whatever the times at which one asks, a tick is acted upon at most once, in order, never early; and after the
-    /// last question none is left.
+    /// For any times of the calls, a tick is acted upon at most once, in order, and never early; after the last call no tick is
+    /// left.
     #[test]
     fn ticks_are_acted_upon_in_order_never_early_never_twice(
         steps in prop::collection::vec(0_i64..400_000, 1..40),

@@ -1,4 +1,4 @@
-//! Whether there is what somebody asks for: a typo is refused before anything is built of it.
+//! Checks that a requested branch exists upstream, so that a typo is refused before anything is built.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::{Event, Service};
 use crate::Message;
 use crate::trigger::{Target, Upstream};
 
-/// How many branches are looked for at a time. More wait: whoever may ask may ask a lot.
+/// The most branches that are searched for at a time; a user may request many, and the others wait.
 const AT_A_TIME: usize = 4;
 
-/// The branches of messages that are looked for, or were, by the ids of the messages.
+/// The searches for branches of messages, and their results, by the ids of the messages.
 #[derive(Default)]
 pub(super) struct Asked {
     tasks: BTreeMap<String, JoinHandle<()>>,
@@ -21,15 +21,15 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Takes what a look came to.
+    /// Stores the result of a search.
     pub(super) fn answered(&mut self, id: String, found: Result<bool, String>) {
-        // One whose message was taken back is of no use to anybody.
+        // The result is useless if the message was withdrawn.
         if self.tasks.remove(&id).is_some() {
             self.answers.insert(id, found);
         }
     }
 
-    /// Forgets the messages that are not there any more.
+    /// Forgets the messages that no longer exist.
     pub(super) fn keep(&mut self, messages: &[Message]) {
         let there = |id: &String| messages.iter().any(|message| message.id == *id);
         self.answers.retain(|id, _| there(id));
@@ -48,7 +48,7 @@ impl Asked {
 }
 
 impl Service<'_> {
-    /// Whether an upstream of a target has its branch or tag; `None` while that is looked for.
+    /// True if an upstream of a target has its branch or tag; `None` while the search runs.
     pub(super) fn is_there(&mut self, id: &str, target: &Target) -> Option<Result<bool, String>> {
         if let Some(answer) = self.asked.answers.remove(id) {
             return Some(answer);
@@ -67,7 +67,7 @@ impl Service<'_> {
             let found = tokio::time::timeout(LOOK, look)
                 .await
                 .unwrap_or_else(|_| Err(format!("it took more than {} s", LOOK.as_secs())));
-            // Nobody listens any more once the service has stopped.
+            // Ignored: the receiver is gone once the service has stopped.
             sender.send(Event::Asked { id: key, found }).ok();
         });
         self.asked.tasks.insert(id.to_owned(), task);
@@ -75,7 +75,7 @@ impl Service<'_> {
     }
 }
 
-/// Whether one of several upstreams has a branch or tag.
+/// True if one of several upstreams has a branch or tag.
 async fn any(upstream: &dyn crate::Upstream, of: &[Upstream], git: &str) -> Result<bool, String> {
     let mut unknown = None;
     for one in of {

@@ -23,7 +23,7 @@ impl Service<'_> {
                 taken,
                 ..host.survey().await
             };
-            // Nobody listens any more if the service stops.
+            // Ignored: the receiver is gone if the service stops.
             sender.send(Event::Surveyed(facts)).ok();
         });
     }
@@ -38,7 +38,7 @@ impl Service<'_> {
         for (alarm, text) in &alarms {
             let (alarm, text) = (alarm.clone(), text.clone());
             match state.alarms.get(&alarm) {
-                // The command that it names has changed; the alarm is the same.
+                // The alarm is the same; only the command in its text has changed.
                 Some((since, old)) if alarm.kind == AlarmKind::PruneBlocked && *old != text => {
                     let at = *since;
                     changes.push(Change::Raised { alarm, at, text });

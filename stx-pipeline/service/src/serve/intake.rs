@@ -17,7 +17,7 @@ use crate::trigger::{
 };
 use crate::{Ask, Message, unnamed};
 
-/// How long a look at repositories may take.
+/// The time limit of a poll of repositories.
 pub(super) const LOOK: Duration = Duration::from_mins(10);
 /// The line for the log and the change to record for a cancellation; or the line with the reason for its refusal.
 pub(super) type Cancelled = Result<(String, Option<Change>), String>;
@@ -95,7 +95,7 @@ impl Service<'_> {
             let (host, sender) = (Arc::clone(&self.host), self.sender.clone());
             self.pruning = Some(tokio::spawn(async move {
                 let pruned = host.prune().await;
-                // Nobody listens any more if the service was told twice to stop.
+                // Ignored: the receiver is gone if the service was stopped twice.
                 sender.send(Event::Pruned(pruned)).ok();
             }));
         }
@@ -111,7 +111,7 @@ impl Service<'_> {
         watches.find(|watch| watch.key == key).cloned()
     }
 
-    /// Looks at the repositories of the watches whose time it is.
+    /// Polls the repositories of the watches that are due.
     pub(super) fn look(&mut self) {
         let now = Instant::now();
         let watches = &self.setup.watches;
@@ -134,7 +134,7 @@ impl Service<'_> {
                     .await
                     .unwrap_or_else(|_| Err(format!("it took more than {} s", LOOK.as_secs())));
                 let key = watch.key;
-                // Nobody listens any more if the service stops.
+                // Ignored: the receiver is gone if the service stops.
                 sender.send(Event::Observed { key, seen }).ok();
             }));
         }
@@ -231,7 +231,7 @@ impl Service<'_> {
         Ok(())
     }
 
-    /// Acts upon a message; whether it was, which it is not while its branch is looked for.
+    /// Acts upon a message; false if its branch is still being searched for upstream.
     fn read_message(&mut self, message: Message) -> Result<bool, ServeError> {
         let at = self.host.now();
         let Message { id, uid, ask } = message;
@@ -329,7 +329,7 @@ impl Service<'_> {
             }
         }
         self.record(&changes)?;
-        // Not before: the record may have to wait, and is tried again.
+        // Log only now: the record may have to wait, and is then tried again.
         if let Some(said) = said {
             self.host.say(&said);
         }
@@ -337,8 +337,8 @@ impl Service<'_> {
         Ok(true)
     }
 
-    /// The target of a build that a message asks for, with the reason if it is refused; an error if it has no target. `None`
-    /// while the branch is looked for upstream.
+    /// The target of a build that a message requests, with the reason if it is refused; an error if no target can be found.
+    /// `None` while the branch is searched for upstream.
     fn accepted(
         &mut self,
         id: &str,
@@ -364,7 +364,7 @@ impl Service<'_> {
             Ok(true) => None,
             Ok(false) => Some(format!("there is no branch or tag {git} upstream")),
             Err(why) => {
-                // Nothing becomes public of a build that never comes to a commit.
+                // Harmless: a build that never reaches a commit is not published.
                 *said = Some(format!(
                     "{git}: whether it is upstream cannot be seen: {}; it is built anyway",
                     redact_urls(&why)
@@ -425,7 +425,7 @@ fn request(id: u64, target: Target, reason: Reason, force: bool, retry_failed: b
     }
 }
 
-/// Files a request, or joins the one that waits for the same.
+/// Files a request, or joins the waiting request for the same target.
 fn file(state: &State, target: Target, reason: Reason, force: bool, retry_failed: bool) -> Change {
     match state.waiting(&target) {
         Some(waiting) => Change::Joined {

@@ -1,4 +1,5 @@
-//! Tests by labs: filed with the end of a run, run one at a time for each lab beside the builds, and turned into verdicts.
+//! Tests by labs. They are filed with the end of a run, run one at a time for each lab beside the builds, and turned into
+//! verdicts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use crate::ledger::{
 };
 use crate::{Lab, Tested};
 
-/// The most starts of a test. A test that has not ended after so many is taken for the cause of the restarts.
+/// The most starts of a test. A test that has not ended after this many is assumed to cause the restarts.
 const STARTS: u32 = 5;
 
-/// A test that runs.
+/// A running test.
 struct Test {
     lab: String,
     cancel: Cancel,
@@ -27,7 +28,7 @@ struct Test {
     task: JoinHandle<()>,
 }
 
-/// The tests that run, by the numbers of their requests.
+/// The running tests, by the numbers of their requests.
 #[derive(Default)]
 pub(super) struct Tests(BTreeMap<u64, Test>);
 
@@ -48,8 +49,8 @@ impl Tests {
 }
 
 impl Service<'_> {
-    /// Requests for tests of the build that a run has published, and ends of older requests of its channel whose test has not
-    /// begun: a lab that is slower than the builds tests the newest.
+    /// Requests for tests of the build that a run has published. Also ends older requests of its channel whose test has not
+    /// begun: a lab that is slower than the builds tests only the newest.
     pub(super) fn tests_due(&self, run: &Run, end: &Ended) -> Vec<Change> {
         let RunEnd::Published {
             result: BuildOutcome::Success,
@@ -131,7 +132,7 @@ impl Service<'_> {
         let (id, build) = (request.id, request.build.clone());
         let task = tokio::spawn(async move {
             let tested = host.test(&lab, &build, id, &switch).await;
-            // Once the service has stopped, nobody receives this; the next start runs the test again.
+            // Ignored: the receiver is gone once the service has stopped; the next start runs the test again.
             sender.send(super::Event::Tested { id, tested }).ok();
         });
         let test = Test {
@@ -179,12 +180,12 @@ impl Service<'_> {
                 self.no_verdict(&request, how)?;
             }
         }
-        // Only now: where the ledger cannot be written, this event comes again.
+        // Only now: if the ledger cannot be written, this event is handled again.
         self.tests.0.remove(&id);
         Ok(())
     }
 
-    /// Cancels a test. No user requested it, so only those who may cancel every request may cancel it.
+    /// Cancels a test. No user requested it, so only users who may cancel every request may cancel it.
     pub(super) fn cancel_test(&mut self, id: u64, uid: u32, at: DateTime<Utc>) -> Cancelled {
         let request = self.state().verdicts.get(&id);
         if request.is_none_or(|request| request.lab().is_none()) {

@@ -8,11 +8,11 @@ use super::{ServeError, Service};
 use crate::OnInterrupted;
 use crate::ledger::{Change, Ended, Run};
 
-/// How often a run is resumed before it is taken for the cause of the restarts.
+/// The number of times that a run is resumed before it is assumed to cause the restarts.
 const INTERRUPTIONS: u32 = 10;
 
 impl Service<'_> {
-    /// Goes on with every run that the ledger knows no end of.
+    /// Continues every run without a recorded end.
     pub(super) async fn recover(&mut self) -> Result<(), ServeError> {
         let runs: Vec<_> = self.state().runs.values().cloned().collect();
         if runs.is_empty() {
@@ -21,7 +21,7 @@ impl Service<'_> {
         let unknown = |reason| ServeError::Unfinished { reason };
         let unfinished = self.builder.unfinished().await.map_err(unknown)?;
         for run in runs {
-            // Begun before the ledger could not be written for a while.
+            // Skip runs that this process started before the ledger became unwritable.
             if self.builds.contains_key(&run.id) {
                 continue;
             }
@@ -45,7 +45,7 @@ impl Service<'_> {
         let id = run.id;
         let mut changes = vec![Change::Interrupted { run: id }];
         if run.build.is_none() {
-            // The service died between the build's first word and the ledger's.
+            // The service died after the build reported its id, and before the ledger recorded it.
             let build = build.clone();
             changes.push(Change::Named { run: id, build });
         }
@@ -69,7 +69,7 @@ impl Service<'_> {
         Ok(())
     }
 
-    /// Ends a run of which nothing is unfinished: its build is published, or there is none.
+    /// Ends a run without an unfinished build: its build is published, or never existed.
     async fn settle(&mut self, run: &Run) -> Result<(), ServeError> {
         let at = self.host.now();
         let unknown = |reason| ServeError::Unfinished { reason };
@@ -92,7 +92,7 @@ impl Service<'_> {
     }
 }
 
-/// Whether a build can be that of a run: one of its channel, begun since it started.
+/// True if a build can belong to a run: it is of the run's channel, and began after the run started.
 fn began(run: &Run, build: &BuildId) -> bool {
     build.channel == run.request.target.channel && build.date.time() >= run.started.trunc_subsecs(0)
 }

@@ -1,4 +1,4 @@
-//! Runs: how they start, what they tell, and how they end.
+//! Starts runs, follows their progress, and records their ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::ledger::{Change, Ended, PhaseRun, Request, Run, RunEnd, State};
 use crate::{Left, Notice, Order, Progress, Setup};
 use stx_pipeline::{Cancel, EventKind};
 
-/// The pause of a request, or of a verdict, whose channel somebody else works on.
+/// The pause of a request or a verdict whose channel is busy.
 pub(super) const BUSY: Duration = Duration::from_mins(1);
 
 /// The work of one build task: a new build, a build to resume, or a build to abandon with its reason.
@@ -24,7 +24,7 @@ pub(super) enum Job {
 }
 
 impl Service<'_> {
-    /// Starts what may start, the longest waiting first.
+    /// Starts the runs that may start, the longest waiting first.
     pub(super) fn start_builds(&mut self) -> Result<(), ServeError> {
         let now = Instant::now();
         self.held.retain(|_, until| *until > now);
@@ -75,7 +75,7 @@ impl Service<'_> {
                 Job::Resume(build) => builder.resume(&build, &tell, &switch).await,
                 Job::Abandon(build, reason) => builder.abandon(&build, &reason).await,
             };
-            // Nobody listens any more if the service stops.
+            // Ignored: the receiver is gone if the service stops.
             sender.send(Event::Over { run, left }).ok();
             info!("run is over");
         };
@@ -112,7 +112,7 @@ impl Service<'_> {
                     at,
                     reason,
                 }])?;
-                // Not before: the record may have to wait, and is tried again.
+                // Log only now: the record may have to wait, and is then tried again.
                 self.host.say(&said);
                 self.held.insert(request, Instant::now() + BUSY);
                 Ok(())
@@ -121,7 +121,7 @@ impl Service<'_> {
         }
     }
 
-    /// Records the end of a run, and tells who wants to know.
+    /// Records the end of a run, and notifies people of it.
     pub(super) fn ended(&mut self, run: &Run, end: &Ended) -> Result<(), ServeError> {
         let channel = run.request.target.channel.clone();
         let before = self.state().last.get(&channel).cloned().unwrap_or_default();
@@ -167,7 +167,7 @@ impl Service<'_> {
         changes.extend(self.tests_due(run, end));
         self.record(&changes)?;
         self.host.say(&said);
-        // Mirror and disk are not what they were.
+        // The run has changed the mirror and the disks.
         self.next_survey = Instant::now();
         if let Some(notice) = notice {
             self.host.notify(notice);
@@ -176,7 +176,7 @@ impl Service<'_> {
     }
 }
 
-/// The request that has waited longest of those that may start.
+/// The request that has waited longest among those that may start.
 fn startable<'s>(
     state: &'s State,
     setup: &Setup,
@@ -221,7 +221,7 @@ fn phase(
     }
 }
 
-/// The end of a run in a line.
+/// A line about the end of a run.
 fn said(how: &RunEnd) -> String {
     match how {
         RunEnd::Published {

@@ -1,4 +1,4 @@
-//! Verdicts: filed in the transaction of their message, sent to the mirror, and remembered with the outcome.
+//! Verdicts: filed in the transaction of their message, sent to the mirror, and kept with their outcome.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use super::{Event, ServeError, Service};
 use crate::Marking;
 use crate::ledger::{Change, EndedVerdict, VerdictEnd, VerdictOrigin, VerdictRequest};
 
-/// The most verdicts of one user that wait at a time; further messages stay in the spool. The ledger keeps each for good.
+/// The most verdicts of one user that wait at a time; further messages remain in the spool. The ledger keeps every verdict
+/// forever.
 const WAITING: usize = 20;
 
 /// The verdicts on their way to the mirror.
 #[derive(Default)]
 pub(super) struct Marks {
-    /// At most one a channel: they are recorded under its lock, in the order in which they were filed.
+    /// At most one per channel: verdicts are recorded under the channel's lock, in the order in which they were filed.
     tasks: BTreeMap<Channel, (u64, JoinHandle<()>)>,
     /// Channels on which a verdict could not be recorded, and the end of the pause before the next attempt.
     held: BTreeMap<Channel, Instant>,
@@ -75,14 +76,14 @@ impl Service<'_> {
             let id = request.id;
             let task = tokio::spawn(async move {
                 let marking = host.mark(&entry).await;
-                // Nobody receives this if the service was killed; the next start sends the same verdict again.
+                // Ignored: the receiver is gone if the service was killed; the next start sends the same verdict again.
                 sender.send(Event::Marked { id, marking }).ok();
             });
             self.marks.tasks.insert(channel.clone(), (id, task));
         }
     }
 
-    /// Records how a verdict ended.
+    /// Records the outcome of a verdict.
     pub(super) fn marked(&mut self, id: u64, marking: Marking) -> Result<(), ServeError> {
         self.marks.tasks.retain(|_, (of, _)| *of != id);
         let Some(request) = self.state().verdicts.get(&id).cloned() else {

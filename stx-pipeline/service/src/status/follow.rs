@@ -9,7 +9,7 @@ use super::{Found, Past, PhaseNow, PhaseState, Status};
 use crate::ledger::{Closed, Request, RunEnd};
 use crate::trigger::Cause;
 
-/// A step of a request, since the document before.
+/// A step of a request since the previous document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// It waits behind other requests.
@@ -28,7 +28,7 @@ pub enum Step {
     Phase(PhaseNow),
     /// The request has ended.
     Over(Box<Past>),
-    /// The document does not know it any more: it ended long ago.
+    /// The document no longer contains it: it ended long ago.
     Gone,
 }
 
@@ -54,7 +54,7 @@ impl Follow {
         }
     }
 
-    /// The steps since the last look, in their order.
+    /// The steps since the last look, in order.
     pub fn look(&mut self, status: &Status) -> Vec<Step> {
         let mut steps = Vec::new();
         match status.find(self.request) {
@@ -90,7 +90,7 @@ impl Follow {
         steps
     }
 
-    /// Another run of the request begins anew: its phases are told again.
+    /// Another run of the request starts anew: its phases are reported again.
     fn run(&mut self, run: u64, build: Option<&BuildId>, steps: &mut Vec<Step>) {
         if self.run.replace(run) != Some(run) {
             self.phases.clear();
@@ -115,13 +115,13 @@ impl Follow {
 /// The outcome of a request, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is a successful build: a new one, or the one since which nothing changed.
+    /// There is a successful build: a new one, or an unchanged one.
     Success,
     /// The build failed.
     Failed,
     /// Nothing could be built or published.
     NotPublished,
-    /// Somebody cancelled it.
+    /// A user cancelled it.
     Cancelled,
     /// There was nothing to build.
     Skipped,
@@ -158,8 +158,8 @@ fn of_result(result: BuildOutcome) -> Outcome {
 }
 
 impl Status {
-    /// The request that a user has made of a branch or tag since a time, with this reason: the answer to a message that was
-    /// read by a service which has been restarted since, and so does not remember it.
+    /// The request that a user has made for a branch or tag since a time, with this reason. It answers a message that a service
+    /// read before it was restarted, and therefore no longer remembers.
     pub fn asked_by(
         &self,
         user: u32,

@@ -1,16 +1,16 @@
-//! The time that a running build still takes, by the median durations of the last successful builds of its channel.
+//! The remaining time of a running build, by the median durations of the last successful builds of its channel.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{PhaseNow, PhaseState, RunningBuild};
 
-/// The time that a build is still expected to take.
+/// The remaining time that a build is expected to take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TimeLeft {
-    /// Seconds, of the phases whose duration is known.
+    /// Seconds, for the phases whose duration is known.
     pub seconds: i64,
-    /// The phases that are not over and never succeeded before, in the order of the plan: they come on top.
+    /// The unfinished phases that never succeeded before, in the order of the plan; their time is not included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
 }
@@ -18,9 +18,9 @@ pub struct TimeLeft {
 impl RunningBuild {
     /// The time left at `now`.
     ///
-    /// Phases that run side by side, and the publication, are known from the whole only: the sum of what is left of each phase is
-    /// scaled by the duration of whole builds over the sum of their phases. It is never less than the longest phase that is left.
-    /// A phase that takes longer than usual has nothing left.
+    /// The durations of whole builds show the effect of parallel phases and of the publication. So the sum of the remaining
+    /// times of the phases is scaled by the duration of whole builds over the sum of their phases. The result is never less
+    /// than the longest remaining phase. A phase that takes longer than usual has no time left.
     pub fn time_left(&self, now: DateTime<Utc>) -> TimeLeft {
         let left = |phase: &PhaseNow| -> i64 {
             let past = phase.past_seconds.unwrap_or(0).max(0);
@@ -108,7 +108,7 @@ mod tests {
             &[(Waiting, 0, Some(100)), (Waiting, 0, Some(200))],
         );
         assert_eq!(sequence.time_left(at(0)).seconds, 300);
-        // Side by side, and with a publication of 100 s.
+        // Parallel phases, and a publication of 100 s.
         let parallel = build(
             Some(200),
             &[(Waiting, 0, Some(200)), (Waiting, 0, Some(200))],
@@ -145,7 +145,7 @@ mod tests {
                 ];
                 let build = build(whole, &phases);
                 let mut before = i64::MAX;
-                // Also before it started: the clock may have been put back.
+                // Include times before the start: the clock may have been put back.
                 for now in -100..600 {
                     let left = build.time_left(at(now)).seconds;
                     assert!(

@@ -21,7 +21,7 @@ pub struct PastBuilds {
 }
 
 impl PastBuilds {
-    /// Reads the past of every channel that the setup or the state names.
+    /// Reads the past builds of every channel that the setup or the state names.
     ///
     /// # Errors
     /// The ledger cannot be read.
@@ -40,7 +40,7 @@ impl PastBuilds {
         let mut past = Self::default();
         for channel in channels {
             let history = ledger.history(Some(channel), SAMPLE)?;
-            // Failed builds ended early.
+            // Only successful builds count, because failed builds end early.
             let mut good = history.clone();
             for filed in &mut good {
                 filed.runs.retain(is_good);
@@ -51,7 +51,7 @@ impl PastBuilds {
             let ended = history.into_iter().filter(is_ended).take(Status::PAST);
             past.ended.extend(ended.map(Past::from));
         }
-        // Numbers grow with time.
+        // Numbers increase with time.
         past.ended
             .sort_by_key(|past| std::cmp::Reverse(past.filed.request.id));
         Ok(past)
@@ -62,7 +62,7 @@ impl PastBuilds {
         &self.ended
     }
 
-    /// The same, to add the lines of their logs.
+    /// The same, so that the lines of their logs can be added.
     pub fn ended_mut(&mut self) -> impl Iterator<Item = &mut Past> {
         self.ended.iter_mut()
     }
@@ -94,7 +94,7 @@ impl PastBuilds {
         }
     }
 
-    /// Adds the phases of the plan that have not started, and puts all in its order.
+    /// Adds the phases of the plan that have not started, and sorts all phases in its order.
     pub fn plan(&self, running: &mut RunningBuild, names: &[String]) {
         let durations = self.durations.get(&running.channel);
         let mut known = std::mem::take(&mut running.phases);
@@ -117,7 +117,8 @@ impl PastBuilds {
     }
 }
 
-/// The newest request of each channel, if its build failed or was not published. `ended` is as [`PastBuilds::ended`] gives it.
+/// The newest request of each channel, if its build failed or was not published. `ended` are the requests of
+/// [`PastBuilds::ended`].
 pub fn newest_failures(ended: &[Past]) -> impl Iterator<Item = &Past> {
     let mut seen = BTreeSet::new();
     let newest = ended
@@ -154,7 +155,7 @@ fn is_ended(filed: &Filed) -> bool {
 impl From<Filed> for Past {
     fn from(mut filed: Filed) -> Self {
         for run in &mut filed.runs {
-            // Hundreds of commits a build: the record of the build has them.
+            // A build may have hundreds of commits; its record holds them.
             if let Some(end) = &mut run.end
                 && let RunEnd::Published { sources, .. } = &mut end.how
             {

@@ -233,7 +233,7 @@ fn running_phases_stand_in_the_order_of_the_plan_with_their_past() {
     assert!(status.find(99).is_none());
 }
 
-/// The steps that a look finds, in words.
+/// The steps that a look returns, in words.
 fn steps(follow: &mut Follow, ledger: &MemoryLedger) -> Vec<String> {
     let steps = follow.look(&status(ledger, 9000).0).into_iter();
     let words = steps.map(|step| match step {
@@ -275,7 +275,7 @@ fn each_step_of_a_request_is_told_once() {
     ledger.record(&[over(3)]).expect("recorded");
     assert_eq!(steps(&mut follow, &ledger), ["sync succeeded"]);
     assert_eq!(steps(&mut follow, &ledger), [""; 0]);
-    // The run gives it back, and another one takes it.
+    // The run requeues the request, and another run takes it.
     let requeued = Change::Requeued {
         run: 3,
         at: at(12),
@@ -299,7 +299,7 @@ fn each_step_of_a_request_is_told_once() {
         },
     ];
     ledger.record(&changes).expect("recorded");
-    // The second run started and ended between two documents, and its phases are its own.
+    // The second run started and ended between two documents, and has phases of its own.
     let second = [
         "run 4",
         "20200101T000020Z",

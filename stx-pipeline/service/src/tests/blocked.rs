@@ -1,4 +1,4 @@
-//! Retention that keeps what is due.
+//! Retention that keeps due builds.
 
 use super::world::*;
 use crate::ledger::{AlarmKind, Ledger as _};
@@ -36,20 +36,20 @@ async fn it_is_an_alarm_until_a_run_that_is_not_blocked() {
         world.lock().blocked = [("master/centos".to_owned(), text.to_owned())].into();
     };
     block("prune --allow 21");
-    // Each of what follows ends between two ticks.
+    // Each of the following runs ends between two ticks.
     seconds(HOUR / 2).await;
     serve(&mut ledger, hourly(), 2).await;
     let first = alarm(&ledger).expect("an alarm");
     assert!(first.0.starts_with("master/centos 2020-01-01"), "{first:?}");
     assert_eq!(first.1, "prune --allow 21");
-    // The command follows what is due, and the alarm is the same one.
+    // The text follows the due builds, but it is the same alarm.
     block("prune --allow 22");
     serve(&mut ledger, hourly(), 1).await;
     assert_eq!(
         alarm(&ledger),
         Some((first.0, "prune --allow 22".to_owned()))
     );
-    // A restart forgets nothing, and tells nobody anything before retention was applied again.
+    // A restart forgets no alarm, and sends no notice before retention was applied again.
     serve_during(&world, &mut ledger, hourly(), async |_| seconds(60).await)
         .await
         .unwrap();
@@ -69,7 +69,7 @@ async fn it_is_an_alarm_until_a_run_that_is_not_blocked() {
     serve(&mut ledger, hourly(), 1).await;
     assert_eq!(alarm(&ledger), None);
     assert_eq!(told(&world), [true, false]);
-    // Without a schedule, nothing is blocked.
+    // Without a schedule, no build is blocked.
     block("prune --allow 23");
     serve(&mut ledger, hourly(), 1).await;
     assert!(alarm(&ledger).is_some());

@@ -1,4 +1,4 @@
-//! Killed at every write and every event, the service converges to what it would have done.
+//! Killed at any write or event, the service converges to the result that it would have had.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ fn watches() -> Setup {
     setup([daily, polled("f/x", 70)])
 }
 
-/// A quarter of an hour with commits, ticks, a failing commit and people; killed once, started again at once, or after
-/// a while. Gives the numbers of writes and events.
+/// A quarter of an hour with commits, ticks, a failing commit and user requests; killed once, and restarted at once or after a
+/// while. Returns the numbers of writes and events.
 async fn run(kill: Kill, down: u64) -> (u32, u32) {
     let world = World::new();
     let mut ledger = Breaking::new();
@@ -36,7 +36,7 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
         pushes.ask_build("second", "m/2020.b1", false);
         pushes.push("m/2020.b1", "tag");
     });
-    // Killed or not: what follows is the same.
+    // Killed or not, the rest of the test is the same.
     let killed = serve_during(&world, &mut ledger, watches(), async |_| {
         seconds(1200).await;
     });
@@ -56,7 +56,7 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
 }
 
 fn check(world: &World, ledger: &Breaking, kill: Kill) {
-    // Nothing waits, nothing runs, no message is left.
+    // No request waits, no run is left, and no message is left.
     let state = ledger.state();
     assert!(
         state.queue.is_empty() && state.runs.is_empty(),
@@ -66,7 +66,7 @@ fn check(world: &World, ledger: &Breaking, kill: Kill) {
         state.messages.is_empty() && world.lock().messages.is_empty(),
         "{kill:?}"
     );
-    // Each commit that was the last one for long enough was built, and none twice but where it was forced.
+    // Each commit that was the last one for long enough was built, and none twice unless it was forced.
     for (channel, last) in [
         ("master/centos", "m3"),
         ("feature/x/centos", "x2"),
@@ -95,7 +95,7 @@ fn check(world: &World, ledger: &Breaking, kill: Kill) {
         };
         assert_eq!(build.result, bad, "{kill:?}");
     }
-    // The forced request was honoured once, and each message is one reason.
+    // The forced request was built once, and each message is one reason.
     assert_eq!(
         inner.published.iter().filter(|build| build.forced).count(),
         1,
@@ -111,7 +111,7 @@ fn check(world: &World, ledger: &Breaking, kill: Kill) {
         })
         .collect();
     assert_eq!(manual.len(), 2, "{kill:?}: {manual:?}");
-    // A finished phase was not run again, and every build of the ledger is on the mirror.
+    // No finished phase ran again, and every build of the ledger is on the mirror.
     for ((id, phase), times) in &inner.phases_run {
         assert!(*times <= 2, "{kill:?}: {id} {phase} ran {times} times");
     }

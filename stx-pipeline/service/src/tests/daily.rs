@@ -1,4 +1,4 @@
-//! Ordinary days of the service: nothing fails, or something that often fails.
+//! Ordinary days of the service: no failures, or frequent ones.
 
 use stx_layout::BuildOutcome;
 
@@ -20,7 +20,7 @@ async fn a_year_of_days_builds_every_day_that_something_changed_and_makes_up_for
     setup.settings.survey = std::time::Duration::from_secs(DAY);
     world.push("master", "day 0");
     world.push("f/x", "x 0");
-    // 2020 has 366 days; nobody is there from day 100 to 109.
+    // 2020 has 366 days; the service does not run from day 100 to 109.
     for (from, to) in [(0, 100), (110, 366)] {
         let day = |day| DAY * day;
         let pushes = world.clone();
@@ -48,7 +48,7 @@ async fn a_year_of_days_builds_every_day_that_something_changed_and_makes_up_for
         .iter()
         .filter(|filed| filed.request.target.git == "master")
         .collect();
-    // Each day but those of the downtime, whose last tick is made up for at its end.
+    // Every day but those of the downtime, whose last tick is made up for at its end.
     assert_eq!(daily.len(), 366 - 10 + 1);
     let made_up = |filed: &&&crate::ledger::Filed| {
         matches!(
@@ -68,7 +68,7 @@ async fn a_year_of_days_builds_every_day_that_something_changed_and_makes_up_for
             "x 0", "x 50", "x down", "x 150", "x 200", "x 250", "x 300", "x 350"
         ]
     );
-    // A day without a change is recorded, too.
+    // A day without a change is recorded too.
     let unchanged = |filed: &&&crate::ledger::Filed| {
         let end = filed.runs[0].end.as_ref().map(|end| &end.how);
         matches!(end, Some(RunEnd::Unchanged { .. }))
@@ -110,7 +110,7 @@ async fn requests_for_the_same_coalesce_with_all_reasons_and_other_channels_run_
         .collect();
     assert_eq!(texts, ["manual: again", "manual: and again"]);
     assert!(history[0].request.force);
-    // Two branches at one commit are two builds; forced, it is built again.
+    // Two branches at one commit are two builds; a forced request builds it again.
     assert_eq!(world.commits("master/centos"), ["one", "one"]);
     assert_eq!(world.commits("feature/x/centos"), ["one"]);
     assert_eq!(world.commits("feature/y/centos"), ["one"]);
@@ -197,7 +197,7 @@ async fn a_clock_that_jumps_repeats_nothing_and_stops_nothing() {
     serve_during(&world, &mut ledger, setup, async move |_| {
         script.push("f/x", "x1");
         seconds(HOUR + 600).await;
-        // Back over the tick that was acted upon.
+        // Put the clock back past a tick that was acted upon.
         script.lock().clock = chrono::TimeDelta::minutes(-20);
         seconds(1800).await;
         script.push("f/x", "x2");
@@ -301,10 +301,10 @@ async fn what_nobody_named_is_built_only_if_that_is_meant_and_it_is_upstream() {
     let watches = setup([master]);
     serve_during(&world, &mut ledger, watches, async move |_| {
         seconds(HOUR).await;
-        // It need not be asked for again what an entry names.
+        // `new_channel` is not needed for a channel that an entry names.
         script.ask_channel("4", "master", true, false);
         seconds(HOUR).await;
-        // What cannot be seen may be there.
+        // An unreachable branch may exist.
         script.lock().offline = true;
         script.push("f/hidden", "y");
         script.ask_channel("5", "f/hidden", false, true);
@@ -364,7 +364,7 @@ async fn a_reload_loses_no_build_and_takes_what_is_new() {
     )
     .await
     .unwrap();
-    // The build that ran went on, and what came while nobody looked is found.
+    // The interrupted build continued, and the commits of the downtime are found.
     assert_eq!(world.commits("master/centos"), ["one", "two"]);
     assert_eq!(world.commits("feature/x/centos"), ["x"]);
 }
@@ -390,7 +390,7 @@ async fn a_stop_waits_for_builds_or_interrupts_them_as_configured() {
         .unwrap();
         let done = world.commits("master/centos").len();
         assert_eq!(done, usize::from(how == OnStop::Finish));
-        // No new build starts; what was asked meanwhile is kept.
+        // No new build starts; requests that came meanwhile are kept.
         assert!(world.commits("feature/x/centos").is_empty());
         serve_during(&world, &mut ledger, setup, async |_| seconds(HOUR).await)
             .await

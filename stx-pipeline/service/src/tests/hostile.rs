@@ -1,4 +1,4 @@
-//! People of the build group who ask for more than they may.
+//! Members of the build group who request more than they may.
 
 use super::world::*;
 use crate::ledger::{Ledger as _, Request, RunEnd};
@@ -28,7 +28,7 @@ async fn reasons_are_bounded_and_the_rest_is_counted() {
     let history = ledger.history();
     let request = &history.last().unwrap().request;
     assert_eq!(request.reasons.len(), Request::REASONS);
-    // All that people asked, and the commit that was seen.
+    // All user requests, and the observed commit.
     let all = request.reasons.len() as u64 + request.more_reasons;
     assert_eq!(all, 101);
     let commits = request
@@ -37,7 +37,7 @@ async fn reasons_are_bounded_and_the_rest_is_counted() {
         .filter(|reason| reason.cause.to_string().starts_with("commit"));
     assert_eq!(commits.count(), 1, "people hide no commit: {request:#?}");
     assert_eq!(world.commits("master/centos"), ["one"]);
-    // JSON of requests that are not full has no such number.
+    // JSON of requests below the limit lacks this number.
     assert!(
         serde_json::to_string(request)
             .unwrap()
@@ -54,7 +54,7 @@ async fn only_those_who_asked_cancel_and_a_group_that_may() {
     for branch in ["f/a", "f/b", "f/c"] {
         world.push(branch, "one");
     }
-    // Of the user 1000 in the order of their names: f/a is request 1 and runs, f/b and f/c wait as 2 and 3.
+    // The requests of user 1000, in the order of the message names: f/a is request 1 and runs, f/b and f/c wait as 2 and 3.
     for branch in ["f/a", "f/b", "f/c"] {
         world.ask_build(branch, branch, false);
     }
@@ -77,7 +77,7 @@ async fn only_those_who_asked_cancel_and_a_group_that_may() {
             3,
             "{refused}"
         );
-        // Somebody else asks for the same: it is not only theirs any more.
+        // Another user requests the same build, so that the first is not the only requester any more.
         let ask_too = Message {
             id: "too".into(),
             uid: 1001,

@@ -1,4 +1,4 @@
-//! Labs: what the service publishes is tested, and the verdicts are given once.
+//! Labs: published builds are tested, and each verdict is recorded once.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ fn lab(name: &str, channel: &str) -> Lab {
     }
 }
 
-/// A polled branch whose builds are tested by a lab, and by none of another channel.
+/// A polled branch; a lab tests its builds, and another lab those of another channel.
 fn tested() -> Setup {
     let mut setup = setup([polled("master", 60)]);
     setup.labs = vec![lab("sanity", "master/**"), lab("other", "release/**")];
     setup
 }
 
-/// A good commit and a bad one, killed once; gives the numbers of writes and events.
+/// A good commit and a bad one, with one kill; returns the numbers of writes and events.
 async fn killed(kill: Kill) -> (u32, u32) {
     let world = World::new();
     let mut ledger = Breaking::new();
@@ -40,7 +40,7 @@ async fn killed(kill: Kill) -> (u32, u32) {
     });
     drop(serve_during(&world, &mut ledger, tested(), async |_| seconds(1800).await).await);
     let counts = Kill::disarm(&world, &mut ledger);
-    // Started again later, when the clock says something else.
+    // Restarted later, at another time of the clock.
     seconds(60).await;
     serve_during(&world, &mut ledger, tested(), async |_| seconds(3600).await)
         .await
@@ -119,7 +119,7 @@ async fn a_test_is_cancelled_by_those_who_may_and_not_waited_for() {
         let message = Message { id, uid, ask };
         world.lock().messages.insert(message.id.clone(), message);
     };
-    // Ended by a stop that would wait for builds, it begins again.
+    // A stop that waits for builds does not wait for a test; the test begins again.
     let script = world.clone();
     let mut setup = tested();
     setup.settings.on_stop = OnStop::Finish;

@@ -1,4 +1,4 @@
-//! Channels that are built after others: each success below is one build above, also when the service is killed.
+//! Channels that are built after others: each success below starts one build above, even if the service is killed.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use super::world::*;
 use crate::trigger::Cause;
 use crate::{Control, Setup};
 
-/// The layers, from below, as git branches and channels.
+/// The layers from the lowest up, as git branches and channels.
 const LAYERS: [(&str, &str); 3] = [
     ("master", "master/centos"),
     ("f/mid", "feature/mid/centos"),
     ("f/top", "feature/top/centos"),
 ];
 
-/// Only the lowest layer is looked at; the others follow it.
+/// Only the lowest layer is polled; the others follow it.
 fn layers() -> Setup {
     let mut watches = LAYERS.map(|(git, _)| watch(git));
     watches[0].poll = polled("master", 50).poll;
@@ -25,8 +25,8 @@ fn layers() -> Setup {
     setup(watches)
 }
 
-/// Three commits below, the second of which does not compile; the service is killed once, and started again after a while.
-/// Gives the numbers of writes and events.
+/// Three commits below, the second of which does not compile; the service is killed once, and restarted after a while. Returns
+/// the numbers of writes and events.
 async fn run(kill: Kill, down: u64) -> (u32, u32) {
     let world = World::new();
     let mut ledger = Breaking::new();
@@ -42,7 +42,7 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
         seconds(1000).await;
         pushes.push("master", "two");
     });
-    // Killed or not: what follows is the same.
+    // Killed or not, the rest of the test is the same.
     drop(serve_during(&world, &mut ledger, layers(), async |_| seconds(3600).await).await);
     let counts = Kill::disarm(&world, &mut ledger);
     seconds(down).await;
@@ -91,13 +91,13 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
 async fn a_success_below_is_built_upon_once_wherever_the_service_is_killed() {
     let counts = run(Kill::Never, 0).await;
     assert!(counts.0 > 20 && counts.1 > 30, "{counts:?}");
-    // Started again at once, or after a while.
+    // Restarted at once, or after a while.
     for (kill, down) in Kill::everywhere(counts).zip([0, 600].into_iter().cycle()) {
         run(kill, down).await;
     }
 }
 
-/// Successes that come while the layer above is built are one further build, of the newest.
+/// Several successes during a build of the layer above lead to one further build, of the newest.
 #[tokio::test(start_paused = true)]
 async fn several_at_once_are_one_build_of_the_newest() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! A disk on which there is no room for the ledger, for a while.
+//! A disk that is full for a while, so that the ledger cannot be written.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ const HOUR: u64 = 3600;
 
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
-    // Full from each of these seconds of a build on, for half an hour.
+    // The disk is full for half an hour, from each of these seconds of a build.
     for from in (0..300).step_by(10) {
         let world = World::new();
         let mut ledger = Breaking::new();
@@ -69,7 +69,7 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
             Notice::Failure { .. } | Notice::Recovery { .. } => false,
         });
         assert_eq!(told.count(), 2, "from {from}");
-        // Whoever watches the document sees it as long as it lasts.
+        // Watchers of the document see the alarm as long as it lasts.
         let (_, shown) = inner.shown.as_ref().unwrap();
         let full = |status: &Status| status.alarms.iter().any(|it| it.alarm == ledger_alarm());
         let mut changes: Vec<_> = shown.iter().map(full).collect();

@@ -1,4 +1,4 @@
-//! The status documents of a service that works.
+//! The status documents of a working service.
 
 use stx_layout::BuildOutcome;
 
@@ -7,7 +7,7 @@ use super::super::*;
 use super::world::{PHASES, World, seconds, serve_during, setup, watch};
 use crate::ledger::MemoryLedger;
 
-/// The last document of which something is true.
+/// The last document that satisfies a condition.
 fn last(shown: &[Status], of: impl Fn(&&Status) -> bool) -> &Status {
     shown.iter().rfind(of).expect("such a document")
 }
@@ -78,6 +78,6 @@ async fn a_request_is_shown_as_it_waits_runs_and_ends() {
             ..
         }
     ));
-    // A document for each thing that happened, and not for each look at the clock.
+    // One document for each event, not for each tick.
     assert!(shown.len() < 30, "{}", shown.len());
 }

@@ -1,4 +1,4 @@
-//! A stop waits for what changes the mirror, so that its pages are those of the mirror while the service does not run.
+//! A stop waits for tasks that change the mirror, so that its pages are up to date while the service does not run.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::{Ask, Control, Message, OnStop};
 
 const HOUR: u64 = 3600;
 
-/// A service that is told to stop, once or twice, after its mirror has changed and before the pages of that are made. Gives how often
-/// the pages were made, and how the verdicts ended.
+/// A service that is stopped, once or twice, after its mirror has changed and before the pages are regenerated. Returns the
+/// number of times that the pages were regenerated, and the outcomes of the verdicts.
 async fn stopped(how: OnStop, times: usize, is_verdict: bool) -> (u32, Vec<Option<VerdictEnd>>) {
     let world = World::new();
     let mut ledger = Breaking::new();
@@ -61,7 +61,7 @@ async fn a_verdict_that_the_mirror_has_is_recorded_with_its_pages() {
         let (paged, ends) = stopped(how, 1, true).await;
         assert_eq!(paged, 1, "{how:?}");
         assert_eq!(ends, [Some(VerdictEnd::Recorded { is_new: true })]);
-        // Who asks twice does not wait; the next start gives the verdict again.
+        // A second stop does not wait; the next start sends the verdict again.
         assert_eq!(stopped(how, 2, true).await, (0, vec![None]));
     }
 }

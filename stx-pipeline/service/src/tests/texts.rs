@@ -107,7 +107,7 @@ schedule = "0 6 1 * *"
     );
 }
 
-/// A state in which a run of `master` ended so, a day ago.
+/// A state in which a run of `master` ended with `how`, a day ago.
 fn ended(how: RunEnd) -> State {
     let mut ledger = MemoryLedger::default();
     let request = Request {
@@ -172,7 +172,7 @@ fn each_alarm_has_its_cause() {
     facts.channels.insert(channel.clone(), of.clone());
     facts.taken = now();
     assert_eq!(kinds(&good, &setup([]), &facts), [AlarmKind::NotAliased]);
-    // The build, which ended a day ago, may have been between its rename and its alias.
+    // The survey may have been between the build's rename and the move of its alias.
     facts.taken = hours(-25);
     assert_eq!(kinds(&good, &setup([]), &facts), []);
     facts.taken = now();
@@ -186,7 +186,7 @@ fn each_alarm_has_its_cause() {
     });
     assert_eq!(kinds(&good, &setup([]), &facts), [AlarmKind::DiskFilling]);
 
-    // A commit that waits.
+    // A waiting commit.
     let mut waiting = good.clone();
     let mut request = waiting_request();
     waiting.queue.insert(9, request.clone());
@@ -235,7 +235,7 @@ fn metrics_have_prometheus_form() {
     let mut prunes = Prunes::default();
     let nothing = metrics(&state, &state.alarms, &facts, &totals, &prunes, now());
     assert_eq!(Prunes::read(&nothing), prunes);
-    // A wait of just a bound; a clock that was put back; a run that was given up, and another one.
+    // A wait of exactly a bound; a clock that was put back; a requeued run, and another one.
     let mut twice = filed(5, -9, 20);
     let mut given_up = twice.runs[0].clone();
     given_up.id = 5;
@@ -245,7 +245,7 @@ fn metrics_have_prometheus_form() {
     twice.runs.insert(0, given_up);
     let history = [filed(1, 60, 100), filed(3, 0, 4000), twice];
     totals.add(&history[..1]);
-    // A run counts once, however often its request is read.
+    // A run counts once, even if its request is read several times.
     totals.add(&history);
     let done = Pruned {
         retired: 3,
@@ -256,7 +256,7 @@ fn metrics_have_prometheus_form() {
     prunes.add(&Ok(done), now());
     prunes.add(&Err("no mirror".into()), now());
     let text = metrics(&state, &state.alarms, &facts, &totals, &prunes, now());
-    // A restarted service goes on from what it reads.
+    // A restarted service continues from the text that it reads.
     assert_eq!(Prunes::read(&text), prunes);
     assert_eq!(Prunes::read("of another program"), Prunes::default());
     insta::assert_snapshot!(text);

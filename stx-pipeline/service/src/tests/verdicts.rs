@@ -1,4 +1,4 @@
-//! Verdicts that members of the build group leave: each is given once, whatever happens to the service.
+//! Verdicts that members of the build group leave: each is recorded once, whatever happens to the service.
 
 use stx_layout::{BuildId, BuildOutcome, Verdict};
 
@@ -46,7 +46,7 @@ async fn built() -> (World, Breaking) {
     (world, ledger)
 }
 
-/// Two verdicts of one member and one of another on a build, killed once. Gives the numbers of writes and events.
+/// Two verdicts of one member and one of another on a build, with one kill. Returns the numbers of writes and events.
 async fn killed(kill: Kill) -> (u32, u32) {
     let (world, mut ledger) = built().await;
     let build = a_build(&world, BuildOutcome::Success);
@@ -58,10 +58,10 @@ async fn killed(kill: Kill) -> (u32, u32) {
         ask(&world, id, uid, mark(&build, verdict, id));
     }
     kill.arm(&world, &mut ledger);
-    // It ends by the kill, or at the end of the script.
+    // The service ends by the kill, or at the end of the script.
     drop(serve_during(&world, &mut ledger, setup([]), async |_| seconds(600).await).await);
     let counts = Kill::disarm(&world, &mut ledger);
-    // Started again later, when the clock says something else.
+    // Restarted later, at another time of the clock.
     seconds(60).await;
     serve_during(&world, &mut ledger, setup([]), async |_| seconds(600).await)
         .await

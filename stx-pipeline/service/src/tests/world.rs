@@ -1,6 +1,6 @@
-//! The world that the service runs in: everything outside of it, as values, and its time.
+//! The world of the service: everything outside of it, as values, and its time.
 //!
-//! `setups` has its configurations, `ledger` the ledger that fails when a test says so.
+//! `setups` holds its configurations, `ledger` the ledger that fails on request of a test.
 
 mod ledger;
 mod setups;
@@ -26,7 +26,7 @@ use stx_pipeline::EventKind;
 
 pub(super) const PHASES: [&str; 3] = ["sync", "compile", "image"];
 
-/// A build of which not all phases are done.
+/// An unfinished build.
 #[derive(Debug, Clone)]
 struct Journal {
     commit: Option<String>,
@@ -48,13 +48,13 @@ pub(super) struct Published {
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
-    /// The commit that each git branch is at.
+    /// The current commit of each git branch.
     pub(super) heads: BTreeMap<String, String>,
     pub(super) changed: Option<BTreeSet<ChangedFile>>,
     /// Commits that do not compile.
     pub(super) broken: BTreeSet<String>,
     pub(super) offline: bool,
-    /// Somebody else works on this channel.
+    /// The channels on which another process works.
     pub(super) busy: BTreeSet<Channel>,
     pub(super) messages: BTreeMap<String, Message>,
     pub(super) published: Vec<Published>,
@@ -67,7 +67,7 @@ pub(super) struct Inner {
     pub(super) pruned: u32,
     pub(super) blocked: BTreeMap<String, String>,
     pub(super) free: u64,
-    /// How far the clock is from where time is.
+    /// The difference between the clock and the simulated time.
     pub(super) clock: TimeDelta,
     /// The commands of labs that were started.
     pub(super) tests: Vec<(String, BuildId)>,
@@ -75,12 +75,12 @@ pub(super) struct Inner {
     pub(super) tested: Option<Tested>,
     /// The verdicts that the mirror has.
     pub(super) verdicts: Vec<VerdictEntry>,
-    /// The seconds that it takes to make the pages anew, and how often they were made.
+    /// The seconds that it takes to regenerate the pages, and the number of times that they were regenerated.
     pub(super) paging: u64,
     pub(super) paged: u32,
-    /// Events until the service is killed.
+    /// The number of events until the service is killed.
     pub(super) fuse: Option<u32>,
-    /// The documents of all changes, if a test wants them, and the change that the last one is of.
+    /// The status documents after each change, if a test wants them, and the change of the last one.
     pub(super) shown: Option<(Option<u64>, Vec<status::Status>)>,
 }
 
@@ -92,7 +92,7 @@ pub(super) struct World {
     pub(super) killed: Arc<Notify>,
 }
 
-/// A channel on which a build runs, until it is dropped.
+/// Marks a channel as building until it is dropped.
 struct Running(World, Channel);
 
 impl Drop for Running {
@@ -147,7 +147,7 @@ impl World {
         self.ask(id, ask);
     }
 
-    /// The commits that were published of a channel, oldest first.
+    /// The published commits of a channel, oldest first.
     pub(super) fn commits(&self, channel: &str) -> Vec<String> {
         let inner = self.lock();
         let of_channel = inner.published.iter();
@@ -157,7 +157,7 @@ impl World {
             .collect()
     }
 
-    /// One event, after which the service may be no more.
+    /// One event, at which the service may be killed.
     async fn event(&self) {
         let burnt = {
             let mut inner = self.lock();
@@ -341,7 +341,7 @@ impl Builder for World {
             done: 0,
         };
         {
-            // A build empties its channel's workspace: what was unfinished there is gone.
+            // A build empties its channel's workspace, which removes unfinished builds there.
             let mut inner = self.lock();
             inner.journals.retain(|other, _| other.channel != *channel);
             inner.journals.insert(id.clone(), journal);
@@ -473,7 +473,7 @@ impl Host for World {
                 Some(_) => return Marking::Refused("a failed build".into()),
                 None => return Marking::Refused("no such build".into()),
             }
-            // As the contract of a mirror has it: the same verdict of the same time is there once.
+            // By the contract of a mirror, the same verdict of the same time is recorded once.
             if inner.verdicts.contains(entry) {
                 return Marking::Recorded { is_new: false };
             }
@@ -543,7 +543,7 @@ impl Host for World {
     }
 }
 
-/// Serves until `script` is done, then dies at once, or stops if the script told it to.
+/// Serves until `script` is done, then dies at once, or stops if the script requested it.
 pub(super) async fn serve_during(
     world: &World,
     ledger: &mut dyn Ledger,
@@ -551,7 +551,7 @@ pub(super) async fn serve_during(
     script: impl AsyncFnOnce(&mpsc::UnboundedSender<Control>),
 ) -> Result<(), ServeError> {
     use futures_util::FutureExt as _;
-    // What two builds met at once kills once.
+    // Consume a leftover kill: two builds may have reached the kill at once.
     let _earlier: Option<()> = world.killed.notified().now_or_never();
     let (control, receiver) = mpsc::unbounded_channel();
     let all = Arc::new(world.clone());

@@ -1,13 +1,12 @@
-//! How git is told of a URL with credentials: it is given the URL without them, and a helper that has them from the
-//! environment.
+//! Passes a URL with credentials to git: git gets the URL without them, and a helper that reads them from the environment.
 //!
-//! Arguments can be read by every user of the machine, also those of the programs that git starts itself with the URL that
-//! it was given or that its configuration rewrites. An environment can be read by its own user only.
+//! Every user of the machine can read arguments, including those of programs that git starts with the given or a rewritten URL.
+//! Only a process's own user can read its environment.
 
 use percent_encoding::percent_decode_str;
 use stx_layout::{public_url, url_userinfo};
 
-/// Prints what the environment has. Shells have `printf` built in, so it has no arguments that anybody sees.
+/// Prints the values of the environment. `printf` is built into shells, so no other process sees its arguments.
 const HELPER: &str = "!f() { test \"$1\" = get && \
      printf 'username=%s\\npassword=%s\\n' \"$STX_BUILDS_GIT_USER\" \"$STX_BUILDS_GIT_PASSWORD\"; }; f";
 
@@ -20,12 +19,12 @@ pub struct Access {
     pub env: Vec<(String, String)>,
 }
 
-/// How to reach `url`, in an environment that passes on `configured` values of the configuration already.
+/// The way to reach `url`, in an environment that already has `configured` values of git's configuration.
 ///
-/// Passwords of SSH are dropped: nothing would take them. The form of scp is the same.
+/// Passwords of SSH are dropped, because no program would accept them; this includes the form of scp.
 ///
 /// # Errors
-/// A URL whose credentials can only be given as an argument; in a line, without them.
+/// A URL whose credentials can only be passed as an argument. The error is one line, without the credentials.
 pub fn access(url: &str, configured: usize) -> Result<Access, String> {
     let public = public_url(url);
     let unchanged = |url: String| Access {
@@ -57,12 +56,12 @@ pub fn access(url: &str, configured: usize) -> Result<Access, String> {
                         format!("{public}: its user or password is not one line of text")
                     })
             };
-            // For this server only, wherever it redirects to.
+            // For this server only, not for servers that it redirects to.
             let after = scheme.len() + "://".len();
             let host = public[after..].find(['/', '#']);
             let host = host.map_or(public.len(), |end| after + end);
             let config = [
-                // Nobody else's helper is asked, or told to keep them.
+                // Disable other helpers: they must neither be asked nor store the credentials.
                 ("credential.helper".to_owned(), String::new()),
                 (
                     format!("credential.{}.helper", &public[..host]),
@@ -90,7 +89,7 @@ pub fn access(url: &str, configured: usize) -> Result<Access, String> {
                 None => url.to_owned(),
             }))
         }
-        // A file may be called whatever it likes.
+        // A file name may contain any characters.
         _ if userinfo.is_none() => Ok(unchanged(url.to_owned())),
         _ => Ok(unchanged(public)),
     }

@@ -1,9 +1,8 @@
 //! Successes of the channel below.
 //!
-//! A branch that is built `after` a channel is built once for each new success of that channel, wherever the success came
-//! from: a run of this service, a promotion, a copy. The newest success is read from the mirror. The mark remembers the last
-//! success that started a build, and is recorded in one transaction with the request for that build, so no success is missed
-//! or built upon twice.
+//! A branch that is built `after` a channel is built once for each new success of that channel, whatever its origin: a run of
+//! this service, a promotion, a copy. The newest success is read from the mirror. The mark holds the last success that started
+//! a build. It is recorded in one transaction with the request for that build, so no success is missed or built upon twice.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +11,10 @@ use stx_layout::{BuildDate, BuildId, Channel};
 
 use super::{Cause, Mark, Reason, Watch};
 
-/// The effect of the newest success of the channel below: the mark to remember, and the reason to build, if there is one.
+/// The effect of the newest success of the channel below: the mark to remember, and the reason to build, if any.
 ///
-/// The first success of a channel starts a build, as the first look at commits does. A success that is older than the last one
-/// became the newest when a newer build was removed, and starts none.
+/// The first success of a channel starts a build, as the first poll of commits does. A success that is older than the last one
+/// starts none: it became the newest because a newer build was removed.
 pub fn after(
     watch: &Watch,
     mark: &Mark,
@@ -27,7 +26,7 @@ pub fn after(
     if mark.after.as_ref() == Some(&build) {
         return None;
     }
-    // Dates of two channels say nothing about each other: the configuration may name another one by now.
+    // Dates of different channels are not comparable: the configuration may name another channel by now.
     let is_older = |last: &BuildId| last.channel == build.channel && last.date > build.date;
     let is_new = !mark.after.as_ref().is_some_and(is_older);
     let mut mark = mark.clone();
@@ -39,7 +38,8 @@ pub fn after(
     Some((mark, is_new.then_some(reason)))
 }
 
-/// A circle of channels each of which is built after the next, the first one again at the end; `None` if there is none.
+/// A circle of channels, each of which is built after the next; the first one is repeated at the end. `None` if no circle
+/// exists.
 pub fn circle(after: &BTreeMap<Channel, Channel>) -> Option<Vec<Channel>> {
     after.keys().find_map(|start| {
         let mut way = vec![start.clone()];
@@ -48,7 +48,7 @@ pub fn circle(after: &BTreeMap<Channel, Channel>) -> Option<Vec<Channel>> {
                 way.push(below.clone());
                 return Some(way);
             }
-            // A circle without `start`: it is found from each of its own channels.
+            // This circle does not contain `start`; it is found from one of its own channels.
             if way.contains(below) {
                 return None;
             }
@@ -75,7 +75,7 @@ mod tests {
         let mut mark = Mark::default();
         assert_eq!(after(&upper, &mark, None, now), None, "nothing below yet");
         let mut builds = Vec::new();
-        // The newest is seen twice; a newer one comes and is removed, and one more comes.
+        // The newest success is seen twice. Then a newer one appears and is removed, and another one appears.
         for newest in [
             "20200101T000000Z",
             "20200101T000000Z",

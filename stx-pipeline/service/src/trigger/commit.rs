@@ -1,4 +1,4 @@
-//! New commits.
+//! Decides whether new commits start a build.
 
 use std::collections::BTreeSet;
 
@@ -6,32 +6,32 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Cause, ChangedFile, Heads, Mark, Pending, Reason, Watch};
 
-/// The repositories of a watch, as seen once.
+/// The repositories of a watch, as observed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// The commit of each repository's branch.
     pub heads: Heads,
-    /// The files that changed since [`Mark::considered`]; `None` if that is not known, or nobody wants to know.
+    /// The files that changed since [`Mark::considered`]; `None` if they are unknown or not needed.
     pub changed: Option<BTreeSet<ChangedFile>>,
 }
 
-/// The decision that follows from an observation.
+/// The decision on an observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing is new.
+    /// There are no new commits.
     Same,
-    /// Something is new; it waits until this time, for more to come.
+    /// There are new commits; they wait until this time for more to come.
     Gather {
         /// The mark to remember.
         mark: Mark,
-        /// When it has been quiet for long enough.
+        /// The time at which no commit has come for long enough.
         until: DateTime<Utc>,
     },
-    /// Something is new, and no path of it matters.
+    /// There are new commits, but none of their paths is relevant.
     Irrelevant {
         /// The mark to remember.
         mark: Mark,
-        /// Why it would have been built.
+        /// The reason for which it would have been built.
         reason: Reason,
     },
     /// Build.
@@ -43,7 +43,7 @@ pub enum Verdict {
     },
 }
 
-/// Decides on new commits. What is not known counts as relevant.
+/// Decides on new commits. Unknown changes count as relevant.
 pub fn judge(watch: &Watch, mark: &Mark, seen: &Observation, now: DateTime<Utc>) -> Verdict {
     let before = mark.considered.clone().unwrap_or_default();
     if mark.considered.as_ref() == Some(&seen.heads) && mark.pending.is_none() {
@@ -51,7 +51,7 @@ pub fn judge(watch: &Watch, mark: &Mark, seen: &Observation, now: DateTime<Utc>)
     }
     let mut next = mark.clone();
     if mark.considered.as_ref() == Some(&seen.heads) {
-        // What was pushed was taken back before it was built.
+        // The pushed commits were withdrawn before they were built.
         next.pending = None;
         return Verdict::Gather {
             mark: next,
@@ -89,7 +89,7 @@ pub fn judge(watch: &Watch, mark: &Mark, seen: &Observation, now: DateTime<Utc>)
 
 fn gather(pending: Option<&Pending>, heads: &Heads, now: DateTime<Utc>) -> Pending {
     match pending {
-        // A time ahead is one of a clock that was wrong.
+        // A time in the future comes from a clock that was wrong.
         Some(pending) if pending.heads == *heads && pending.moved <= now => pending.clone(),
         Some(pending) => Pending {
             heads: heads.clone(),
@@ -104,7 +104,7 @@ fn gather(pending: Option<&Pending>, heads: &Heads, now: DateTime<Utc>) -> Pendi
     }
 }
 
-/// When commits have been gathered for long enough.
+/// The time at which commits have been gathered for long enough.
 pub(crate) fn quiet_end(watch: &Watch, pending: &Pending) -> DateTime<Utc> {
     let after = |time: DateTime<Utc>, span: std::time::Duration| {
         TimeDelta::from_std(span)

@@ -4,8 +4,8 @@
 //! texts by file ─> flat: includes resolved ─> remotes, default ─> project, extend-project, remove-project in order ─> Project
 //! ```
 //!
-//! The projects are those that `repo init` and `repo sync` take without options on Linux. Local manifests of a work tree and
-//! groups of `repo init -g` are not known here.
+//! The projects are those that `repo init` and `repo sync` select without options on Linux. Local manifests of a work tree and
+//! groups of `repo init -g` are not supported.
 
 mod include;
 
@@ -25,16 +25,16 @@ pub struct Project {
     pub path: String,
 }
 
-/// A text that is no manifest.
+/// A text that is not a valid manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// Not XML, or XML of something else.
+    /// Not XML, or XML of another kind.
     #[error("{file}: not a manifest: {reason}")]
     Xml {
         /// The file.
         file: String,
-        /// The reason, as a text for people.
+        /// The reason, for people.
         reason: String,
     },
     /// A file that cannot be included.
@@ -46,10 +46,10 @@ pub enum ManifestError {
         line: u32,
         /// The name of the file.
         name: String,
-        /// Why not.
+        /// The reason.
         fault: IncludeFault,
     },
-    /// An element that decides which projects there are, and that is not supported.
+    /// An unsupported element that affects the list of projects.
     #[error("{file} line {line}: <{element}> is not supported; name the repositories by `watch`")]
     Unsupported {
         /// The file.
@@ -68,7 +68,7 @@ pub enum ManifestError {
         line: u32,
         /// The element.
         element: String,
-        /// Why, as a text for people.
+        /// The reason, for people.
         reason: String,
     },
     /// The manifest has no projects.
@@ -76,7 +76,7 @@ pub enum ManifestError {
     Empty,
 }
 
-/// A project, as the elements so far have made it.
+/// A project, as defined by the elements so far.
 struct Known {
     name: String,
     path: String,
@@ -85,15 +85,15 @@ struct Known {
     groups: Vec<String>,
 }
 
-/// The defaults that hold for all projects.
+/// The defaults for all projects.
 #[derive(Default)]
 struct Common<'e> {
     remotes: BTreeMap<&'e str, &'e Element>,
     default: Option<&'e Element>,
 }
 
-/// Reads the projects of the manifest `file`, whose repository was fetched from `url`. `texts` has the text of that file and
-/// of each that it [includes](includes), as far as it is there.
+/// Reads the projects of the manifest `file`, whose repository was fetched from `url`. `texts` holds the texts of that file and
+/// of the files that it [includes](includes), as far as they exist.
 ///
 /// # Errors
 /// See [`ManifestError`].
@@ -135,7 +135,7 @@ pub fn projects(
     Ok(projects)
 }
 
-/// True if `repo sync` takes a project of these groups without `-g`, which means `default,platform-linux`.
+/// True if `repo sync` selects a project of these groups without `-g`, which means `default,platform-linux`.
 fn is_synced(groups: &[String]) -> bool {
     let has = |group: &str| groups.iter().any(|own| own == group);
     !has("notdefault") || has("default") || has("platform-linux")
@@ -175,7 +175,7 @@ impl<'e> Common<'e> {
         Ok(common)
     }
 
-    /// The remote that an element names, else that of `default`.
+    /// The remote that an element names, otherwise that of `default`.
     fn remote(&self, element: &Element) -> Result<&'e Element, ManifestError> {
         let name = element.get("remote");
         let name = name.or_else(|| self.default.and_then(|default| default.get("remote")));
@@ -259,7 +259,7 @@ impl<'e> Common<'e> {
     }
 }
 
-/// Fails if an element was made for another revision of a project.
+/// Fails if an element was written for another revision of a project.
 fn based(element: &Element, project: &Known) -> Result<(), ManifestError> {
     match element.get("base-rev") {
         Some(base) if base != project.revision => Err(element.refused(format!(
@@ -292,7 +292,7 @@ fn remove(element: &Element, known: &mut Vec<Known>) -> Result<(), ManifestError
     Ok(())
 }
 
-/// Where a remote's repositories lie: `fetch` itself, or relative to the manifest's URL as a link is to its page.
+/// The base URL of a remote's repositories: `fetch` itself, or `fetch` resolved against the manifest's URL like a link.
 fn base(url: &str, fetch: &str) -> String {
     let (url, fetch) = (with_scheme(url), with_scheme(fetch));
     if fetch.contains("://") {
@@ -320,7 +320,7 @@ fn base(url: &str, fetch: &str) -> String {
     format!("{root}{}", segments.join("/"))
 }
 
-/// `HOST:PATH` as git reads it, written as the URL that it is; others as they are.
+/// Converts git's form `HOST:PATH` into a URL; other texts are unchanged.
 fn with_scheme(url: &str) -> String {
     match url.split_once(':') {
         Some((host, path))

@@ -1,4 +1,4 @@
-//! Why builds start: pure decisions from what was seen and what is remembered.
+//! The reasons for which builds start: pure decisions on observations and the remembered state.
 //!
 //! ```text
 //! schedule ─┐
@@ -7,8 +7,8 @@
 //! people   ─┘
 //! ```
 //!
-//! Each [`Watch`] has a [`Mark`] in the ledger. It moves in the same transaction in which the request is filed, so a
-//! commit or a tick is either still to be acted upon or is a reason of a request; it is never neither.
+//! Each [`Watch`] has a [`Mark`] in the ledger. The mark moves in the transaction in which the request is filed. So a commit or
+//! a tick is either still to be acted upon, or is a reason of a request; none is lost.
 
 mod access;
 mod after;
@@ -32,11 +32,11 @@ pub use stx_pipeline::{ChangedFile, PathRules, PathRulesError};
 
 use crate::schedule::{Schedule, Tick};
 
-/// The commits that the branches of a watch's repositories are at, by [public URL](public_url). Where a manifest names a repository
-/// with several revisions, there is an entry for each: `URL REVISION`.
+/// The current commits of the branches of a watch's repositories, by [public URL](public_url). If a manifest names a repository
+/// with several revisions, each has an entry: `URL REVISION`.
 pub type Heads = BTreeMap<String, String>;
 
-/// Reads heads; earlier versions kept the URLs as they were configured, with their credentials.
+/// Reads heads. Earlier versions stored the URLs as configured, with their credentials.
 fn public_heads<'de, D: Deserializer<'de>>(from: D) -> Result<Heads, D::Error> {
     let heads = Heads::deserialize(from)?.into_iter();
     Ok(heads.map(|(url, at)| (public_url(&url), at)).collect())
@@ -51,7 +51,7 @@ fn maybe_public_heads<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Heads
 /// The target of a build: a git branch or tag, a recipe, and a channel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Target {
-    /// Where it is published.
+    /// The channel in which it is published.
     pub channel: Channel,
     /// The git branch or tag.
     pub git: String,
@@ -65,43 +65,43 @@ impl fmt::Display for Target {
     }
 }
 
-/// Why a build was asked for, and when.
+/// The cause of a requested build, and its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// The time at which the cause was seen.
+    /// The time at which the cause was observed.
     pub at: DateTime<Utc>,
     /// The cause.
     #[serde(flatten)]
     pub cause: Cause,
 }
 
-/// Why a build was asked for. `Display` is the trigger as a build's record has it.
+/// The cause of a requested build. `Display` is the trigger as written in a build's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "kebab-case")]
 pub enum Cause {
-    /// It was time.
+    /// The schedule.
     Periodic {
         /// The nominal time.
         due: DateTime<Utc>,
-        /// Whether this makes up for earlier times, too.
+        /// True if this also makes up for earlier ticks.
         missed: bool,
     },
-    /// There are new commits.
+    /// New commits.
     Commit {
-        /// The commits that the repositories are at, only of those that moved.
+        /// The current commits of the repositories that moved.
         #[serde(deserialize_with = "public_heads")]
         heads: Heads,
     },
-    /// The channel below has a new success.
+    /// A new success of the channel below.
     After {
         /// That success.
         build: BuildId,
     },
-    /// Somebody asked.
+    /// A request by a user.
     Manual {
-        /// Their user id, as the operating system says it.
+        /// Their user id, as the operating system reports it.
         uid: u32,
-        /// The reason that they gave, as they wrote it.
+        /// The reason as they wrote it.
         text: String,
     },
 }
@@ -136,7 +136,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Where the commits of a watch are seen.
+/// The source in which the commits of a watch are observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Upstream {
     /// These repositories.
@@ -150,22 +150,22 @@ pub enum Upstream {
     },
 }
 
-/// One thing that is built by itself: a branch, or milestones of one.
+/// A branch, or the milestones of a branch, that is built on its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
     /// The key of its mark: the channel, or the pattern of its channels.
     pub key: String,
     /// The git branch or tag.
     pub git: String,
-    /// The channel; of a milestone its release identifier is that of the next one.
+    /// The channel; for a milestone, its release identifier is that of the next milestone.
     pub channel: Channel,
     /// The recipe file, absolute.
     pub recipe: Utf8PathBuf,
-    /// How a milestone is called, as a pattern of `strftime`; `None` for a branch.
+    /// The name of a milestone, as a pattern of `strftime`; `None` for a branch.
     pub milestone: Option<String>,
-    /// When it is built by the clock.
+    /// The schedule, if it is built by the clock.
     pub schedule: Option<Schedule>,
-    /// How often commits are looked for; `None` for never.
+    /// The interval between polls for commits; `None` for never.
     pub poll: Option<Duration>,
     /// The repository or manifest that is polled.
     pub upstream: Option<Upstream>,
@@ -173,23 +173,23 @@ pub struct Watch {
     pub after: Option<Channel>,
     /// The globs of the changed files that start a build.
     pub paths: PathRules,
-    /// How long it has to be quiet after a commit.
+    /// The time without further commits that must pass before a build.
     pub quiet: Duration,
-    /// How long commits may be gathered at most.
+    /// The longest time that commits are gathered.
     pub quiet_max: Duration,
-    /// Whether sources that failed to build are built again at the next tick.
+    /// True if sources that failed to build are built again at the next tick.
     pub retry_failed: bool,
-    /// How old `latest_build` may get; `None` for twice the schedule's gap.
+    /// The greatest age of `latest_build`; `None` for twice the schedule's gap.
     pub max_age: Option<Duration>,
 }
 
-/// The last tick and the last commits of a watch that were acted upon, and commits that still wait.
+/// The last tick and the last commits of a watch that were acted upon, and the commits that still wait.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mark {
     /// The nominal time of the last tick that was acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fired: Option<DateTime<Utc>>,
-    /// The heads that were last acted upon, or found not to matter; `None` before the first look.
+    /// The heads that were last acted upon, or found irrelevant; `None` before the first poll.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -210,16 +210,16 @@ pub struct Pending {
     /// The heads.
     #[serde(deserialize_with = "public_heads")]
     pub heads: Heads,
-    /// When the first of the commits was seen.
+    /// The time at which the first of the commits was observed.
     pub since: DateTime<Utc>,
-    /// When the last of them was.
+    /// The time at which the last of them was observed.
     pub moved: DateTime<Utc>,
 }
 
 /// The name of a milestone of time `at`.
 ///
 /// # Errors
-/// Patterns that are none of `strftime`, or whose text is no name of the mirror's grammar; in a line.
+/// Invalid patterns of `strftime`, or patterns whose text is not a valid name in the mirror's grammar; in one line.
 pub(crate) fn milestone_name(pattern: &str, at: DateTime<Utc>) -> Result<Name, String> {
     use chrono::format::{Item, StrftimeItems};
     let wrong = |why: &dyn fmt::Display| format!("`{pattern}` names no milestone: {why}");
@@ -232,7 +232,7 @@ pub(crate) fn milestone_name(pattern: &str, at: DateTime<Utc>) -> Result<Name, S
 }
 
 impl Watch {
-    /// A watch of a branch that nothing starts by itself; its key is the channel.
+    /// A watch of a branch without any automatic trigger; its key is the channel.
     pub fn new(target: Target) -> Self {
         Self {
             key: target.channel.to_string(),
@@ -270,7 +270,7 @@ impl Watch {
     }
 }
 
-/// The effect of the schedule of a watch at `now`: the mark to remember, and the reason to build, if there is one.
+/// The effect of the schedule of a watch at `now`: the mark to remember, and the reason to build, if any.
 pub fn periodic(watch: &Watch, mark: &Mark, now: DateTime<Utc>) -> Option<(Mark, Option<Reason>)> {
     let schedule = watch.schedule.as_ref()?;
     let mut mark = mark.clone();

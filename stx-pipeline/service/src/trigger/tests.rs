@@ -33,7 +33,7 @@ fn seen(commit: &str, changed: Option<&[&str]>) -> Observation {
     }
 }
 
-/// The seconds at which a build is asked for.
+/// The times, in seconds, at which a build is requested.
 fn builds(watch: &Watch, looks: &[(i64, &str)]) -> Vec<i64> {
     let mut mark = Mark::default();
     let mut builds = Vec::new();
@@ -111,7 +111,7 @@ fn paths_decide_and_what_is_not_known_counts() {
         Verdict::Build { .. }
     ));
     assert!(matches!(judged(None), Verdict::Build { .. }));
-    // By the path in the source tree, too; the last match decides.
+    // Paths in the source tree are matched too; the last match decides.
     docs.paths = PathRules::new(&["!stx/config/doc/**", "!stx/test/**", "**/keep"]).unwrap();
     let judged = |file: &str| judge(&docs, &Mark::default(), &seen("a", Some(&[file])), time(0));
     assert!(matches!(judged("doc/a.md"), Verdict::Irrelevant { .. }));
@@ -152,8 +152,8 @@ fn causes_read_well() {
 }
 
 proptest! {
-    /// Whatever is pushed and whenever one looks: once pushes end and looks go on, the last commit was built; and no
-    /// two builds in a row are for the same heads.
+    /// For any pushes and any times of polls: once pushes end and polls continue, the last commit has been built. No two
+    /// consecutive builds are of the same heads.
     #[test]
     fn the_last_commit_is_always_built(
         looks in prop::collection::vec((1_i64..1000, 0_u8..4), 1..40),

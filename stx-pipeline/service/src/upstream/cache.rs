@@ -1,8 +1,8 @@
-//! The bare repositories that keep what was fetched.
+//! The bare repositories that keep fetched commits.
 //!
-//! Several branches of one repository are looked at side by side. Whoever has a [`Cache`] has its repository alone: it is
-//! locked, and the reference that a fetch sets is its branch's own. `FETCH_HEAD` is what the last fetch of *anybody* brought,
-//! and is never read.
+//! Several branches of one repository may be polled at the same time. The owner of a [`Cache`] has its repository exclusively:
+//! it is locked, and each branch is fetched into a reference of its own. `FETCH_HEAD` holds the result of the last fetch of
+//! *any* branch, and is never read.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use stx_pipeline::process::remove_locks_in;
 
 use super::{Access, git, reach};
 
-/// How often a lock is tried that somebody else has.
+/// The interval between attempts to take a lock that another task holds.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// The repository that keeps what was fetched from a URL, locked.
+/// The locked repository that keeps the commits fetched from a URL.
 #[derive(Debug)]
 pub(super) struct Cache {
     dir: Utf8PathBuf,
@@ -25,7 +25,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Waits for the repository of `url` below `root`, and makes it if it is not there.
+    /// Waits for the repository of `url` below `root`, and creates it if it does not exist.
     pub(super) async fn open(root: &Utf8Path, url: &str) -> Result<Self, String> {
         let access = reach(url)?;
         let name = file_name(&public_url(url));
@@ -35,7 +35,7 @@ impl Cache {
         options.write(true).create(true);
         let path = root.join(format!("{name}.lock"));
         let lock = options.open(&path).map_err(failed)?;
-        // Every git gets a copy as its standard input. So one that outlives a service that was killed keeps the lock.
+        // Each git process gets a copy as its standard input. A git that outlives a killed service thus keeps the lock.
         while let Err(error) = lock.file().try_lock() {
             match error {
                 std::fs::TryLockError::WouldBlock => tokio::time::sleep(AGAIN).await,
@@ -48,7 +48,7 @@ impl Cache {
             lock,
         };
         if cache.dir.join("HEAD").exists() {
-            // Left by a git that was killed: every git that is alive has our lock.
+            // A killed git left these locks: every live git holds our lock.
             remove_locks_in(&cache.dir);
         } else {
             let new = root.join(format!("{name}.new"));
@@ -67,11 +67,11 @@ impl Cache {
         copy.map(Stdio::from).map_err(|error| error.to_string())
     }
 
-    /// Fetches a branch, tag or commit; the reference that it is kept by.
+    /// Fetches a branch, tag or commit, and returns the reference that keeps it.
     pub(super) async fn fetch(&self, branch: &str, options: &[&str]) -> Result<String, String> {
         let kept = format!("refs/stx-builds/{}", file_name(branch).replace('.', "_2e"));
         let refspec = format!("+{branch}:{kept}");
-        // Tidying up is part of it: beside it, it would change what the next one reads.
+        // Run maintenance in the foreground: in the background, it would change the repository while the next command reads it.
         let tidy = [
             "-c",
             "gc.autoDetach=false",
@@ -91,7 +91,7 @@ impl Cache {
     }
 }
 
-/// A text as a file name.
+/// Escapes a text for use as a file name.
 fn file_name(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {

@@ -63,7 +63,7 @@ async fn heads_and_changed_files_of_branches_and_tags_are_seen() {
     let before = seen("master", None).await.unwrap();
     assert_eq!(before.heads, [(url.clone(), first.clone())].into());
     assert_eq!(before.changed, None, "there is nothing to compare with");
-    // An annotated tag is the commit that it names.
+    // An annotated tag is resolved to the commit that it names.
     assert_eq!(seen("m/2020.b1", None).await.unwrap().heads[&url], first);
     assert!(
         seen("f/none", None)
@@ -81,7 +81,7 @@ async fn heads_and_changed_files_of_branches_and_tags_are_seen() {
         file: file.to_owned(),
     });
     assert_eq!(after.changed, Some(files.into()));
-    // What is compared with is gone: that is not known, and counts.
+    // The commit to compare with is gone: the changed files are unknown, and count as relevant.
     let gone = [(url.clone(), "1".repeat(40))].into();
     assert_eq!(seen("master", Some(gone)).await.unwrap().changed, None);
 }
@@ -113,7 +113,7 @@ async fn a_manifest_is_seen_with_all_that_it_names() {
         (root.path().join("fixed").to_string(), fixed),
     ];
     assert_eq!(seen.heads, expected.into());
-    // Without the file that is included.
+    // Remove the included file.
     fs_err::remove_file(manifest.join("layer.xml")).unwrap();
     commit(&manifest, "README2").await;
     let upstream = self::manifest(manifest.as_str());
@@ -145,7 +145,7 @@ async fn a_repository_that_a_manifest_names_twice_is_seen_at_both_revisions() {
     };
     let upstream_of = GitUpstream::new(root.path().join("cache"));
     let watch = watch("master", self::manifest(manifest.as_str()));
-    // In either order, so that neither revision is the last one.
+    // Test both orders, so that neither revision is always the last one.
     for order in [["new", "old"], ["old", "new"]] {
         let projects = order.map(|path| match path {
             "new" => project("p/new", "master"),
@@ -186,7 +186,7 @@ async fn a_repository_that_a_manifest_names_twice_is_seen_at_both_revisions() {
     assert_eq!(after.changed, Some(both.into()));
 }
 
-/// A manifest whose branches each name another commit; what each is seen as.
+/// Creates a manifest whose branches each name another commit; returns the observed heads of each branch.
 async fn branches(root: &Utf8Path, names: &[&str]) -> (String, Vec<Heads>) {
     let manifest = repository(root, "manifest").await;
     let mut heads = Vec::new();
@@ -264,7 +264,7 @@ async fn locks_of_a_git_that_was_killed_stop_no_later_look() {
     assert_ne!(seen.heads, heads[0]);
     assert!(left.iter().all(|lock| !kept.path().join(lock).exists()));
 
-    // One that is alive is waited for.
+    // A live owner of the lock is waited for.
     let held = Cache::open(&cache, &url).await.unwrap();
     let look = upstream_of.observe(&master, None);
     let short = Duration::from_millis(300);
@@ -287,7 +287,7 @@ async fn what_is_fatal_is_said_and_nothing_after_it() {
     );
 }
 
-/// A server of the files of a bare repository for who has the password, which looks what every process was started with.
+/// Serves the files of a bare repository to clients with the password, and counts processes with the secret in their arguments.
 fn server(
     repository: Utf8PathBuf,
     secret: &'static str,
@@ -295,7 +295,7 @@ fn server(
     use std::io::{BufRead as _, BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    // base64 of `jim:` and the password, which the test knows.
+    // base64 of `jim:` and the password of the test.
     let serve = move || {
         let (mut let_in, mut seen) = (0, 0);
         for stream in listener.incoming() {

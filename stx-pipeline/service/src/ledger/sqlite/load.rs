@@ -1,4 +1,4 @@
-//! Rows as values.
+//! Reads rows as values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -46,7 +46,7 @@ fn each(
     Ok(())
 }
 
-/// Refuses a damaged database: queries could leave out rows without an error.
+/// Refuses a damaged database, in which queries could omit rows without an error.
 fn whole(db: &Connection) -> Loaded<()> {
     let found: String = db
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
@@ -73,7 +73,7 @@ pub(super) fn state(db: &Connection) -> Loaded<State> {
     Ok(state)
 }
 
-/// The state as far as it is in the rows of a query.
+/// The part of the state that the rows of a query hold.
 fn entries(db: &Connection, sql: &str) -> Loaded<State> {
     let mut state = State::default();
     each(db, sql, [], |row| {
@@ -131,7 +131,7 @@ where
     Ok(())
 }
 
-/// Refuses a value that has an error, or belongs to another key than that of its row.
+/// Refuses a value that has an error, or does not belong to the key of its row.
 fn own<K: PartialEq>(what: &str, key: &K, of: Result<K, &str>) -> Loaded<()> {
     match of {
         Ok(of) if of == *key => Ok(()),
@@ -159,7 +159,7 @@ fn on_one_build(request: &VerdictRequest) -> Result<u64, &'static str> {
     Ok(request.id)
 }
 
-/// A request with its runs that ended, if any has.
+/// A request with its ended runs, if it has any.
 pub(super) fn ended(db: &Connection, id: u64) -> Loaded<Option<Filed>> {
     let query = "SELECT value FROM history WHERE id = ?1 AND kind = 'request'";
     let mut statement = db.prepare_cached(query).map_err(io("read"))?;
@@ -169,7 +169,7 @@ pub(super) fn ended(db: &Connection, id: u64) -> Loaded<Option<Filed>> {
     filed.transpose()
 }
 
-/// The newest `limit` rows of a kind, by their numbers; `of` checks a value, and gives the number and the channel that it has.
+/// The newest `limit` rows of a kind, by their numbers; `of` checks a value, and returns its number and channel.
 fn past<T: DeserializeOwned>(
     db: &Connection,
     kind: &str,
@@ -179,7 +179,7 @@ fn past<T: DeserializeOwned>(
 ) -> Loaded<BTreeMap<u64, T>> {
     let mut found = BTreeMap::new();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // Two queries: with an OR, the index on channels would not be used.
+    // Two queries, because an OR would prevent the use of the index on channels.
     let (columns, newest) = ("SELECT id, channel, value FROM history", "ORDER BY id DESC");
     let sql = match channel {
         Some(_) => format!("{columns} WHERE kind = ?1 AND channel = ?2 {newest} LIMIT ?3"),
@@ -224,7 +224,7 @@ pub(super) fn verdicts(
     Ok(newest_verdicts(past, &entries(db, OPEN)?, channel, limit))
 }
 
-/// Refuses a damaged ledger of version 3: moving its rows could leave some out without an error.
+/// Refuses a damaged ledger of version 3: moving its rows could omit some without an error.
 pub(super) fn check_version_3(db: &Connection) -> Loaded<()> {
     whole(db)?;
     each(db, include_str!("../damage-3.sql"), [], |row| {

@@ -1,4 +1,4 @@
-//! Changes as statements.
+//! Writes changes as SQL statements.
 
 use rusqlite::{Connection, Params, params};
 use serde::Serialize;
@@ -22,7 +22,7 @@ fn execute(db: &Connection, sql: &str, params: impl Params) -> Stored {
     Ok(())
 }
 
-/// Writes a change that `state` has made already; `done` is what it took out of it.
+/// Writes a change that `state` has already applied; `done` is the entry that it removed from the state.
 pub(super) fn change(
     db: &Connection,
     state: &State,
@@ -77,13 +77,13 @@ pub(super) fn change(
             with_run(*run, earlier)
         }
     };
-    // The request of a run that was requeued waits again.
+    // The request of a requeued run waits again.
     request(&filed.request.id)?;
     let (id, channel) = (filed.request.id, filed.request.target.channel.to_string());
     execute(db, ENDED, params![id, "request", channel, json(&filed)])
 }
 
-/// Writes an entry of the state, or removes it if there is none.
+/// Writes an entry of the state, or removes it if `value` is `None`.
 pub(super) fn entry<T: Serialize>(
     db: &Connection,
     part: &str,

@@ -1,4 +1,4 @@
-//! A ledger that fails when a test says so, and the places where a test kills the service.
+//! A ledger that fails on request of a test, and the points at which a test kills the service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::ledger::{
 /// More events than a test has.
 const FUSE: u32 = 1_000_000;
 
-/// The place where the service is killed.
+/// The point at which the service is killed.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::tests) enum Kill {
     Never,
@@ -29,7 +29,7 @@ impl Kill {
         (0..events).map(Self::Event).chain(at_writes)
     }
 
-    /// Kills the service at this place, counted from now.
+    /// Kills the service at this point, counted from now.
     pub(in crate::tests) fn arm(self, world: &World, ledger: &mut Breaking) {
         ledger.writes = 0;
         let (fuse, breaks) = match self {
@@ -42,7 +42,7 @@ impl Kill {
         ledger.breaks = breaks;
     }
 
-    /// Lets the service live from now on. Gives the numbers of writes and of events since [`arm`](Self::arm).
+    /// Lets the service live from now on. Returns the numbers of writes and of events since [`arm`](Self::arm).
     pub(in crate::tests) fn disarm(world: &World, ledger: &mut Breaking) -> (u32, u32) {
         ledger.breaks = None;
         let left = world.lock().fuse.take();
@@ -56,7 +56,7 @@ pub(in crate::tests) struct Breaking {
     inner: MemoryLedger,
     writes: u32,
     breaks: Option<(u32, bool)>,
-    /// True while there is no room on the disk.
+    /// True while the disk is full.
     pub(in crate::tests) full: Arc<AtomicBool>,
 }
 

@@ -1,4 +1,4 @@
-//! The files of a manifest, made into one list of elements.
+//! Merges the files of a manifest into one list of elements.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,17 +7,17 @@ use roxmltree::{Document, Node};
 
 use super::ManifestError;
 
-/// The reason why a file cannot be included.
+/// The reason that a file cannot be included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IncludeFault {
-    /// It is not in the repository of the manifest.
+    /// The repository of the manifest does not contain it.
     Missing,
     /// Its name is not a path within that repository.
     Path,
-    /// It includes itself by way of these files; the first one is repeated at the end.
+    /// It includes itself through these files; the first one is repeated at the end.
     Circle(Vec<String>),
-    /// There are too many of them.
+    /// There are too many includes.
     TooMany,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for IncludeFault {
     }
 }
 
-/// An element below `<manifest>`, and where it stands.
+/// An element below `<manifest>`, and its position.
 #[derive(Debug)]
 pub(super) struct Element {
     pub(super) tag: String,
@@ -120,7 +120,7 @@ fn elements(file: &str, text: &str) -> Result<Vec<Element>, ManifestError> {
 /// The files that the text of a manifest file includes.
 ///
 /// # Errors
-/// A text that is no manifest, and names that are no paths within the repository.
+/// A text that is not a manifest, and names that are not paths within the repository.
 pub fn includes(file: &str, text: &str) -> Result<Vec<String>, ManifestError> {
     let elements = elements(file, text)?;
     let includes = elements.iter().filter(|element| element.tag == "include");
@@ -144,7 +144,7 @@ fn is_local(path: &str) -> bool {
     !path.contains(['~', '\n', '\r', '\0']) && path.split('/').all(part)
 }
 
-/// The elements of `file` and of what it includes, in the order in which `repo` reads them.
+/// The elements of `file` and of the files that it includes, in the order in which `repo` reads them.
 pub(super) fn flat(
     file: &str,
     texts: &BTreeMap<String, String>,
@@ -165,11 +165,11 @@ pub(super) fn flat(
     Ok(reader.found)
 }
 
-/// The most includes that are followed, each counted as often as it is followed: a few files, each of which includes the next
-/// one twice, would be read for ever.
+/// The most includes that are followed; each is counted as often as it is followed. A few files, each of which includes the
+/// next one twice, would otherwise take forever to read.
 const INCLUDES: u32 = 1000;
 
-/// The files on the way, and the elements so far.
+/// The files that are being read, and the elements so far.
 struct Reader<'t> {
     texts: &'t BTreeMap<String, String>,
     open: Vec<String>,

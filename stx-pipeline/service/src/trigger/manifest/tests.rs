@@ -1,7 +1,7 @@
-//! Manifests, and the projects that `repo` itself (35bbf701d of its repository) makes of them.
+//! Manifests, and the projects that `repo` itself (35bbf701d of its repository) reads from them.
 //!
-//! The table was made by its own `XmlManifest`: what `Load` gives of these files, for the groups that `repo sync` takes without
-//! options on Linux. `None` is what it refuses.
+//! The table was made with its own `XmlManifest`: the result of `Load` for these files, with the groups that `repo sync` uses
+//! without options on Linux. `None` means that `repo` refuses the manifest.
 
 use std::collections::BTreeMap;
 
