@@ -1,20 +1,19 @@
-//! Since when something is as it is, without looking at every build.
+//! Finds the build that introduced a state, without examining every build.
 
-/// A search among builds, oldest first, for the first one from which on something is as it is in the newest.
+/// A search among builds, oldest first, for the first build from which on a state is the same as in the newest build.
 ///
-/// Whoever holds it asks for the [`next`](Self::next) build to look at, and [`tell`](Self::tell)s what is there. If the
-/// thing went back and forth, one of its changes is found; the build before the one that is found was looked at, and is
-/// different.
+/// The caller examines the [`next`](Self::next) build, and [`tell`](Self::tell)s the result. If the state changed several
+/// times, one of the changes is found: the build before the found one was examined, and differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bisection {
-    /// Known to be different.
+    /// The newest build that is known to differ.
     different: Option<usize>,
-    /// Known to be the same.
+    /// The oldest build that is known to be the same.
     same: usize,
 }
 
 impl Bisection {
-    /// A search among `count` builds, of which the newest is known; `None` without any.
+    /// A search among `count` builds, of which only the newest is known; `None` if there are none.
     pub fn new(count: usize) -> Option<Self> {
         Some(Self {
             different: None,
@@ -22,7 +21,7 @@ impl Bisection {
         })
     }
 
-    /// The next build to look at; `None` when the search is over.
+    /// The next build to examine; `None` when the search is over.
     pub fn next(&self) -> Option<usize> {
         match self.different {
             None if self.same == 0 => None,
@@ -34,7 +33,7 @@ impl Bisection {
         }
     }
 
-    /// Takes in whether the build that [`next`](Self::next) named is as the newest one.
+    /// Records if the build from [`next`](Self::next) is the same as the newest one.
     pub fn tell(&mut self, index: usize, same: bool) {
         if same {
             self.same = index;
@@ -43,7 +42,8 @@ impl Bisection {
         }
     }
 
-    /// The build in which it changed and the one before; of the second, `None` if it is the same in all builds.
+    /// The build in which the state changed, and the build before it; the latter is `None` if the state is the same in all
+    /// builds.
     pub fn found(&self) -> (usize, Option<usize>) {
         (self.same, self.different)
     }

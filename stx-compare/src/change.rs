@@ -9,12 +9,12 @@ use crate::package::{ChangelogEntry, File, Relation, Scriptlet};
 pub struct Differences {
     /// The changes that matter, in the order of [`Change`], then by name.
     pub changes: Vec<Change>,
-    /// The differences that every rebuild brings, in the order of [`Noise`].
+    /// The differences that every rebuild causes, in the order of [`Noise`].
     pub noise: Vec<Noise>,
 }
 
 impl Differences {
-    /// Whether there are none at all.
+    /// True if there are no changes and no noise.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.noise.is_empty()
     }
@@ -26,96 +26,96 @@ impl Differences {
 pub enum Change {
     /// Epoch, version or release.
     Version {
-        /// As it was.
+        /// The old value.
         from: String,
-        /// As it is.
+        /// The new value.
         to: String,
     },
     /// A field of the package as a whole differs: name, architecture, summary, license, …
     Attribute {
         /// The name of the field.
         name: String,
-        /// As it was; absent if it was not said.
+        /// The old value; absent if it was not set.
         from: Option<String>,
-        /// As it is; absent if it is not said.
+        /// The new value; absent if it is not set.
         to: Option<String>,
     },
-    /// A file that was not there.
+    /// A new file.
     FileAdded {
         /// The path of the file.
         path: String,
         /// The mode, owner, size and target of the file.
         file: FileSummary,
     },
-    /// A file that is not there any more.
+    /// A file that is gone.
     FileRemoved {
         /// The path of the file.
         path: String,
         /// The mode, owner, size and target that it had.
         file: FileSummary,
     },
-    /// A file that is not what it was.
+    /// A file that differs.
     FileChanged {
         /// The path of the file.
         path: String,
-        /// In what way; never empty.
+        /// The differences of the file; never empty.
         aspects: Vec<Aspect>,
     },
-    /// A dependency, shared libraries apart.
+    /// A dependency that is not a shared library.
     Dependency {
-        /// Which kind.
+        /// The kind of dependency.
         relation: Relation,
-        /// On what.
+        /// The name that it depends on.
         name: String,
-        /// The conditions that were; empty if there was none of that name.
+        /// The old conditions; empty if no dependency had this name.
         from: Vec<String>,
-        /// The conditions that are; empty if there is none of that name.
+        /// The new conditions; empty if no dependency has this name.
         to: Vec<String>,
     },
     /// A shared library that is provided or needed.
     Soname {
-        /// Which kind.
+        /// The kind of dependency.
         relation: Relation,
         /// `libz.so.1()(64bit)`.
         name: String,
-        /// Whether it is new; otherwise it is gone.
+        /// True if it is new, false if it is gone.
         added: bool,
     },
     /// A scriptlet or trigger.
     Scriptlet {
         /// `post`.
         name: String,
-        /// As it was.
+        /// The old value.
         from: Option<Scriptlet>,
-        /// As it is.
+        /// The new value.
         to: Option<Scriptlet>,
     },
-    /// Entries of the changelog.
+    /// Changelog entries.
     Changelog {
-        /// New ones.
+        /// The new entries.
         added: Vec<ChangelogEntry>,
-        /// Gone ones.
+        /// The entries that are gone.
         removed: Vec<ChangelogEntry>,
     },
-    /// How the files are packed.
+    /// The packing of the files.
     Payload {
         /// `format`, `compression` or `level`.
         aspect: String,
-        /// As it was.
+        /// The old value.
         from: String,
-        /// As it is.
+        /// The new value.
         to: String,
     },
-    /// A file of a Debian package's control member that is neither a script nor read into something else.
+    /// A file of a Debian package's control member that is neither a script nor part of another field.
     ControlFile {
         /// `templates`.
         name: String,
-        /// Its text as it was; absent if it was not there.
+        /// The old text; absent if the file is new.
         from: Option<String>,
-        /// Its text as it is; absent if it is not there.
+        /// The new text; absent if the file is gone.
         to: Option<String>,
     },
-    /// Bytes of the payload differ, which was not read: modes, owners, symlinks and configuration files may be different.
+    /// Payloads that were not read differ in their bytes: modes, owners, symlinks and configuration files may differ.
     Unread,
 }
 
@@ -126,9 +126,9 @@ pub struct FileSummary {
     pub mode: u16,
     /// `root:root`.
     pub owner: String,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Where a symlink points.
+    /// The target of a symlink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
@@ -144,140 +144,140 @@ impl From<&File> for FileSummary {
     }
 }
 
-/// One way in which a file is not what it was.
+/// An aspect in which a file differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "aspect", rename_all = "kebab-case")]
 pub enum Aspect {
-    /// Its bytes, by their digest.
+    /// Its contents, as digests.
     Content {
-        /// As it was.
+        /// The old value.
         from: Option<String>,
-        /// As it is.
+        /// The new value.
         to: Option<String>,
     },
     /// Its size in bytes.
     Size {
-        /// As it was.
+        /// The old value.
         from: u64,
-        /// As it is.
+        /// The new value.
         to: u64,
     },
     /// Its type and permission bits.
     Mode {
-        /// As it was.
+        /// The old value.
         from: u16,
-        /// As it is.
+        /// The new value.
         to: u16,
     },
     /// Its user and group.
     Owner {
-        /// As it was.
+        /// The old value.
         from: String,
-        /// As it is.
+        /// The new value.
         to: String,
     },
-    /// Where the symlink points.
+    /// The target of the symlink.
     Target {
-        /// As it was.
+        /// The old value.
         from: Option<String>,
-        /// As it is.
+        /// The new value.
         to: Option<String>,
     },
     /// `config`, `doc` and the other flags, separated by commas.
     Flags {
-        /// As they were.
+        /// The old values.
         from: String,
-        /// As they are.
+        /// The new values.
         to: String,
     },
     /// Its capabilities.
     Capabilities {
-        /// As they were.
+        /// The old values.
         from: Option<String>,
-        /// As they are.
+        /// The new values.
         to: Option<String>,
     },
     /// The languages it belongs to.
     Language {
-        /// As they were.
+        /// The old values.
         from: Option<String>,
-        /// As they are.
+        /// The new values.
         to: Option<String>,
     },
     /// Its device number.
     Device {
-        /// As it was.
+        /// The old value.
         from: Option<u16>,
-        /// As it is.
+        /// The new value.
         to: Option<u16>,
     },
-    /// The attributes that `rpm --verify` compares differ.
+    /// The attributes that `rpm --verify` compares.
     Verify {
-        /// As it was.
+        /// The old value.
         from: Option<u32>,
-        /// As it is.
+        /// The new value.
         to: Option<u32>,
     },
 }
 
-/// A difference that building the same again brings.
+/// A difference that every rebuild causes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Noise {
-    /// When it was built, in seconds since 1970.
+    /// The time of the build, in seconds since 1970.
     BuildTime {
-        /// As it was.
+        /// The old value.
         from: Option<u64>,
-        /// As it is.
+        /// The new value.
         to: Option<u64>,
     },
-    /// Where it was built.
+    /// The host of the build.
     BuildHost {
-        /// As it was.
+        /// The old value.
         from: Option<String>,
-        /// As it is.
+        /// The new value.
         to: Option<String>,
     },
     /// The version of rpm that built it.
     BuildTool {
-        /// As it was.
+        /// The old value.
         from: Option<String>,
-        /// As it is.
+        /// The new value.
         to: Option<String>,
     },
     /// Signatures, by their digests.
     Signature {
-        /// As they were.
+        /// The old values.
         from: Vec<String>,
-        /// As they are.
+        /// The new values.
         to: Vec<String>,
     },
-    /// Modification times of files that are in both.
+    /// Modification times of files that are in both packages.
     FileTimes {
         /// The paths of the files.
         paths: Vec<String>,
     },
-    /// A file that differs in nothing but times that stand in it.
+    /// A file in which only embedded times differ.
     EmbeddedTimes {
         /// The path of the file.
         path: String,
         /// Its format: `gzip`, `zip`, `ar`, `pyc`.
         format: String,
     },
-    /// The packed bytes, although nothing that is packed differs.
+    /// The packed bytes, if the unpacked contents are equal.
     PayloadBytes {
-        /// The digest as it was.
+        /// The old digest.
         from: Option<String>,
-        /// The digest as it is.
+        /// The new digest.
         to: Option<String>,
     },
     /// A field that follows from the files: `Installed-Size`, `Build-Ids`.
     Derived {
         /// The name of the field.
         name: String,
-        /// As it was; absent if it was not said.
+        /// The old value; absent if it was not set.
         from: Option<String>,
-        /// As it is; absent if it is not said.
+        /// The new value; absent if it is not set.
         to: Option<String>,
     },
 }

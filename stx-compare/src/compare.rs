@@ -1,4 +1,4 @@
-//! Two packages in, differences out.
+//! The comparison of two packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,8 @@ use crate::version::Format;
 
 /// The differences between `from` and `to`.
 ///
-/// A dependency that moves with the version of its package (`hello = 1.0-1` of `hello` 1.0-1) is the same while it does.
+/// A dependency on the package's own version (`hello = 1.0-1` of `hello` 1.0-1) counts as unchanged if it changes with that
+/// version.
 pub fn compare(from: &Package, to: &Package) -> Differences {
     let mut changes = Vec::new();
     if from.evr().to_string() != to.evr().to_string() {
@@ -29,7 +30,7 @@ pub fn compare(from: &Package, to: &Package) -> Differences {
     Differences { changes, noise }
 }
 
-/// The keys of both maps, with what each has.
+/// The keys of both maps, with the values of each map.
 fn joined<'a, K: Ord, V>(
     from: &'a BTreeMap<K, V>,
     to: &'a BTreeMap<K, V>,
@@ -42,7 +43,7 @@ fn joined<'a, K: Ord, V>(
 /// Fields of Debian packages that follow from the files of the package.
 const DERIVED: [&str; 2] = ["Build-Ids", "Installed-Size"];
 
-/// Compares the fields of the package as a whole. Returns the differences of those that follow from its files.
+/// Compares the fields of the package as a whole. Returns the differences in fields that follow from its files.
 fn attributes(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<Noise> {
     let mut derived = Vec::new();
     let mut push = |name: &str, from: Option<&String>, to: Option<&String>| {
@@ -58,7 +59,7 @@ fn attributes(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<No
     push("format", Some(&format(from)), Some(&format(to)));
     push("name", Some(&from.name), Some(&to.name));
     push("architecture", Some(&from.arch), Some(&to.arch));
-    // The file name of the source package holds the version.
+    // The file name of the source package contains the version.
     let moved = from.evr() != to.evr();
     let is_debian = from.format != Format::Rpm && to.format != Format::Rpm;
     for (name, from, to) in joined(&from.attributes, &to.attributes) {
@@ -80,11 +81,11 @@ fn attributes(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<No
 /// The attribute that names the source package.
 pub(crate) const SOURCE_PACKAGE: &str = "source package";
 
-/// Compares the files; returns those of which only the time differs, or the time as well.
+/// Compares the files; returns the paths of those whose modification times differ.
 fn files(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<String> {
     let mut touched = Vec::new();
     if from.listing != to.listing {
-        // A file that one side does not list may be there all the same.
+        // A file that only one side lists may nevertheless exist on the other.
         changes.push(Change::Unread);
         return touched;
     }
@@ -114,7 +115,7 @@ fn files(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<String>
     touched
 }
 
-/// How a file differs, its modification time apart.
+/// The aspects in which a file differs, except for its modification time.
 pub fn aspects(from: &File, to: &File) -> Vec<Aspect> {
     let flags = |file: &File| {
         let flags: Vec<_> = file.flags.iter().map(String::as_str).collect();
@@ -184,7 +185,7 @@ pub fn aspects(from: &File, to: &File) -> Vec<Aspect> {
     aspects
 }
 
-/// The conditions on a name: each one to compare by, with the one to show.
+/// The conditions on a name: the form to compare, with the form to show.
 type Conditions = BTreeMap<String, String>;
 
 /// The dependencies of one kind by name.
@@ -357,7 +358,7 @@ fn noise(
 }
 
 impl Differences {
-    /// Takes down that the files of two packages differ although nothing that was read does, where their payloads were not.
+    /// Notes that the files of two packages differ in payloads that were not read, if no other difference was found.
     ///
     /// The caller knows that the bytes of the files differ.
     pub fn admit_unread(&mut self, from: &Package, to: &Package) {
@@ -367,12 +368,12 @@ impl Differences {
         }
     }
 
-    /// Tells whether the payloads differ and were not read, so that no difference has a name.
+    /// True if unread payloads are the only difference.
     pub fn is_unread(&self) -> bool {
         matches!(self.changes[..], [Change::Unread])
     }
 
-    /// The files of which only the bytes differ: those in which only a time may differ.
+    /// The files of which only the bytes differ, so that perhaps only times within them differ.
     pub fn opaque(&self) -> BTreeSet<&str> {
         let paths = self.changes.iter().filter_map(|change| match change {
             Change::FileChanged { path, aspects } => {
@@ -383,7 +384,7 @@ impl Differences {
         paths.collect()
     }
 
-    /// Takes a file of [`opaque`](Self::opaque) for noise, because only times of `format` differ in it.
+    /// Turns a file of [`opaque`](Self::opaque) into noise, because only times of `format` differ in it.
     pub fn only_times(&mut self, path: &str, format: &str) {
         self.changes.retain(
             |change| !matches!(change, Change::FileChanged { path: changed, .. } if changed == path),

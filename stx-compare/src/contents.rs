@@ -1,4 +1,4 @@
-//! Compares files of which only the bytes differ, out of the payloads of both packages.
+//! Compares files of which only the bytes differ, by the payloads of both packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read as _};
@@ -10,11 +10,11 @@ use stx_layout::rpm::{FrameError, HeadError, read_head};
 use crate::change::Differences;
 use crate::times::only_times;
 
-/// Longest file that is looked into, in bytes. All that are looked into are held in memory, of both packages: no more
-/// than [`MOST_BYTES`] of each.
+/// The longest file that is examined, in bytes. All examined files of both packages are held in memory, at most [`MOST_BYTES`]
+/// of each package.
 pub const LONGEST_FILE: u64 = 64 << 20;
 
-/// Most bytes of one package that are looked into at a time.
+/// The most bytes of one package that are examined.
 pub const MOST_BYTES: u64 = 256 << 20;
 
 /// A payload that cannot be read.
@@ -27,21 +27,21 @@ pub enum ContentsError {
         #[from]
         source: io::Error,
     },
-    /// Its headers.
+    /// The headers of the package are damaged.
     #[error(transparent)]
     Header {
         /// The reason.
         #[from]
         source: FrameError,
     },
-    /// Its payload.
+    /// The payload of the package is damaged.
     #[error("the payload is damaged")]
     Payload {
         /// The error that caused it.
         #[from]
         source: rpm::Error,
     },
-    /// The archive of a Debian package.
+    /// The archive of a Debian package is damaged.
     #[error(transparent)]
     Archive {
         /// The problem with it.
@@ -50,8 +50,8 @@ pub enum ContentsError {
     },
 }
 
-/// Looks into the files of which only the bytes differ, and takes those for noise in which only a time does. Returns the
-/// paths of those that were too large to be looked into.
+/// Examines the files of which only the bytes differ, and turns those into noise in which only times differ. Returns the paths
+/// of files that were too large to examine.
 pub fn look_into(
     differences: &mut Differences,
     from: impl BufRead + 'static,
@@ -79,7 +79,7 @@ pub fn look_into(
     Ok(skipped)
 }
 
-/// The bytes of the wanted files, without those that are too large.
+/// The contents of the wanted files, without those that are too large.
 fn files(
     mut package: impl BufRead + 'static,
     wanted: &BTreeSet<String>,
@@ -109,7 +109,7 @@ fn files(
     Ok(files)
 }
 
-/// The same of a Debian package.
+/// The same for a Debian package.
 fn debian(
     package: impl BufRead,
     wanted: &BTreeSet<String>,

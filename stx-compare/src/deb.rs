@@ -2,13 +2,13 @@
 //!
 //! | function | reads |
 //! |---|---|
-//! | [`extent`] | how many bytes the control member needs |
+//! | [`extent`] | the number of bytes that the control member needs |
 //! | [`package`] | the control member: fields, relations, scripts, the digests of `md5sums` |
 //! | [`read_files`] | the payload: every file with mode, owner, digest and target, and the changelog |
 //! | [`source`] | a source package's `.dsc` |
 //!
-//! The control member alone says nothing of directories, symlinks, modes and owners, nor of the bytes of configuration
-//! files: [`Listing`] tells how much is known.
+//! The control member alone does not describe directories, symlinks, modes and owners, nor the bytes of configuration files:
+//! [`Listing`] tells which part is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,30 +32,30 @@ pub use payload::read_files;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DebianError {
-    /// Its archive, or a member of it.
+    /// The archive, or a member of it, is damaged.
     #[error(transparent)]
     Archive {
         /// The problem with it.
         #[from]
         source: DebError,
     },
-    /// The description of a source package.
+    /// The description of a source package is malformed.
     #[error("the description of the source package cannot be read")]
     Description {
         /// The problem with it.
         #[from]
         source: ControlError,
     },
-    /// A field that each source package has.
+    /// A required field of a source package is missing.
     #[error("the description of the source package has no field `{field}`")]
     Missing {
         /// The field.
         field: &'static str,
     },
-    /// Its version is none.
+    /// Its version is invalid.
     #[error("{version:?} is not a version of a Debian package")]
     Version {
-        /// As it stands there.
+        /// The text of the version.
         version: String,
     },
 }
@@ -79,20 +79,20 @@ const RELATIONS: [(&str, Relation); 18] = [
     ("Build-Conflicts", Relation::BuildConflicts),
     ("Build-Conflicts-Arch", Relation::BuildConflictsArch),
     ("Build-Conflicts-Indep", Relation::BuildConflictsIndep),
-    // The name that it had before it became a relation of its own.
+    // The former name of that field.
     ("X-Static-Built-Using", Relation::StaticBuiltUsing),
 ];
 
-/// Maintainer scripts, which are texts for the program of their first line.
+/// Maintainer scripts; the first line of each names its program.
 const SCRIPTS: [&str; 5] = ["config", "postinst", "postrm", "preinst", "prerm"];
 
 /// Size of the header of a member of the outer archive.
 const HEADER: u64 = 60;
 
-/// How many bytes of a package [`package`] needs: the control member, and the header of the member behind it.
+/// The number of bytes of a package that [`package`] needs: the control member, and the header of the member after it.
 ///
 /// # Errors
-/// Where the bytes are not those of a package.
+/// When the bytes are not those of a package.
 pub fn extent(prefix: &[u8]) -> Result<Extent, DebError> {
     Ok(match control_extent(prefix)? {
         Extent::Whole(end) => Extent::Whole(end.next_multiple_of(2) + HEADER),
@@ -100,10 +100,10 @@ pub fn extent(prefix: &[u8]) -> Result<Extent, DebError> {
     })
 }
 
-/// The package whose file begins with `bytes`, which have to hold its control member whole.
+/// The package whose file begins with `bytes`, which must contain its control member completely.
 ///
 /// # Errors
-/// Where in the file the problem is, and what it is.
+/// The problem, and its position in the file.
 pub fn package(format: Format, bytes: &[u8]) -> Result<Package, DebianError> {
     let Control {
         paragraph, files, ..
@@ -126,7 +126,7 @@ pub fn package(format: Format, bytes: &[u8]) -> Result<Package, DebianError> {
 /// The source package that a `.dsc` describes. Its signature is not checked.
 ///
 /// # Errors
-/// The line and the problem with it.
+/// The problem, and its line.
 pub fn source(bytes: &[u8]) -> Result<Package, DebianError> {
     let text = in_utf8(bytes);
     let text = String::from_utf8_lossy(&text);
@@ -184,7 +184,7 @@ fn described(
     })
 }
 
-/// The fields that are read into nothing else, under the names that dpkg writes: upper and lower case are the same.
+/// The fields that do not become part of another field, in the capitalization of dpkg; names are not case sensitive.
 fn attributes(paragraph: &Paragraph, read: &[&str]) -> BTreeMap<String, String> {
     let is_read = |field: &str| {
         let relations = RELATIONS.iter().map(|(name, _)| name);
@@ -197,7 +197,7 @@ fn attributes(paragraph: &Paragraph, read: &[&str]) -> BTreeMap<String, String> 
         .collect()
 }
 
-/// `Multi-Arch` of `multi-arch`.
+/// `Multi-Arch` for `multi-arch`.
 fn capitalized(field: &str) -> String {
     let words = field.split('-').map(|word| {
         let mut letters = word.chars();
@@ -208,7 +208,7 @@ fn capitalized(field: &str) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-/// Takes in the files of the control member beside `control`.
+/// Adds the files of the control member other than `control`.
 fn control_files(package: &mut Package, mut files: BTreeMap<String, Vec<u8>>) {
     for name in SCRIPTS {
         if let Some(bytes) = files.remove(name) {
@@ -245,7 +245,7 @@ fn control_files(package: &mut Package, mut files: BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// A file of the control member as a text; what is none by its digest.
+/// A file of the control member as a text, or as its digest if it is binary.
 fn text(bytes: &[u8]) -> String {
     if bytes.contains(&0) {
         return digest(bytes);
@@ -258,7 +258,7 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{digest}")
 }
 
-/// A maintainer script: the program of its first line, and the text behind that.
+/// A maintainer script: the program of its first line, and the text after that.
 fn script(bytes: &[u8]) -> Scriptlet {
     let text = text(bytes);
     let (program, script) = match text.split_once('\n') {
@@ -273,7 +273,7 @@ fn script(bytes: &[u8]) -> Scriptlet {
     }
 }
 
-/// Reads `DIGEST  PATH` lines; returns those that are none.
+/// Reads `DIGEST  PATH` lines; returns the lines in any other form.
 fn md5sums(text: &str, files: &mut BTreeMap<String, File>) -> String {
     let mut odd = String::new();
     for line in text.lines() {
@@ -295,7 +295,7 @@ fn md5sums(text: &str, files: &mut BTreeMap<String, File>) -> String {
     odd
 }
 
-/// Marks the configuration files, `PATH` or `FLAG PATH` a line.
+/// Marks the configuration files, from lines `PATH` or `FLAG PATH`.
 fn conffiles(text: &str, files: &mut BTreeMap<String, File>) {
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (flag, path) = match line.split_once(' ') {
@@ -312,7 +312,7 @@ fn absolute(path: &str) -> String {
     format!("/{}", path.trim_start_matches("./").trim_start_matches('/'))
 }
 
-/// The files of a source package, by name, with the best digests that are there.
+/// The files of a source package, by name, with the strongest available digest of each.
 fn source_files(paragraph: &Paragraph) -> BTreeMap<String, File> {
     let mut files = BTreeMap::new();
     for (field, algorithm) in [
@@ -342,7 +342,7 @@ fn signature(text: &str) -> Option<String> {
     Some(digest(&text.as_bytes()[at..]))
 }
 
-/// How the payload is packed, by the name of its member.
+/// The compression of the payload, by the name of its member.
 fn compression(bytes: &[u8]) -> Option<String> {
     let Ok(Extent::Whole(end)) = control_extent(bytes) else {
         return None;
@@ -353,7 +353,7 @@ fn compression(bytes: &[u8]) -> Option<String> {
     Some(packed.trim_start_matches('.').to_owned())
 }
 
-/// When the archive was made: the time of its first member, in seconds since 1970.
+/// The time at which the archive was made: that of its first member, in seconds since 1970.
 fn built(bytes: &[u8]) -> Option<u64> {
     let time = str::from_utf8(bytes.get(24..36)?).ok()?;
     time.trim_end().parse().ok()

@@ -1,14 +1,14 @@
-//! Texts of a header that are not UTF-8, so that no two of them become the same.
+//! Converts texts of a header that are not UTF-8, so that distinct texts remain distinct.
 //!
-//! The reader of packages puts U+FFFD for each byte that belongs to no character, and so makes one text of `caf\xe9` and
-//! `caf\xe8`. Here such texts are written [in UTF-8](in_utf8) before the reader sees them.
+//! The package reader replaces each byte outside of a character with U+FFFD, which makes `caf\xe9` and `caf\xe8` equal. So such
+//! texts are converted [to UTF-8](in_utf8) before the reader sees them.
 
 use std::borrow::Cow;
 
 use stx_layout::in_utf8;
 use stx_layout::rpm::{Header, Tag};
 
-/// The same header with all its texts in UTF-8 and as different as they were; `None` if they are in UTF-8 already.
+/// The same header with all its texts in UTF-8, and still distinct; `None` if all are in UTF-8 already.
 pub(crate) fn exact(header: &Header<'_>) -> Option<Vec<u8>> {
     let plain = |tag: Tag<'_>| !is_text(&tag) || matches!(in_utf8(tag.data), Cow::Borrowed(_));
     if header.tags().all(plain) {
@@ -34,7 +34,7 @@ pub(crate) fn exact(header: &Header<'_>) -> Option<Vec<u8>> {
         }
         count += 1;
     }
-    // The magic number and the reserved bytes, then the two sizes.
+    // The magic number and the reserved bytes, followed by the two sizes.
     let mut exact = header.bytes().get(..8)?.to_vec();
     exact.extend(count.to_be_bytes());
     exact.extend(u32::try_from(data.len()).ok()?.to_be_bytes());
@@ -43,7 +43,7 @@ pub(crate) fn exact(header: &Header<'_>) -> Option<Vec<u8>> {
     Some(exact)
 }
 
-/// Whether a tag holds texts: one, several, or one for each language.
+/// True if a tag holds texts: one, several, or one for each language.
 fn is_text(tag: &Tag<'_>) -> bool {
     matches!(tag.kind, 6 | 8 | 9)
 }

@@ -1,4 +1,4 @@
-//! Packages out of the bytes of their headers, by the `rpm` crate.
+//! Reads packages from the bytes of their headers, by the `rpm` crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +19,10 @@ use crate::version::Format;
 /// A package file whose headers cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
-    /// They must not be parsed.
+    /// They are not safe to parse.
     #[error(transparent)]
     Frame {
-        /// Why not.
+        /// The reason.
         #[from]
         source: FrameError,
     },
@@ -35,7 +35,7 @@ pub enum HeaderError {
     },
 }
 
-/// Attributes that have a name; the others are called by their number.
+/// Attributes with a name; others are named by their number.
 const NAMES: [(u32, &str); 18] = [
     (1004, "summary"),
     (1005, "description"),
@@ -57,7 +57,8 @@ const NAMES: [(u32, &str); 18] = [
     (5096, "module"),
 ];
 
-/// Tags that are read into something else, or follow from the rest: sizes, digests, inodes, classes, colors, the cookie.
+/// Tags that become part of another field, or that follow from other fields: sizes, digests, inodes, classes, colors, the
+/// cookie.
 fn is_covered(tag: u32) -> bool {
     matches!(tag,
         ..1000
@@ -68,19 +69,19 @@ fn is_covered(tag: u32) -> bool {
         | 5112..=5113 | 5115..=5124)
 }
 
-/// The package whose file begins with `bytes`, which have to hold its headers whole.
+/// The package whose file begins with `bytes`, which must contain its headers completely.
 ///
-/// The digests of the main header that stand in the signature header are checked; signatures are not. Of a text that is not
-/// UTF-8, each byte that belongs to no character is U+FFFD and its two digits.
+/// Digests of the main header in the signature header are checked; signatures are not. In a text that is not UTF-8, each byte
+/// outside of a character becomes U+FFFD and two hexadecimal digits.
 pub fn package(bytes: &[u8]) -> Result<Package, HeaderError> {
     let headers = Headers::parse(bytes)?;
     let metadata = PackageMetadata::parse(&mut &bytes[..headers.payload])?;
     metadata.check_digests()?.result()?;
-    // The digests are those of the bytes as they are, so they are checked before.
+    // The digests cover the original bytes, so they are checked first.
     Ok(read(&told_apart(metadata, bytes, &headers)?)?)
 }
 
-/// The same with texts that are not UTF-8 told apart, where there are any.
+/// The same metadata, but with distinct texts for distinct bytes that are not UTF-8.
 pub(crate) fn told_apart(
     metadata: PackageMetadata,
     bytes: &[u8],
@@ -180,7 +181,7 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{digest}")
 }
 
-/// The type bits of a mode, and those of a regular file and of devices.
+/// The type bits of a mode, and their values for regular files and devices.
 const TYPE: u16 = 0o170_000;
 const REGULAR: u16 = 0o100_000;
 const DEVICES: [u16; 2] = [0o020_000, 0o060_000];
@@ -218,7 +219,7 @@ fn files(metadata: &PackageMetadata) -> Result<BTreeMap<String, File>, rpm::Erro
     Ok(files)
 }
 
-/// A text that is there and not empty.
+/// A text, if it is not empty.
 fn text(text: Option<&str>) -> Option<String> {
     text.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
@@ -285,7 +286,7 @@ fn condition(flags: DependencyFlags, version: &str) -> String {
     }
 }
 
-/// When a dependency matters.
+/// The operations to which a dependency applies.
 fn when(flags: DependencyFlags) -> String {
     let names = [
         (DependencyFlags::PREREQ, "prereq"),
@@ -331,7 +332,7 @@ fn scriptlets(metadata: &PackageMetadata) -> Result<BTreeMap<String, Scriptlet>,
             Err(error) => return Err(error),
         }
     }
-    // A scriptlet without a text is a program alone.
+    // A scriptlet without a text is only a program.
     for (name, tag) in [
         ("pre", IndexTag::RPMTAG_PREINPROG),
         ("post", IndexTag::RPMTAG_POSTINPROG),
@@ -353,8 +354,8 @@ fn scriptlets(metadata: &PackageMetadata) -> Result<BTreeMap<String, Scriptlet>,
     Ok(all)
 }
 
-/// The kinds of triggers with their tags: scripts and their programs; names, versions and flags of the conditions, and the
-/// scripts that these belong to.
+/// The kinds of triggers with their tags: scripts and their programs; names, versions and flags of the conditions; and the
+/// scripts to which the conditions belong.
 const TRIGGERS: [(&str, [IndexTag; 6]); 3] = [
     (
         "trigger",
@@ -393,7 +394,8 @@ const TRIGGERS: [(&str, [IndexTag; 6]); 3] = [
 
 /// Adds the triggers of one kind.
 ///
-/// Not by the library: with fewer programs than scripts it panics, and anybody can make such a package.
+/// The library's own function is not used: it panics if there are fewer programs than scripts, and anyone can craft such a
+/// package.
 fn triggers(
     metadata: &PackageMetadata,
     kind: &str,
@@ -435,7 +437,7 @@ fn triggers(
     Ok(())
 }
 
-/// When a trigger fires.
+/// The event that fires a trigger.
 fn moment(flags: DependencyFlags) -> &'static str {
     let moments = [
         (DependencyFlags::TRIGGERPREIN, "prein"),
@@ -447,7 +449,7 @@ fn moment(flags: DependencyFlags) -> &'static str {
     found.map_or("", |(_, name)| name)
 }
 
-/// The digests of everything that signs the package, old forms too.
+/// The digests of all signatures of the package, including old forms.
 fn signatures(metadata: &PackageMetadata) -> Vec<String> {
     let tags = [
         IndexSignatureTag::RPMSIGTAG_PGP,

@@ -1,4 +1,4 @@
-//! Real package files, and what anybody may make of them.
+//! Real package files, and crafted ones.
 
 use rpm::{BuildConfig, CompressionType, FileOptions, PackageBuilder, PackageMetadata};
 
@@ -13,7 +13,7 @@ fn built(text: &str) -> Vec<u8> {
     built_with(text, "b")
 }
 
-/// The same with a name of one of the files, which is also in the provides and the changelog.
+/// The same, with a given name for one of the files, which is also in the provides and the changelog.
 fn built_with(text: &str, name: &str) -> Vec<u8> {
     let config = BuildConfig::default()
         .compression(CompressionType::Gzip)
@@ -37,7 +37,7 @@ fn built_with(text: &str, name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Where the headers of a package are.
+/// The ranges of the headers of a package.
 fn headers(bytes: &[u8]) -> [std::ops::Range<usize>; 2] {
     match frame(bytes).expect("a package") {
         Frame::Whole { signature, header } => [signature, header],
@@ -88,7 +88,7 @@ fn real_packages_are_compared() {
     assert_eq!(changed, ["/usr/share/hello/a", "/usr/share/hello/b"]);
 }
 
-/// The package with `old` replaced in its main header, whose digests are then wrong and not looked at.
+/// The package with `old` replaced in its main header; the digests are then wrong, and are not checked.
 fn patched(old: &str, new: &[u8]) -> crate::Package {
     let mut bytes = built_with("one", old);
     let [_, header] = headers(&bytes);
@@ -125,13 +125,13 @@ fn texts_that_are_not_utf_8_differ_as_their_bytes_do() {
         "+ changelog 2020-01-01 caf?e8: caf?e8\n- changelog 2020-01-01 caf?e9: caf?e9",
     ];
     assert_eq!(kinds, expected.map(|line| line.replace('?', "\u{fffd}")));
-    // The mark itself, and the digits behind it, are no other text.
+    // The replacement character and the digits after it do not collide with the same literal text.
     let literal = patched("caf_12345", "caf\u{fffd}e9_".as_bytes());
     let byte = patched("caf_12345", b"caf\xe9_1234");
     assert_ne!(literal.files.keys().nth(1), byte.files.keys().nth(1));
 }
 
-/// The count of a tag of the main header, as another.
+/// Changes the count of a tag of the main header.
 fn recounted(bytes: &mut [u8], tag: u32, count: u32) {
     let [_, header] = headers(bytes);
     let entries = bytes[header.clone()].chunks_exact(16);
@@ -191,7 +191,7 @@ fn whatever_the_index_says_nothing_panics_and_nothing_is_shared() {
             for value in [0, 1, 2, 6, 9, 100, 1000, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
                 let mut bytes = bytes.clone();
                 bytes[at..at + 4].copy_from_slice(&u32::to_be_bytes(value));
-                // As whoever makes it would make the digests too, they are not what protects.
+                // Digests are not checked here: a crafted package can have valid digests, so they are no protection.
                 if frame(&bytes).is_ok()
                     && let Ok(metadata) = PackageMetadata::parse(&mut &bytes[..])
                 {

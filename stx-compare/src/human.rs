@@ -1,6 +1,6 @@
 //! Differences as text for people.
 //!
-//! Texts of packages are shown in [printable] form, so that none of them steers a terminal.
+//! Texts of packages are shown in [printable] form, so that none of them can control a terminal.
 
 use std::fmt::{self, Write as _};
 
@@ -12,7 +12,7 @@ use crate::change::{Aspect, Change, FileSummary, Noise};
 use crate::package::Scriptlet;
 use crate::report::{Comparison, Counts, Outcome, Report, Reports};
 
-/// Paths that are named before the rest is counted.
+/// The most paths that are named before the rest is only counted.
 const MOST_PATHS: usize = 3;
 
 impl fmt::Display for Report {
@@ -112,7 +112,7 @@ fn list_noise(f: &mut fmt::Formatter<'_>, noise: &[Noise]) -> fmt::Result {
         .try_for_each(|noise| writeln!(f, "  noise: {noise}"))
 }
 
-/// `FROM -> TO`, with a dash for what is not there.
+/// `FROM -> TO`, with a dash for an absent value.
 fn moved<T: fmt::Display>(from: Option<T>, to: Option<T>) -> String {
     let shown = |value: Option<T>| {
         value.map_or_else(
@@ -236,7 +236,7 @@ fn scriptlet(
     lines(f, &script(from), &script(to))
 }
 
-/// `+` for what is new, `-` for what is gone, `~` for what is different.
+/// `+` for new, `-` for gone, `~` for different.
 fn sign<T>(from: Option<T>, to: Option<T>) -> char {
     match (from, to) {
         (None, _) => '+',
@@ -245,7 +245,7 @@ fn sign<T>(from: Option<T>, to: Option<T>) -> char {
     }
 }
 
-/// The lines that are gone and those that are new, each below the other.
+/// The removed and the added lines, each on a line of its own.
 fn lines(f: &mut fmt::Formatter<'_>, from: &str, to: &str) -> fmt::Result {
     for change in TextDiff::from_lines(from, to).iter_all_changes() {
         let sign = match change.tag() {
@@ -260,11 +260,11 @@ fn lines(f: &mut fmt::Formatter<'_>, from: &str, to: &str) -> fmt::Result {
 
 impl fmt::Display for FileSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Only the control member was read, which has nothing of this.
+        // Only the control member was read, which lacks these fields.
         if self.mode == 0 && self.size == 0 && self.owner.is_empty() {
             return f.write_str("(payload not read)");
         }
-        // The files of a source package, which its `.dsc` names, have neither mode nor owner.
+        // The files of a source package in its `.dsc` have neither mode nor owner.
         if self.mode == 0 && self.owner.is_empty() {
             return write!(f, "({})", size(self.size));
         }
@@ -346,7 +346,7 @@ impl fmt::Display for Noise {
     }
 }
 
-/// A time in seconds since 1970, as RFC 3339 has it.
+/// A time in seconds since 1970, in the form of RFC 3339.
 fn time(seconds: u64) -> String {
     let time = i64::try_from(seconds)
         .ok()

@@ -1,4 +1,4 @@
-//! The packages of a build by what their files are called, and which belong together.
+//! The packages of a build, by their file names, and the matching of packages of two builds.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use stx_layout::{BuildPath, PackageFileName, Sha256, Sums};
 
 use crate::version::Format;
 
-/// The identity of a package apart from its version: place, format, name and architecture.
+/// The identity of a package without its version: place, format, name and architecture.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Key {
     /// The directory in the build: `outputs/RPMS/std`, `outputs/std/packages`.
     pub place: String,
-    /// The form of its files.
+    /// The format of its files.
     #[serde(skip_serializing_if = "Format::is_rpm")]
     pub format: Format,
-    /// The package's name; the whole file name where that is not in the usual form.
+    /// The package's name; the whole file name if that is not in the usual form.
     pub name: String,
     /// Its architecture.
     pub arch: String,
@@ -32,7 +32,7 @@ impl Key {
         }
     }
 
-    /// Whether it is a source package.
+    /// True for a source package.
     pub fn is_source(&self) -> bool {
         self.format == Format::Dsc || self.arch == "src"
     }
@@ -41,18 +41,18 @@ impl Key {
 /// A package file of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it is.
+    /// Its path.
     pub path: BuildPath,
     /// Its digest.
     pub digest: Sha256,
-    /// Version and release, as the file's name has them.
+    /// Version and release, as in the file name.
     pub version: String,
-    /// The epoch, which few names have; `None` where it was not read, or is none.
+    /// The epoch, which few file names contain; `None` if it was not read, or if there is none.
     pub epoch: Option<u32>,
 }
 
 impl Entry {
-    /// Epoch, version and release, as far as they are known.
+    /// Epoch, version and release, as far as known.
     pub fn evr(&self) -> String {
         match self.epoch {
             Some(epoch) => format!("{epoch}:{}", self.version),
@@ -65,27 +65,27 @@ impl Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory(BTreeMap<Key, Vec<Entry>>);
 
-/// No package that could be the reference.
+/// No package can be chosen as the reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChooseError {
-    /// There is none of that name and architecture.
+    /// No package has this name and architecture.
     #[error("no package {}{}", [name.as_str(), arch].join(".").trim_end_matches('.'), phase.as_ref().map(|phase| format!(" of phase {phase}")).unwrap_or_default())]
     Absent {
         /// Its name.
         name: String,
         /// Its architecture.
         arch: String,
-        /// The phase that was asked for.
+        /// The requested phase.
         phase: Option<String>,
     },
-    /// There are different ones in several phases.
+    /// Several phases have different packages of this name and architecture.
     #[error("{name}.{arch} is in {}, and is not the same there", places.join(" and "))]
     Ambiguous {
         /// Its name.
         name: String,
         /// Its architecture.
         arch: String,
-        /// Where they are.
+        /// The places of these packages.
         places: Vec<String>,
     },
 }
@@ -95,29 +95,29 @@ pub enum ChooseError {
 pub struct Pair {
     /// The identity of the package apart from its version.
     pub key: Key,
-    /// As it was; absent if it was not there.
+    /// The old file; absent if the package is new.
     pub from: Option<Entry>,
-    /// As it is; absent if it is not there.
+    /// The new file; absent if the package is gone.
     pub to: Option<Entry>,
 }
 
 /// The parts of a package file's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The form that its extension says.
+    /// The format, by the extension of the file name.
     pub format: Format,
-    /// The package's name; the whole file name where that is not in the usual form.
+    /// The package's name; the whole file name if that is not in the usual form.
     pub name: String,
-    /// Version and release; empty where the name has none.
+    /// Version and release; empty if the name has none.
     pub version: String,
-    /// The epoch, where the name has one.
+    /// The epoch, if the name has one.
     pub epoch: Option<u32>,
-    /// The architecture: `source` of a `.dsc`; empty where the name has none.
+    /// The architecture: `source` of a `.dsc`; empty if the name has none.
     pub arch: String,
 }
 
 impl Named {
-    /// Reads a file's name; `None` for what is no package.
+    /// Reads a file name; `None` if it is not that of a package.
     ///
     /// ```
     /// # use stx_compare::inventory::Named;
@@ -148,7 +148,7 @@ impl Named {
             }),
             Format::Dsc => {
                 let stem = file_name.trim_end_matches(".dsc");
-                // The name of a `.dsc` is that of a package without its architecture.
+                // A `.dsc` is named like a package without an architecture.
                 let whole = format!("{stem}_source.deb");
                 DebFileName::parse(&whole).map(|file| {
                     let DebFileName { name, version, .. } = file;
@@ -177,7 +177,7 @@ impl Named {
 }
 
 impl Inventory {
-    /// The packages that a build's sums name: every `*.rpm`, `*.deb`, `*.udeb` and `*.dsc`.
+    /// The packages in the sums of a build: every `*.rpm`, `*.deb`, `*.udeb` and `*.dsc`.
     pub fn of(sums: &Sums) -> Self {
         let mut packages = BTreeMap::<Key, Vec<Entry>>::new();
         for line in sums.lines() {
@@ -203,13 +203,13 @@ impl Inventory {
         inventory
     }
 
-    /// The packages of which there are several files: which is the newest, only their epochs say.
+    /// The packages with several files. Only their epochs tell which file is the newest.
     pub fn several(&self) -> impl Iterator<Item = (&Key, &[Entry])> {
         let several = self.0.iter().filter(|(_, entries)| entries.len() > 1);
         several.map(|(key, entries)| (key, entries.as_slice()))
     }
 
-    /// Takes down the epochs of files whose headers were read, and orders the versions by them.
+    /// Sets the epochs of files whose headers were read, and sorts the versions by them.
     pub fn set_epochs(&mut self, epochs: &BTreeMap<BuildPath, u32>) {
         for entry in self.0.values_mut().flatten() {
             if let Some(epoch) = epochs.get(&entry.path) {
@@ -226,7 +226,7 @@ impl Inventory {
         }
     }
 
-    /// How many package files there are.
+    /// The number of package files.
     pub fn count(&self) -> usize {
         self.0.values().map(Vec::len).sum()
     }
@@ -236,8 +236,9 @@ impl Inventory {
         self.0.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The package of that name and architecture (empty: any but that of source packages, if there are others): of that version if it is there, else the newest; of that phase; what the
-    /// build made goes before what it was made with.
+    /// The package of this name and architecture. An empty architecture means any, but that of source packages only if there
+    /// are no others. Chooses the given version if it exists, otherwise the newest; of the given phase; and outputs of the
+    /// build before its inputs.
     pub fn choose(
         &self,
         name: &str,
@@ -264,7 +265,7 @@ impl Inventory {
         };
         prefer(&|key| key.place.starts_with("outputs/"));
         prefer(&|key| !arch.is_empty() || !key.is_source());
-        // aptly's tree has the packages of the other directories once more.
+        // aptly's tree contains the packages of the other directories a second time.
         prefer(&|key| !key.place.starts_with("outputs/aptly/"));
         let Some((key, entry)) = found.first().copied() else {
             return Err(ChooseError::Absent {
@@ -285,8 +286,8 @@ impl Inventory {
     }
 }
 
-/// The files whose epochs decide how [`pair`] puts two builds together: those of packages of which more than one file is
-/// left on a side after the same files and the same versions were put together.
+/// The files whose epochs affect how [`pair`] matches two builds: those of packages of which more than one file is left on a
+/// side after files with equal digests, and then with equal versions, were matched.
 pub fn contested(from: &Inventory, to: &Inventory) -> (Vec<Entry>, Vec<Entry>) {
     let mut contested = (Vec::new(), Vec::new());
     for (key, entries) in from.0.iter().filter(|(key, _)| to.0.contains_key(key)) {
@@ -302,8 +303,8 @@ pub fn contested(from: &Inventory, to: &Inventory) -> (Vec<Entry>, Vec<Entry>) {
     contested
 }
 
-/// Puts the packages of two builds together. Files of one key and digest are the same; returned is how many are, and the
-/// pairs of the others: those of one version, then the newest with the newest.
+/// Matches the packages of two builds. Files with the same key and digest are identical. Returns the number of these, and the
+/// pairs of the others: first those with the same version, then the newest with the newest.
 pub fn pair(from: &Inventory, to: &Inventory) -> (usize, Vec<Pair>) {
     let keys: std::collections::BTreeSet<_> = from.0.keys().chain(to.0.keys()).collect();
     let mut same = 0;
@@ -331,7 +332,7 @@ pub fn pair(from: &Inventory, to: &Inventory) -> (usize, Vec<Pair>) {
     (same, pairs)
 }
 
-/// Takes out of both what belongs together.
+/// Removes matching entries from both lists, and returns them as pairs.
 fn matched<'a>(
     old: &mut Vec<&'a Entry>,
     new: &mut Vec<&'a Entry>,

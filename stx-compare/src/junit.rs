@@ -1,13 +1,13 @@
-//! Differences as JUnit's XML, a test case a package, for CI systems.
+//! Writes differences as JUnit's XML for CI systems, with a test case for each package.
 
 use quick_junit::{NonSuccessKind, Report as JUnit, TestCase, TestCaseStatus, TestSuite};
 
 use crate::report::{Comparison, Outcome, Report, Reports};
 
-/// The reports as JUnit's XML: a suite for each place (for each channel and place, if there are several channels), and a case for
-/// each package. Packages whose files are the same have no case.
+/// The reports as JUnit's XML: a suite for each place (for each channel and place, if there are several channels), and a case
+/// for each package. Packages with identical files have no case.
 ///
-/// Characters that XML has no place for are left out.
+/// Characters that XML cannot represent are left out.
 ///
 /// # Errors
 /// The errors of the XML writer.

@@ -1,7 +1,7 @@
 //! The differences between two packages, RPM or Debian, and between the packages of two builds.
 //!
-//! Two [`Package`]s in, [`Differences`] out: [`compare`] is a function of values, and so is everything that is made of
-//! what it returns. Nothing here reads a file or a mirror; whoever does hands over bytes, digests and records.
+//! [`compare`] turns two [`Package`]s into [`Differences`]. It is a function of values, and so are all functions that process
+//! its result. Nothing here reads a file or a mirror; the caller passes bytes, digests and records.
 //!
 //! ```
 //! use stx_compare::{Package, change::Change, compare};
@@ -17,15 +17,15 @@
 //! |---|---|
 //! | [`package`] | a package as a value |
 //! | [`version`] | the formats of packages, and how each orders versions |
-//! | [`change`] | what can differ: changes, and the noise that every rebuild brings |
-//! | [`inventory`] | the packages of a build by their files' names, and which belong together |
-//! | [`nearest`] | the build that a work tree is nearest to; the commits between two builds |
-//! | [`bisect`] | since when something is as it is |
+//! | [`change`] | the kinds of differences: changes, and the noise that every rebuild causes |
+//! | [`inventory`] | the packages of a build, by their file names, and the matching of two builds |
+//! | [`nearest`] | the build nearest to a work tree; the commits between two builds |
+//! | [`bisect`] | the search for the build that introduced a state |
 //! | [`report`], [`junit`] | many comparisons, as a value, as text and as XML |
-//! | `header` (feature `rpm`) | an RPM package out of the bytes of its headers, which may be anybody's |
-//! | `whole` (feature `rpm`) | whether an RPM package is whole, by the digests in its headers |
-//! | `deb` (feature `deb`) | a Debian package out of its control member and payload, a source package out of its `.dsc` |
-//! | `contents`, `times` (feature `contents`) | times within files, out of payloads |
+//! | `header` (feature `rpm`) | an RPM package from the bytes of its headers, which may be untrusted |
+//! | `whole` (feature `rpm`) | a check that an RPM package is complete, by the digests in its headers |
+//! | `deb` (feature `deb`) | a Debian package from its control member and payload, a source package from its `.dsc` |
+//! | `contents`, `times` (feature `contents`) | times within files, from payloads |
 
 pub mod bisect;
 pub mod change;

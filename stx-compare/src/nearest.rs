@@ -1,18 +1,18 @@
-//! The build that a work tree is nearest to, and which commits lie between two builds.
+//! Finds the build nearest to a work tree, and the commits between two builds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use stx_layout::{BuildId, SourceRecord};
 
-/// The history of a commit: it and all that it descends from.
+/// The history of a commit: the commit and all its ancestors.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ancestry {
     parents: HashMap<String, Vec<String>>,
 }
 
 impl Ancestry {
-    /// Reads what `git rev-list --parents HEAD` prints: a commit and its parents a line.
+    /// Reads the output of `git rev-list --parents HEAD`: a commit and its parents per line.
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter_map(|line| {
             let mut words = line.split_ascii_whitespace().map(ToOwned::to_owned);
@@ -23,7 +23,7 @@ impl Ancestry {
         }
     }
 
-    /// How many commits of the history `commit` does not know of; `None` if it is none of the history.
+    /// The number of commits of the history that are not ancestors of `commit`; `None` if `commit` is not in the history.
     pub fn distance(&self, commit: &str) -> Option<usize> {
         let mut known = HashSet::new();
         let mut next: Vec<&str> = vec![self.parents.get_key_value(commit)?.0];
@@ -43,16 +43,15 @@ impl Ancestry {
 pub struct Nearest {
     /// The build.
     pub build: BuildId,
-    /// The git of the build that the work tree is one of.
+    /// The path of the work tree's repository in the build.
     pub path: String,
     /// Its commit in the build.
     pub commit: String,
-    /// How many commits the work tree has that the build has not.
+    /// The number of commits in the work tree that the build lacks.
     pub ahead: usize,
 }
 
-/// The build with the fewest commits between it and the work tree, of those that the work tree descends from; of several,
-/// the newest.
+/// Of the builds that the work tree descends from, the one with the fewest commits up to the work tree; of several, the newest.
 pub fn nearest<'a>(
     builds: impl IntoIterator<Item = (&'a BuildId, &'a [SourceRecord])>,
     ancestry: &Ancestry,
@@ -82,7 +81,8 @@ pub fn nearest<'a>(
     best
 }
 
-/// The gits that a build's `CONTEXT` names: `(cd PATH && git checkout -f COMMIT)` a line; other lines are passed over.
+/// The repositories in the text of a build's `CONTEXT`: `(cd PATH && git checkout -f COMMIT)` per line; other lines are
+/// ignored.
 pub fn context_sources(text: &str) -> Vec<SourceRecord> {
     let sources = text.lines().filter_map(|line| {
         let (path, rest) = line
@@ -100,20 +100,20 @@ pub fn context_sources(text: &str) -> Vec<SourceRecord> {
     sources.collect()
 }
 
-/// The commits of one git between two builds.
+/// The commits of one repository between two builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CommitRange {
     /// The work tree below the source root.
     pub path: String,
-    /// Where it was fetched from.
+    /// The URL that it was fetched from.
     pub url: Option<String>,
-    /// The commit of the earlier build; absent for a git that is new.
+    /// The commit of the earlier build; absent for a new repository.
     pub from: Option<String>,
-    /// The commit of the later build; absent for a git that is gone.
+    /// The commit of the later build; absent for a removed repository.
     pub to: Option<String>,
 }
 
-/// The gits that moved between two builds, by path.
+/// The repositories whose commits differ between two builds, by path.
 pub fn commit_ranges(from: &[SourceRecord], to: &[SourceRecord]) -> Vec<CommitRange> {
     let mut gits = BTreeMap::<&str, (Option<&SourceRecord>, Option<&SourceRecord>)>::new();
     for source in from {
@@ -152,7 +152,7 @@ mod tests {
             .expect("a build")
     }
 
-    /// `e` merges `d` and `c`, which both come from `b`, which comes from `a`.
+    /// `e` merges `d` and `c`, whose parent is `b`, whose parent is `a`.
     const HISTORY: &str = "e d c\nd b\nc b\nb a\na\n";
 
     #[test]

@@ -5,7 +5,7 @@
 //! | `version`, `release` | version, release | upstream version, Debian revision; a native package has no revision |
 //! | `arch` | `x86_64`; `src` for a source package | `amd64`; `source` for a source package |
 //! | `attributes` | the other tags, by name | the other fields of `control` or `.dsc`, under their own names |
-//! | `files` | the files of the header | those of `md5sums` and `conffiles`; with the payload, all |
+//! | `files` | the files of the header | those of `md5sums` and `conffiles`; with the payload, all files |
 //! | `dependencies` | dependencies | relations; `shlibs` and `symbols` as provided libraries |
 //! | `scriptlets` | scriptlets, triggers | maintainer scripts, triggers |
 //! | `control` | | the other files of the control member, such as `templates` |
@@ -19,16 +19,16 @@ use crate::version::{Format, Version};
 
 /// The fields of a package.
 ///
-/// Left out is what follows from the rest: of an RPM header the sizes of the payload, file classes and colors, inode
+/// Data that follows from other fields is left out: in an RPM header, the sizes of the payload, file classes and colors, inode
 /// numbers, and the digests of the header itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Package {
-    /// The form of its file.
+    /// The format of its file.
     #[serde(default, skip_serializing_if = "Format::is_rpm")]
     pub format: Format,
     /// `hello`.
     pub name: String,
-    /// The epoch, where there is one.
+    /// The epoch, if it has one.
     pub epoch: Option<u32>,
     /// `1.0`.
     pub version: String,
@@ -40,7 +40,7 @@ pub struct Package {
     pub attributes: BTreeMap<String, String>,
     /// The files, by path.
     pub files: BTreeMap<String, File>,
-    /// How much of them is known.
+    /// The part of the file information that is known.
     #[serde(default, skip_serializing_if = "Listing::is_whole")]
     pub listing: Listing,
     /// Its dependencies: provides, requires and so on.
@@ -52,9 +52,9 @@ pub struct Package {
     pub control: BTreeMap<String, String>,
     /// The changelog, newest first.
     pub changelog: Vec<ChangelogEntry>,
-    /// How the files are packed.
+    /// The packing of the files.
     pub payload: Payload,
-    /// How, when and where it was built and signed.
+    /// The build and the signatures of the package.
     pub origin: Origin,
 }
 
@@ -65,28 +65,28 @@ impl Package {
             format: self.format,
             epoch: self.epoch,
             version: self.version.clone(),
-            // A native Debian package has no revision, every RPM package has a release.
+            // A native Debian package has no revision; every RPM package has a release.
             release: (self.format == Format::Rpm || !self.release.is_empty())
                 .then(|| self.release.clone()),
         }
     }
 }
 
-/// How much is known of the files of a package.
+/// The part of a package's file information that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Listing {
-    /// Every file, with all that the package says of it.
+    /// Every file, with all its properties.
     #[default]
     Whole,
     /// The MD5 digests of regular files, and the names of configuration files: the control member of a Debian package.
     Digests,
-    /// Nothing but the names of configuration files: a Debian package without `md5sums`.
+    /// Only the names of configuration files: a Debian package without `md5sums`.
     Nothing,
 }
 
 impl Listing {
-    /// Tells whether every file of the package is listed, with all of its properties.
+    /// True if every file of the package is listed, with all its properties.
     pub fn is_whole(&self) -> bool {
         *self == Self::Whole
     }
@@ -95,15 +95,15 @@ impl Listing {
 /// A file of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct File {
-    /// Type and permission bits, as in `st_mode`; 0 where the payload was not read.
+    /// Type and permission bits, as in `st_mode`; 0 if the payload was not read.
     pub mode: u16,
-    /// `root:root`; empty where the payload was not read.
+    /// `root:root`; empty if the payload was not read.
     pub owner: String,
-    /// Its size in bytes; 0 for what is not a regular file, and where the payload was not read.
+    /// Its size in bytes; 0 if it is not a regular file, or if the payload was not read.
     pub size: u64,
-    /// The digest of its bytes with its algorithm before it, `sha256:…`; absent for what is not a regular file.
+    /// The digest of its bytes, prefixed with its algorithm, `sha256:…`; absent if it is not a regular file.
     pub digest: Option<String>,
-    /// Where a symlink points.
+    /// The target of a symlink.
     pub target: Option<String>,
     /// `config`, `doc`, `ghost`, `conffile`, …
     pub flags: BTreeSet<String>,
@@ -115,14 +115,14 @@ pub struct File {
     pub device: Option<u16>,
     /// The attributes that `rpm --verify` compares: the bits of `RPMTAG_FILEVERIFYFLAGS`.
     pub verify: Option<u32>,
-    /// When it was last changed, in seconds since 1970.
+    /// The time of its last change, in seconds since 1970.
     pub modified: u32,
 }
 
 /// Declares [`Relation`] with the words of its kinds.
 macro_rules! relations {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// How a package relates to others. The first eight are those of RPM, of which Debian has some too.
+        /// The kind of relation of a package to another. The first eight are those of RPM; Debian has some of them too.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Relation {
             $($(#[$doc])* #[serde(rename = $word)] $name,)*
@@ -132,7 +132,7 @@ macro_rules! relations {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// As a verb: `requires`, `pre-depends`.
+            /// The verb: `requires`, `pre-depends`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
             }
@@ -143,19 +143,19 @@ macro_rules! relations {
 relations! {
     /// Needs it.
     Requires = "requires",
-    /// Brings it.
+    /// Contains it, or can stand in for it.
     Provides = "provides",
-    /// Cannot be beside it.
+    /// Cannot be installed beside it.
     Conflicts = "conflicts",
-    /// Takes its place.
+    /// Replaces it.
     Obsoletes = "obsoletes",
-    /// Wants it.
+    /// Should be installed with it.
     Recommends = "recommends",
-    /// Names it as useful.
+    /// Is more useful with it.
     Suggests = "suggests",
-    /// Is wanted by it.
+    /// Should be installed with it, as declared by this package.
     Supplements = "supplements",
-    /// Is useful to it.
+    /// Makes it more useful.
     Enhances = "enhances",
     /// Debian: needs it.
     Depends = "depends",
@@ -189,19 +189,21 @@ impl fmt::Display for Relation {
     }
 }
 
-/// One thing that a package requires, provides and so on.
+/// One item that a package requires, provides and so on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Dependency {
     /// `libc.so.6()(64bit)`, `python3:any`, `exim4 | mail-transport-agent`.
     pub name: String,
     /// `>= 1.2`; empty for any version.
     pub condition: String,
-    /// When it matters, if not always: `pre`, `post`, `[amd64] <!nocheck>`; empty otherwise.
+    /// The operations, architectures or build profiles to which it applies: `pre`, `post`, `[amd64] <!nocheck>`; empty if it
+    /// always applies.
     pub when: String,
 }
 
 impl Dependency {
-    /// Whether it is the name of a shared library, as rpmbuild finds them: `libz.so.1()(64bit)`, `libz.so.1(ZLIB_1.2)`,
+    /// True for the name of a shared library in rpmbuild's form: `libz.so.1()(64bit)`, `libz.so.1(ZLIB_1.2)`, or `libz.so.1` on
+    /// 32 bits.
     /// or `libz.so.1` on 32 bits.
     pub fn is_soname(&self) -> bool {
         !self.name.starts_with(['/', '(']) && {
@@ -218,40 +220,40 @@ pub struct Scriptlet {
     pub program: Vec<String>,
     /// The text.
     pub script: String,
-    /// `RPMTAG_…FLAGS`, where there are any.
+    /// `RPMTAG_…FLAGS`, if set.
     pub flags: Option<u32>,
 }
 
 /// One entry of a changelog.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct ChangelogEntry {
-    /// In seconds since 1970.
+    /// Seconds since 1970.
     pub time: u64,
-    /// Who, and often which version.
+    /// The author, and often the version.
     pub author: String,
     /// The text of the entry.
     pub text: String,
 }
 
-/// How the files of a package are packed.
+/// The packing of a package's files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Payload {
     /// `cpio`, `tar`.
     pub format: String,
     /// `gzip`, `xz`, `zstd`.
     pub compression: String,
-    /// The level, as the header has it.
+    /// The level, as written in the header.
     pub level: String,
-    /// The digest of the packed bytes, where the header has one.
+    /// The digest of the packed bytes, if the header has one.
     pub digest: Option<String>,
 }
 
-/// How a package came about.
+/// The origin of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Origin {
-    /// In seconds since 1970.
+    /// The time of the build, in seconds since 1970.
     pub time: Option<u64>,
-    /// The machine it was built on.
+    /// The host of the build.
     pub host: Option<String>,
     /// The version of rpm that built it.
     pub tool: Option<String>,

@@ -7,18 +7,18 @@ use stx_layout::{BuildId, Channel};
 use crate::change::{Change, Noise};
 use crate::inventory::Key;
 
-/// The result of comparing packages. Packages whose files are the same, byte for byte, are counted and not named.
+/// The result of comparing packages. Packages with identical files are only counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Report {
-    /// The build that is compared with.
+    /// The old build; absent for files.
     pub from: Option<BuildId>,
-    /// The build that is compared; absent for files.
+    /// The new build; absent for files.
     pub to: Option<BuildId>,
-    /// Packages that were found the same by the digests of their files.
+    /// The number of packages with identical digests of their files.
     pub identical: usize,
-    /// The others.
+    /// The other packages.
     pub packages: Vec<Comparison>,
-    /// Bytes that came over the network; absent for a mirror in a directory.
+    /// Bytes received over the network; absent for a mirror in a directory.
     pub transferred: Option<u64>,
 }
 
@@ -28,64 +28,64 @@ pub struct Comparison {
     /// The package: its place, format, name and architecture.
     #[serde(flatten)]
     pub key: Key,
-    /// The file as it was; absent for a package that is new.
+    /// The old file; absent for a new package.
     pub from: Option<String>,
-    /// The file as it is; absent for a package that is gone.
+    /// The new file; absent for a package that is gone.
     pub to: Option<String>,
     /// The result.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// How the comparison of a package ended.
+/// The outcome of comparing a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Nothing that matters differs.
+    /// No difference that matters.
     Same {
-        /// The differences that every rebuild brings.
+        /// The differences that every rebuild causes.
         noise: Vec<Noise>,
     },
-    /// Something differs.
+    /// Differences that matter.
     Different {
-        /// The differences that count.
+        /// The differences that matter.
         changes: Vec<Change>,
-        /// The differences that every rebuild brings.
+        /// The differences that every rebuild causes.
         noise: Vec<Noise>,
-        /// Files that differ and were to be looked into, but are too large.
+        /// Files that differ and should be examined, but are too large.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         too_large: Vec<String>,
     },
-    /// It was not there.
+    /// The package is new.
     Added,
-    /// It is not there any more.
+    /// The package is gone.
     Removed,
-    /// It could not be compared.
+    /// The package could not be compared.
     Failed {
-        /// The reason, as a text for people.
+        /// The reason, for people.
         reason: String,
-        /// The next step, where there is one.
+        /// The next step, if there is one.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
 }
 
-/// How a report treats noise, the differences that every rebuild brings.
+/// The treatment of noise, the differences that every rebuild causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NoiseMode {
-    /// It is said, apart, and is no difference.
+    /// Noise is listed separately, and does not count as a difference.
     #[default]
     List,
-    /// It is not said.
+    /// Noise is not listed.
     Hide,
-    /// It is a difference.
+    /// Noise counts as a difference.
     Count,
 }
 
-/// How many packages came out how.
+/// The numbers of packages, by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
-    /// The same, or with noise only.
+    /// Equal, or with noise only.
     pub same: usize,
     /// Different.
     pub different: usize,
@@ -98,7 +98,7 @@ pub struct Counts {
 }
 
 impl Report {
-    /// How many packages came out how.
+    /// The numbers of packages, by outcome.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
             same: self.identical,
@@ -117,13 +117,13 @@ impl Report {
         counts
     }
 
-    /// Whether anything differs, for the exit code.
+    /// True if packages differ; the exit code follows from it.
     pub fn differs(&self) -> bool {
         let counts = self.counts();
         counts.different + counts.added + counts.removed > 0
     }
 
-    /// Treats noise as `mode` says, in place.
+    /// Treats noise according to `mode`, in place.
     pub fn apply(&mut self, mode: NoiseMode) {
         for package in &mut self.packages {
             match (&mut package.outcome, mode) {
@@ -143,23 +143,23 @@ impl Report {
     }
 }
 
-/// The result of comparing two releases, channel by channel, or of one comparison.
+/// The result of comparing two releases, channel by channel, or of a single comparison.
 ///
-/// A report that stands alone is serialised as that report.
+/// A single report is serialized as that report.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reports {
-    /// The comparisons of channels that both have.
+    /// The comparisons of the channels that both releases have.
     pub reports: Vec<Report>,
     /// Channels that only the first release has.
     pub only_from: Vec<Channel>,
     /// Channels that only the second release has.
     pub only_to: Vec<Channel>,
-    /// Bytes that came over the network; absent for a mirror in a directory.
+    /// Bytes received over the network; absent for a mirror in a directory.
     pub transferred: Option<u64>,
 }
 
 impl Reports {
-    /// The report that stands alone.
+    /// The report of a single comparison.
     pub fn single(&self) -> Option<&Report> {
         match (&self.reports[..], &self.only_from[..], &self.only_to[..]) {
             ([report], [], []) => Some(report),
@@ -167,20 +167,20 @@ impl Reports {
         }
     }
 
-    /// True if packages differ, or the channels of the releases; the exit code follows from it.
+    /// True if the packages or the channels of the releases differ; the exit code follows from it.
     pub fn differs(&self) -> bool {
         let differs = self.reports.iter().any(Report::differs);
         differs || !self.only_from.is_empty() || !self.only_to.is_empty()
     }
 
-    /// Treats noise as `mode` says, in place.
+    /// Treats noise according to `mode`, in place.
     pub fn apply(&mut self, mode: NoiseMode) {
         self.reports
             .iter_mut()
             .for_each(|report| report.apply(mode));
     }
 
-    /// Every package that was compared.
+    /// All compared packages.
     pub fn packages(&self) -> impl Iterator<Item = &Comparison> {
         self.reports.iter().flat_map(|report| &report.packages)
     }

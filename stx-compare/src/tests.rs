@@ -1,4 +1,4 @@
-//! The promises of a comparison: none for equal packages, the mirrored ones the other way round.
+//! The properties of a comparison: no differences for equal packages, and mirrored differences for swapped packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::version::Format;
 mod packages;
 mod texts;
 
-/// Few values, so that packages share much.
+/// Few distinct values, so that packages have much in common.
 fn word() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
         "a",
@@ -80,7 +80,7 @@ prop_compose! {
     }
 }
 
-/// The change that there is the other way round.
+/// The change in the opposite direction.
 fn mirrored(change: &Change) -> Change {
     let mut value = serde_json::to_value(change).expect("JSON");
     swap(&mut value);
@@ -93,7 +93,7 @@ fn mirrored(change: &Change) -> Change {
     serde_json::from_value(value).expect("a change")
 }
 
-/// Swaps `from` with `to`, `added` with `removed`, at every level.
+/// Swaps `from` with `to`, and `added` with `removed`, at every level.
 fn swap(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(map) => {
@@ -132,8 +132,8 @@ proptest! {
         prop_assert_eq!(back.noise.len(), there.noise.len());
     }
 
-    /// The comparison leaves nothing out: packages without differences are equal, except for dependencies that move
-    /// with the version of their package.
+    /// The comparison omits nothing: packages without differences are equal, except for dependencies that change with the
+    /// version of their package.
     #[test]
     fn what_differs_is_found(from in package(), to in package()) {
         let differences = compare(&from, &to);
@@ -160,7 +160,7 @@ proptest! {
     }
 }
 
-/// A package in which nothing is empty.
+/// A package without empty fields.
 fn full() -> Package {
     let text = || "x".to_owned();
     let file = File {
@@ -186,7 +186,7 @@ fn full() -> Package {
     }
 }
 
-/// Changes one thing of a package, or of its file.
+/// Changes one field of a package, or of its file.
 type Edit = fn(&mut Package, &mut File);
 
 #[test]
@@ -359,7 +359,7 @@ fn sonames_are_told_from_other_names() {
 }
 
 proptest! {
-    /// Lists can be sorted by it: it is an order of all texts, also of those that are no versions.
+    /// The order is a total order of all texts, even of invalid versions, so that lists can be sorted by it.
     #[test]
     fn the_order_of_versions_is_one(texts in prop::collection::vec("[0-9a-b:~+.-]{0,4}", 3)) {
         for format in Format::ALL {

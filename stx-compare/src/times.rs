@@ -1,17 +1,17 @@
-//! Files that differ in nothing but times that stand in them.
+//! Finds files in which only embedded times differ.
 //!
-//! | format | what is left out of the comparison |
+//! | format | excluded from the comparison |
 //! |---|---|
 //! | `gzip` | the modification time of its header (RFC 1952, MTIME) |
 //! | `zip`: also jar, wheel, egg | the modification times of its members; their packed bytes are compared |
 //! | `ar`: static libraries, deb | the modification times of its members |
 //! | `pyc` | the modification time of the source (Python 2.7, 3.0 and later; see PEP 3147, PEP 552) |
 //!
-//! Other formats, times in what a member or a compressed file holds, and build ids of programs are not looked into.
+//! Other formats, times within members or within compressed contents, and build ids of programs are not examined.
 
 use std::io::{Cursor, Read as _};
 
-/// The format of two files of the same name of which only times differ; `None` if there is more, or it is not known.
+/// The format of two files of the same name in which only times differ; `None` if more differs, or the format is unknown.
 pub fn only_times(path: &str, from: &[u8], to: &[u8]) -> Option<&'static str> {
     if from.starts_with(b"PK\x03\x04") && to.starts_with(b"PK\x03\x04") {
         return (members(from)? == members(to)?).then_some("zip");
@@ -42,8 +42,8 @@ fn without_times(path: &str, bytes: &[u8]) -> Option<(&'static str, Vec<u8>)> {
 /// The magic bytes of an `ar` archive.
 const AR: &[u8] = b"!<arch>\n";
 
-/// Clears the time of each member: name (16), time (12), user (6), group (6), mode (8), size (10), `` `\n ``; then so many
-/// bytes, and one more after an odd number.
+/// Clears the time of each member. Its header has a name (16), time (12), user (6), group (6), mode (8), size (10) and ``
+/// `\n ``; then follow that many bytes, and one more after an odd number.
 fn clear_ar(bytes: &mut [u8]) -> Option<()> {
     let mut at = AR.len();
     while at < bytes.len() {
@@ -55,8 +55,8 @@ fn clear_ar(bytes: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// Clears the time of the source: bytes 4 to 8; since Python 3.7, whose magic number is 3390 and up, there are flags in
-/// these, and the time is in bytes 8 to 12 unless a flag says that a hash is.
+/// Clears the time of the source in bytes 4 to 8. Since Python 3.7, with magic number 3390 and up, these bytes hold flags, and
+/// the time is in bytes 8 to 12, unless a flag marks them as a hash.
 fn clear_pyc(bytes: &mut [u8]) -> Option<()> {
     if bytes.get(2..4)? != b"\r\n" {
         return None;
@@ -72,11 +72,11 @@ fn clear_pyc(bytes: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// A member of a zip archive: its name, how it is packed, its mode, and its packed bytes.
+/// A member of a zip archive: its name, compression, mode, and packed bytes.
 type Member = (Vec<u8>, String, Option<u32>, u64, Vec<u8>);
 
-/// The members of a zip archive in their order. The packed bytes are no more than the archive, unless it is crafted to
-/// share them, which is refused.
+/// The members of a zip archive, in order. Their packed bytes are no larger than the archive. An archive whose members share
+/// bytes is rejected as crafted.
 fn members(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Member>)> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).ok()?;
     let mut left = bytes.len() as u64;
@@ -217,7 +217,7 @@ mod tests {
                 other[length] ^= 0x55;
                 let cut = &whole[..length];
                 assert_eq!(only_times("a.pyc", cut, &whole), None, "{length}");
-                // Of a changed byte all that matters is that there is an answer.
+                // A changed byte may give any answer, as long as there is one.
                 let format = only_times("a.pyc", &other, &whole);
                 assert!(format.is_none_or(|format| ["zip", "ar", "pyc"].contains(&format)));
             }

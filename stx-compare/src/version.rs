@@ -2,7 +2,7 @@
 //!
 //! | format | order | a version without a release or revision is |
 //! |---|---|---|
-//! | `rpm` | of `rpmvercmp`: epoch, version, release | as old as every release of it ([`Version::cmp_by_rule`]) |
+//! | `rpm` | of `rpmvercmp`: epoch, version, release | as old as every release of that version ([`Version::cmp_by_rule`]) |
 //! | `deb`, `udeb`, `dsc` | of `dpkg --compare-versions`: epoch, upstream version, revision | older than every revision but `0` |
 
 use std::cmp::Ordering;
@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use stx_layout::{Evr, ParseError, cmp_versions};
 
-/// The form of a package's file, which its name's extension says.
+/// The format of a package file, by the extension of its name.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -42,7 +42,7 @@ impl Format {
         }
     }
 
-    /// The format that a file's name says; `None` for what is no package.
+    /// The format of a file, by its name; `None` if it is not a package.
     ///
     /// ```
     /// # use stx_compare::version::Format;
@@ -62,7 +62,7 @@ impl Format {
         *self == Self::Rpm
     }
 
-    /// Orders two versions, `[EPOCH:]VERSION[-RELEASE]`, the older one first. Every text has a place in the order.
+    /// Compares two versions, `[EPOCH:]VERSION[-RELEASE]`; the older one is less. Every text has a place in the order.
     ///
     /// ```
     /// # use stx_compare::version::Format;
@@ -80,10 +80,10 @@ impl Format {
         }
     }
 
-    /// Reads a version as the packages of this format have it.
+    /// Reads a version in the syntax of this format.
     ///
     /// # Errors
-    /// Where the text is no version, and where in it the problem is.
+    /// The reason that the text is not a valid version, and the position in it.
     pub fn parse_version(self, text: &str) -> Result<Version, ParseError> {
         let Evr {
             epoch,
@@ -108,7 +108,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Epoch, upstream version and revision, which are all behind the first colon and the last dash.
+/// Epoch, upstream version and revision: the first colon ends the epoch, the last dash begins the revision.
 fn debian(text: &str) -> Result<Evr, ParseError> {
     const EXPECTED: &str = "a version, [EPOCH:]VERSION[-REVISION], such as `1:1.0-2+b1`";
     if let Ok(stx_deb::Version {
@@ -128,21 +128,21 @@ fn debian(text: &str) -> Result<Evr, ParseError> {
     Err(ParseError::new(text, offset, EXPECTED))
 }
 
-/// A version of a package, `[EPOCH:]VERSION[-RELEASE]`; it is ordered by the rule of its format.
+/// A version of a package, `[EPOCH:]VERSION[-RELEASE]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Version {
-    /// Whose rule orders it.
+    /// The format whose rule orders it.
     pub format: Format,
     /// The epoch; a package without one has epoch 0.
     pub epoch: Option<u32>,
-    /// `1.0`: the version; of Debian packages the upstream version.
+    /// `1.0`: the version; for Debian packages the upstream version.
     pub version: String,
-    /// `2.tis`: the release; of Debian packages the revision.
+    /// `2.tis`: the release; for Debian packages the revision.
     pub release: Option<String>,
 }
 
 impl Version {
-    /// Which is older, by the rule of this one's format.
+    /// Compares the versions by the rule of this one's format.
     pub fn cmp_by_rule(&self, other: &Self) -> Ordering {
         match self.format {
             Format::Rpm => self.evr().cmp_as_rpm(&other.evr()),

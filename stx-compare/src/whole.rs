@@ -1,7 +1,7 @@
-//! Tells whether an RPM package is whole, as `rpm -K --nosignature` does.
+//! Checks that an RPM package is complete and undamaged, as `rpm -K --nosignature` does.
 //!
-//! Packages on a mirror are checked by the sums of their build. A file beside it has no other witness than its own headers:
-//! the digest of the payload since rpm 4.14, and the MD5 of header and payload that rpm 4.11 of CentOS 7 wrote alone.
+//! The sums of a build verify the packages on a mirror. For any other file, only its own headers can: the digest of the payload
+//! since rpm 4.14, or the MD5 of header and payload, the only digest that rpm 4.11 of CentOS 7 wrote.
 
 use std::io::{self, Read};
 
@@ -9,7 +9,7 @@ use md5::Md5;
 use sha2::{Digest as _, Sha256, Sha512};
 use stx_layout::rpm::{FrameError, HeadError, Headers, Stated, is_hex, read_head};
 
-/// A package that is not whole.
+/// A package that is incomplete or damaged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WholeError {
@@ -20,34 +20,34 @@ pub enum WholeError {
         #[source]
         source: io::Error,
     },
-    /// Its headers.
+    /// The headers of the package are damaged.
     #[error(transparent)]
     Frame {
         /// The reason.
         #[from]
         source: FrameError,
     },
-    /// Header and payload have another size.
+    /// Header and payload have a wrong size.
     #[error("its payload is not what its header says: {found} bytes instead of {expected}")]
     Size {
-        /// The size that the signature header says, without that of the main header.
+        /// The size according to the signature header, without that of the main header.
         expected: u64,
         /// The size of the payload.
         found: u64,
     },
-    /// The bytes are other ones.
+    /// The bytes differ from the digest.
     #[error("its payload is not what its header says: another {digest}")]
     Digest {
-        /// The digest that tells: `SHA-256`, `SHA-512`, `MD5`.
+        /// The digest that does not match: `SHA-256`, `SHA-512`, `MD5`.
         digest: &'static str,
     },
 }
 
-/// Reads an RPM package to its end, and checks the payload against the digests of its headers; where they have none, against
-/// the size. The digests of the main header itself are checked where it is [read](crate::header::package).
+/// Reads an RPM package to its end, and checks the payload against the digests of its headers, or against the size if they have
+/// no digest. [`package`](crate::header::package) checks the digests of the main header itself.
 ///
 /// # Errors
-/// [`WholeError`] for a package that is cut off, damaged or unreadable.
+/// [`WholeError`] for a truncated, damaged or unreadable package.
 pub fn check(mut package: impl Read) -> Result<(), WholeError> {
     let head = read_head(&mut package).map_err(|error| match error {
         HeadError::Io { source } => WholeError::Io { source },
@@ -61,7 +61,7 @@ pub fn check(mut package: impl Read) -> Result<(), WholeError> {
         size,
         ..
     } = headers.stated();
-    // rpm takes a digest without an algorithm for SHA-256.
+    // rpm assumes SHA-256 for a digest without an algorithm.
     let is_sha256 = payload.is_some() && matches!(algorithm, None | Some(8));
     let is_sha512 = payload.is_some() && algorithm == Some(10);
     let main = headers.main.bytes();
@@ -99,7 +99,8 @@ pub fn check(mut package: impl Read) -> Result<(), WholeError> {
     let other = digests.find(|(_, is_right)| !is_right);
     let expected = size.map(|size| size.saturating_sub(main.len() as u64));
     match (other, expected) {
-        // A size says more of a file that was cut off than a digest. Alone it does not count: rpm takes no heed of it.
+        // For a truncated file, the size explains more than a digest. If all digests match, a wrong size is accepted, because
+        // rpm ignores it.
         (other, Some(expected)) if expected != found && (other.is_some() || !is_covered) => {
             Err(WholeError::Size { expected, found })
         }

@@ -1,7 +1,8 @@
-//! Any bytes as a package file: no panic; where its headers end does not depend on how much was read; a package that is
-//! accepted is written and read again as the same, differs in nothing from itself, and has the name that its header has.
+//! Reads any bytes as a package file. There is no panic. The end of the headers does not depend on the number of bytes that
+//! were read. An accepted package equals itself after it is written and read again, has no differences from itself, and has the
+//! name of its header.
 //!
-//! Digests of the main header that the signature header claims are put right first: who makes a package makes them, too.
+//! Digests of the main header in the signature header are corrected first, because the author of a package sets them too.
 
 use std::ops::Range;
 
@@ -51,7 +52,7 @@ pub(crate) fn check(bytes: &[u8]) {
         (1002, &found.release),
     ] {
         let said = main.string(tag).expect("what was found");
-        // Bytes that are not UTF-8 are shown by their numbers, and so is the character that stands for them.
+        // Bytes that are not UTF-8 are shown as numbers, and so is the replacement character.
         if let Some(said) = str::from_utf8(said)
             .ok()
             .filter(|said| !said.contains('\u{fffd}'))
@@ -59,7 +60,7 @@ pub(crate) fn check(bytes: &[u8]) {
             assert_eq!(said, text, "tag {tag}");
         }
     }
-    // rpm has no epochs of another size than 32 bits, and neither has the library.
+    // rpm accepts only 32-bit epochs, and so does the library.
     let epoch = main.tag(1003).filter(|tag| tag.kind == INT32);
     let said = epoch
         .and_then(|tag| tag.numbers()?.next())
@@ -67,8 +68,8 @@ pub(crate) fn check(bytes: &[u8]) {
     assert_eq!(found.epoch, said.and_then(Result::ok), "the epoch");
 }
 
-/// Writes the SHA-256 of the main header where the signature header has room for it. Its SHA-1 becomes a tag that nobody
-/// reads.
+/// Writes the SHA-256 of the main header into the signature header, if that has room for it. Renames the tag of the SHA-1 to an
+/// unused one.
 fn put_right(bytes: &mut [u8], signature: &Range<usize>, header: &Range<usize>) {
     const SHA1: u32 = 269;
     const SHA256: u32 = 273;
@@ -84,20 +85,20 @@ fn put_right(bytes: &mut [u8], signature: &Range<usize>, header: &Range<usize>) 
     }
 }
 
-/// The big-endian number at `at`, which is there.
+/// The big-endian number at `at`, which must exist.
 fn number(header: &[u8], at: usize) -> u32 {
     let bytes = header[at..at + 4].try_into().expect("four bytes");
     u32::from_be_bytes(bytes)
 }
 
-/// Where the first index entry of a tag is in a header.
+/// The position of the first index entry of a tag in a header.
 fn entry(header: &[u8], tag: u32) -> Option<usize> {
     let entries = number(header, 8) as usize;
     let mut places = (1..=entries).map(|entry| 16 * entry);
     places.find(|at| number(header, *at) == tag)
 }
 
-/// Where the text of the first entry of a tag lies in a header, without the zero byte that ends it.
+/// The range of the text of a tag's first entry in a header, without the final zero byte.
 fn place(header: &[u8], tag: u32) -> Option<Range<usize>> {
     let at = entry(header, tag)?;
     // A string, or the first of several languages.

@@ -1,4 +1,4 @@
-//! The headers of RPM packages, as `compare` reads them.
+//! Fuzzes the headers of RPM packages, as `compare` reads them.
 
 #![no_main]
 

@@ -4,7 +4,7 @@ use chrono::DateTime;
 
 use crate::package::ChangelogEntry;
 
-/// The entries of a changelog, newest first; none where the text is not in this form, as those of upstream authors are not.
+/// The entries of a changelog, newest first; none if the text is not in this form, such as a changelog of upstream authors.
 ///
 /// ```text
 /// hello (1.0-1) unstable; urgency=medium
@@ -52,7 +52,7 @@ fn trailer(line: &str) -> Option<(&str, &str)> {
     Some((rest[..at].trim_end(), rest[at..].trim()))
 }
 
-/// In seconds since 1970; 0 for what is no date.
+/// Seconds since 1970; 0 for an invalid date.
 fn time(date: &str) -> u64 {
     let time = DateTime::parse_from_rfc2822(date).ok();
     let seconds = time.and_then(|time| u64::try_from(time.timestamp()).ok());

@@ -1,12 +1,12 @@
-//! The shared libraries that a package provides, by `shlibs` and `symbols`.
+//! The shared libraries that a package provides, from `shlibs` and `symbols`.
 
 use std::collections::BTreeSet;
 
 use crate::package::Dependency;
 
-/// Reads `[TYPE: ]LIBRARY VERSION DEPENDENCY` lines; returns those that are none.
+/// Reads `[TYPE: ]LIBRARY VERSION DEPENDENCY` lines; returns the lines in any other form.
 ///
-/// `libz 1 zlib1g (>= 1:1.2)` is the library `libz.so.1`, of which the package to depend on is the condition.
+/// `libz 1 zlib1g (>= 1:1.2)` becomes the library `libz.so.1`, whose condition is the package to depend on.
 pub(super) fn shlibs(text: &str, provided: &mut BTreeSet<Dependency>) -> String {
     let mut odd = String::new();
     for line in text.lines() {
@@ -28,10 +28,10 @@ pub(super) fn shlibs(text: &str, provided: &mut BTreeSet<Dependency>) -> String 
     odd
 }
 
-/// Reads deb-symbols(5); returns the lines that are none of it.
+/// Reads deb-symbols(5); returns the lines in any other form.
 ///
-/// A symbol is `libz.so.1(adler32@Base)`, as RPM writes versions of libraries, and its condition the version of the package
-/// that first had it.
+/// A symbol is named `libz.so.1(adler32@Base)`, as RPM writes versions of libraries. Its condition is the version of the
+/// package that introduced it.
 pub(super) fn symbols(text: &str, provided: &mut BTreeSet<Dependency>) -> String {
     let mut odd = String::new();
     let mut library: Option<&str> = None;
@@ -42,7 +42,7 @@ pub(super) fn symbols(text: &str, provided: &mut BTreeSet<Dependency>) -> String
             (Some(b' '), Some(library), Some(symbol)) => {
                 (format!("{library}({symbol})"), rest(line, symbol))
             }
-            // Another package to depend on, or a field of the library.
+            // An alternative dependency, or a field of the library.
             (Some(b'|' | b'*'), Some(library), Some(_)) => (library.to_owned(), line.to_owned()),
             (Some(b' ' | b'|' | b'*'), ..) => {
                 keep(&mut odd, line);
@@ -62,7 +62,7 @@ pub(super) fn symbols(text: &str, provided: &mut BTreeSet<Dependency>) -> String
     odd
 }
 
-/// The text behind the first word of a line.
+/// The text after the first word of a line.
 fn rest(line: &str, word: &str) -> String {
     let line = line.trim_start();
     line.strip_prefix(word).unwrap_or(line).trim().to_owned()

@@ -1,4 +1,4 @@
-//! The files of a package, out of its payload.
+//! Reads the files of a package from its payload.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -10,13 +10,13 @@ use stx_layout::Sha256;
 use super::{changelog, text};
 use crate::package::{ChangelogEntry, File, Listing, Package};
 
-/// Longest changelog that is read, in bytes, packed and unpacked.
+/// The longest changelog that is read, in bytes, packed and unpacked.
 const LONGEST_CHANGELOG: u64 = 16 << 20;
 
-/// Takes the files of the package whose file `reader` gives for those of `package`, and its changelog.
+/// Replaces the files and the changelog of `package` with those of the package file in `reader`.
 ///
 /// # Errors
-/// Where the archive is damaged; `package` is as it was then.
+/// When the archive is damaged; `package` is then unchanged.
 pub fn read_files(package: &mut Package, reader: impl Read) -> Result<(), DebError> {
     let mut files = BTreeMap::<String, File>::new();
     let mut links = Vec::new();
@@ -34,7 +34,7 @@ pub fn read_files(package: &mut Package, reader: impl Read) -> Result<(), DebErr
         } else if entry.kind == EntryKind::HardLink {
             links.push(entry.path.clone());
         }
-        // The root is in every package, and none changes it.
+        // Every package contains the root directory, and none changes it.
         if entry.path != "/" {
             files.insert(entry.path.clone(), file);
         }
@@ -54,7 +54,7 @@ pub fn read_files(package: &mut Package, reader: impl Read) -> Result<(), DebErr
         if known.flags.is_empty() {
             continue;
         }
-        // A configuration file that is to be removed is in no payload.
+        // A configuration file that is marked for removal is not in the payload.
         files
             .entry(path.clone())
             .or_default()
@@ -97,7 +97,7 @@ fn described(entry: &Entry) -> File {
         ),
         size: entry.size,
         target: entry.target.clone(),
-        // As `st_rdev` was before it had room for more, which is how RPM headers have it.
+        // In the old format of `st_rdev`, which RPM headers use.
         device: entry
             .device
             .and_then(|(major, minor)| u16::try_from((major << 8) | minor).ok()),
@@ -106,7 +106,7 @@ fn described(entry: &Entry) -> File {
     }
 }
 
-/// The digest of what is read, and its bytes where they are wanted and not too many.
+/// The digest of the contents, and their bytes if they are wanted and not too many.
 fn read(contents: &mut dyn Read, wanted: bool) -> io::Result<(Sha256, Option<Vec<u8>>)> {
     let mut hash = sha2::Sha256::new();
     let mut kept = wanted.then(Vec::new);
@@ -129,7 +129,7 @@ fn read(contents: &mut dyn Read, wanted: bool) -> io::Result<(Sha256, Option<Vec
     Ok((Sha256(hash.finalize().into()), kept))
 }
 
-/// The entries of a changelog, which may be packed. One that cannot be unpacked has none: its digest is compared.
+/// The entries of a changelog, which may be compressed. None if it cannot be unpacked; its digest is compared in any case.
 fn entries_of(bytes: &[u8]) -> Vec<ChangelogEntry> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return changelog::entries(&text(bytes));

@@ -1,10 +1,10 @@
-//! Relations between packages, as deb-control(5) and dsc(5) write them.
+//! Relations between packages, in the syntax of deb-control(5) and dsc(5).
 
 use crate::package::Dependency;
 
-/// The relations that a field names: `NAME[:ARCH] (>= VERSION) [ARCHS] <PROFILES>`, alternatives behind `|`, all behind `,`.
+/// The relations of a field: `NAME[:ARCH] (>= VERSION) [ARCHS] <PROFILES>`, alternatives separated by `|`, relations by `,`.
 ///
-/// Of what is not written so, the whole text is the name: nothing is lost.
+/// For a relation in any other form, the whole text becomes the name, so that nothing is lost.
 pub(super) fn relations(value: &str) -> impl Iterator<Item = Dependency> {
     let relations = value.split(',').map(str::trim);
     relations
@@ -77,7 +77,7 @@ fn one(text: &str) -> Dependency {
     }
 }
 
-/// The words of a text, which may stand in several lines.
+/// The words of a text, which may span several lines, in one line.
 fn words(text: &str) -> String {
     text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -105,7 +105,7 @@ mod tests {
             ),
             ("a (>= 1)|b:any", ("a | b:any", "a (>= 1) | b:any", "")),
             ("a <!x> | b", ("a | b", "", "<!x> | ")),
-            // What is written otherwise is kept as it is.
+            // Relations in any other form are kept unchanged.
             ("a (>= 1", ("a (>= 1", "", "")),
             ("a b", ("a b", "", "")),
             ("${shlibs:Depends}", ("${shlibs:Depends}", "", "")),

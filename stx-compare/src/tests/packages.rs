@@ -1,4 +1,4 @@
-//! Packages of builds: how the reference of a package is chosen, and how those of two builds are paired.
+//! Packages of builds: choosing the reference of a package, and pairing the packages of two builds.
 
 use stx_layout::SumLine;
 
@@ -134,7 +134,7 @@ fn packages_of_debian_are_told_apart_by_format_and_phase() {
         let chosen = inventory.choose(name, arch, phase, None);
         chosen.map(|(key, entry)| (key.format, entry.path.to_string()))
     };
-    // `~` is before everything, so 1.0 is newer than 1.0~rc1.
+    // `~` sorts before everything, so 1.0 is newer than 1.0~rc1.
     let rt = (Format::Deb, "outputs/rt/packages/hello_1.0-1_amd64.deb");
     assert_eq!(
         choose("hello", "amd64", Some("rt")),
@@ -170,7 +170,7 @@ fn documents_about_rpm_packages_name_no_field_of_debian() {
     for field in ["format", "listing", "control"] {
         assert!(package.get(field).is_none(), "{field}");
     }
-    // A document of before is read as it was meant.
+    // An older document is read with its original meaning.
     let read: Package = serde_json::from_value(package).expect("a package");
     assert_eq!(read, full());
 }

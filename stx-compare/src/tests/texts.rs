@@ -1,4 +1,4 @@
-//! Every kind of change and of noise has a text, and a sample here.
+//! Every kind of change and noise has a text, and a sample here.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ fn dependency(from: &[&str], to: &[&str]) -> Change {
     }
 }
 
-/// The place of a change's kind in the list below: a new kind has to be given one, and a sample.
+/// The position of a kind of change in the list below: a new kind needs a position, and a sample.
 fn place(change: &Change) -> usize {
     match change {
         Change::Version { .. } => 0,

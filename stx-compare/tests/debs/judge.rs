@@ -1,4 +1,4 @@
-//! The verdict of `debdiff` and `diff` on two packages, and ours, in the same form.
+//! The verdict of `debdiff` and `diff` on two packages, and that of this crate, in the same form.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -10,7 +10,7 @@ use stx_compare::change::{Change, Noise};
 
 use crate::made::say;
 
-/// The judgement of two packages: paths, fields and control files that differ.
+/// The verdict on two packages: the paths, fields and control files that differ.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Judged {
     pub(crate) paths: BTreeSet<String>,
@@ -63,7 +63,7 @@ pub(crate) fn judged(from: &Utf8Path, to: &Utf8Path) -> Judged {
     judged
 }
 
-/// The same out of our differences.
+/// The verdict of this crate, in the same form.
 pub(crate) fn named(differences: &Differences) -> Judged {
     let mut named = Judged::default();
     for change in &differences.changes {
@@ -102,7 +102,7 @@ pub(crate) fn named(differences: &Differences) -> Judged {
             Change::Scriptlet { name, .. } | Change::ControlFile { name, .. } => {
                 named.control.insert(name.clone());
             }
-            // debdiff does not read it as entries, and compares no compression.
+            // debdiff does not read entries of changelogs, and does not compare compression.
             Change::Changelog { .. } | Change::Payload { .. } => {}
             Change::Unread => panic!("the payload was read"),
         }

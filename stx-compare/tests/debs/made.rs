@@ -1,4 +1,4 @@
-//! Packages that are made here, by `dpkg-deb`, and read.
+//! Packages that these tests make with `dpkg-deb`, and read.
 
 use std::process::{Command, Output};
 
@@ -66,19 +66,19 @@ impl Tree {
         );
     }
 
-    /// Gives a file another name: the archive has the bytes once.
+    /// Makes a hard link, so that the archive holds the bytes once.
     pub(crate) fn link(&self, from: &str, to: &str) {
         fs::hard_link(self.at(from), self.at(to)).expect("linked");
     }
 
-    /// The digests of all files that are no configuration files, as `dh_md5sums` writes them.
+    /// Writes the digests of all files except configuration files, as `dh_md5sums` does.
     pub(crate) fn md5sums(&self) {
         let script = "find usr -type f | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums";
         let mut command = Command::new("sh");
         say(command.args(["-c", script]).current_dir(self.at(".")), &[0]);
     }
 
-    /// Packs the tree; `owned` belongs to another user, all else to root.
+    /// Packs the tree; `owned` belongs to another user, all other files to root.
     pub(crate) fn pack(&self, compression: &str, owned: Option<&str>) -> Utf8PathBuf {
         let package = self.dir.path().join(format!("{compression}.deb"));
         let chown = owned
@@ -114,7 +114,7 @@ Description: an odd package
  with a paragraph
 ";
 
-/// The package as it was; nothing in it is the same in [`second`] but what is called so.
+/// The first package; it has nothing in common with [`second`] but the files whose names say so.
 pub(crate) fn first() -> Tree {
     let tree = Tree::new(CONTROL);
     tree.write("usr/share/odd/same", "same", 0o644);
@@ -189,7 +189,7 @@ pub(crate) fn second() -> Tree {
     tree
 }
 
-/// A package as its next version could be: with another version, relations that move with it, and one more file.
+/// A possible next version of a package: with another version, relations that change with it, and one more file.
 pub(crate) fn next(package: &Utf8Path) -> Utf8PathBuf {
     let work = tempdir().expect("a directory");
     let next = package.with_extension("next.deb");
@@ -202,7 +202,7 @@ pub(crate) fn next(package: &Utf8Path) -> Utf8PathBuf {
     next
 }
 
-/// The package in a file, with its payload or without.
+/// Reads the package in a file, with or without its payload.
 pub(crate) fn read(file: &Utf8Path, payload: bool) -> Package {
     let bytes = fs::read(file).expect("read");
     let mut package = deb::package(Format::Deb, &bytes).expect("a package");

@@ -1,5 +1,5 @@
-//! Packages that `dpkg-deb` and `dpkg-buildpackage` made, and those of Debian's archive: what `debdiff` says of two, and
-//! what this crate does.
+//! Compares the results of `debdiff` and of this crate, for packages made by `dpkg-deb` and `dpkg-buildpackage`, and for those
+//! of Debian's archive.
 #![cfg(feature = "contents")]
 #![expect(
     clippy::disallowed_methods,
@@ -66,7 +66,7 @@ fn what_debdiff_and_diff_find_is_found_and_nothing_else() {
             "{line}\n{text:#?}"
         );
     }
-    // A dependency on its own version moves with the package.
+    // A dependency on the package's own version changes with the package.
     assert!(
         !text.iter().any(|change| change.contains("same")),
         "{text:#?}"
@@ -94,7 +94,7 @@ fn the_control_member_tells_what_it_holds_and_says_that_it_is_not_all() {
     let paths = ["changed", "gone", "linked", "new"].map(|name| format!("/usr/share/odd/{name}"));
     assert!(named.paths.iter().eq(&paths), "{:?}", named.paths);
 
-    // Only the payload tells of a symlink: nothing differs as far as was read, which is not taken for the same.
+    // Only the payload contains symlinks: the parts that were read are equal, but the packages do not count as equal.
     let link = first();
     fs::remove_file(link.at("usr/share/odd/link")).expect("removed");
     symlink("two", link.at("usr/share/odd/link")).expect("linked");
@@ -209,7 +209,7 @@ fn old_encodings_stay_readable_and_different() {
     assert!(named.control.iter().eq(["postinst"]), "{named:?}");
 }
 
-/// The control member and the payload name the same file, and one form of it is shown for all formats.
+/// The control member and the payload name the same file, in the same form as for other formats.
 #[test]
 fn names_that_are_no_text_have_the_form_that_those_of_rpm_packages_have() {
     let tree = Tree::new(CONTROL);
@@ -245,13 +245,13 @@ fn a_package_that_is_damaged_anywhere_says_where() {
         panic!("the whole package has its control member");
     };
     let end = usize::try_from(end).expect("fits");
-    // All that the control member needs is there, and one byte less is not enough.
+    // This is all that the control member needs, and one byte less is not enough.
     assert!(deb::package(Format::Deb, &bytes[..end]).is_ok());
     for length in 0..end - 60 {
         let cut = &bytes[..length];
         match deb::package(Format::Deb, cut) {
             Err(error) => assert!(error.to_string().contains("byte"), "{length}: {error}"),
-            // Padding behind the member.
+            // Padding after the member.
             Ok(package) => assert_eq!((package.version, length), (whole.version.clone(), end - 61)),
         }
         assert!(
@@ -266,11 +266,11 @@ fn a_package_that_is_damaged_anywhere_says_where() {
             "{error}"
         );
     }
-    // A failed reading leaves the package as it was.
+    // A failed read leaves the package unchanged.
     assert_eq!(package, read(&file, false));
 }
 
-/// Whether relations of a field differ in nothing but the versions of their own packages: that is no change here.
+/// True if the relations of a field differ only in the versions of their own packages, which is not a change here.
 fn moves(from: &Package, to: &Package, field: &str) -> bool {
     let relations = |package: &Package| {
         let mut found = package.dependencies.iter();
@@ -289,7 +289,7 @@ fn moves(from: &Package, to: &Package, field: &str) -> bool {
 #[test]
 fn packages_of_the_archive_are_read_as_debdiff_reads_them() {
     let dir = tempdir().expect("a directory");
-    // Small ones. The archive has two versions of one with security updates, where the machine's sources name those.
+    // Small packages. The archive has two versions of a package with security updates, if the machine's sources include those.
     let mut compared = 0;
     for name in [
         "liblzma5",
@@ -324,7 +324,7 @@ fn packages_of_the_archive_are_read_as_debdiff_reads_them() {
             files.push(next(only));
         }
         for file in &files {
-            // What dpkg-deb prints of the control member is all in the package, and each file of the payload.
+            // The package holds everything that dpkg-deb prints of the control member, and each file of the payload.
             let package = read(file, true);
             let field = |field: &str| {
                 say(

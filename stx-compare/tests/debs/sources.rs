@@ -1,4 +1,4 @@
-//! Source packages, and the packages that are built of them, by `dpkg-source` and `dpkg-buildpackage`.
+//! Source packages, and the packages built from them, by `dpkg-source` and `dpkg-buildpackage`.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use stx_compare::{compare, deb};
 use crate::judge::{judged, named};
 use crate::made::{read, say};
 
-/// A source package of that version, made by `dpkg-source`; its description.
+/// Makes a source package of this version with `dpkg-source`; returns its description.
 fn source(dir: &Utf8Path, version: &str, needs: &str) -> Utf8PathBuf {
     let tree = dir.join(format!("tree-{version}"));
     fs::create_dir_all(tree.join("debian/source")).expect("made");
@@ -88,7 +88,7 @@ fn source_packages_and_what_is_built_of_them_are_compared() {
     ];
     assert_eq!(shown, expected);
 
-    // The packages that were built have a changelog, and one of debugging symbols has build ids.
+    // The built packages have a changelog, and the one with debugging symbols has build ids.
     let arch = say(Command::new("dpkg").arg("--print-architecture"), &[0]);
     let built = |version: &str| {
         dir.path()

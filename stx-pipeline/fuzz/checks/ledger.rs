@@ -1,9 +1,9 @@
-//! Any rows in the tables of a ledger of version 3, and in those of the present version: it is brought up to date and opened with all
-//! of them, or refused with an error; never with some. What is opened shows, in its history and after a change, what its rows
-//! say, and is the same when opened again.
+//! Inserts any rows into the tables of a ledger of version 3, and into those of the current version. The ledger is upgraded and
+//! opened with all of the rows, or refused with an error, but never opened with only some. An opened ledger shows its rows in
+//! its history, also after a change, and is the same when it is opened again.
 //!
-//! A line is a row: the table and the columns in their order, with tabs between them; `~` is NULL. Rows that the types of the
-//! columns do not allow are left out, those that only the checks and the references of the schema forbid are not.
+//! Each line is a row: the table and the columns in order, separated by tabs; `~` is NULL. Rows that the types of the columns
+//! forbid are skipped; rows that only the checks and references of the schema forbid are not.
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
@@ -13,7 +13,7 @@ use stx_service::ledger::stats::stats;
 use stx_service::ledger::{Change, Ledger as _, SqliteLedger};
 use stx_service::metrics::{Prunes, Totals, metrics};
 
-/// A database in memory that several connections see.
+/// A database in memory that several connections share.
 const DATABASE: &str = "file:/ledger?vfs=memdb";
 
 /// The tables of version 3.
@@ -21,7 +21,7 @@ const OLD: [&str; 10] = [
     "requests", "reasons", "runs", "phases", "marks", "channels", "built", "alarms", "messages",
     "verdicts",
 ];
-/// The tables.
+/// The tables of the current version.
 const TABLES: [&str; 2] = ["state", "history"];
 
 /// Reads `bytes`, if they are text, as rows.
@@ -53,7 +53,7 @@ fn count(db: &Connection, query: &str) -> usize {
     .expect("a number")
 }
 
-/// Brings rows of version 3 up to date; false if they are refused.
+/// Upgrades rows of version 3; false if they are refused.
 fn moved(db: &Connection, text: &str) -> bool {
     for line in text.lines().take(200) {
         insert(db, &OLD, line);
@@ -98,7 +98,7 @@ fn moved(db: &Connection, text: &str) -> bool {
     true
 }
 
-/// Adds rows of the present version, and opens the ledger if it is not refused.
+/// Adds rows of the current version, and opens the ledger unless it is refused.
 fn opened(db: &Connection, text: &str) {
     for line in text.lines().take(200) {
         insert(db, &TABLES, line);
@@ -150,7 +150,7 @@ fn opened(db: &Connection, text: &str) {
     go_on(&mut ledger, now);
 }
 
-/// Every change that fits the state is made, and the ledger opened again says the same.
+/// Makes every change that fits the state; the reopened ledger must have the same state.
 fn go_on(ledger: &mut SqliteLedger, now: DateTime<Utc>) {
     let state = ledger.state().clone();
     let mut changes: Vec<_> = state
@@ -213,7 +213,7 @@ fn insert(db: &Connection, tables: &[&str], line: &str) {
             Err(_) => Value::Text(cell.to_owned()),
         })
         .collect();
-    // Columns that later versions of the schema added are at the end, and have a value of their own.
+    // Columns that later versions of the schema added are the last ones, and have default values.
     let columns = db
         .prepare_cached("SELECT name FROM pragma_table_info(?1)")
         .and_then(|mut names| {
@@ -223,7 +223,7 @@ fn insert(db: &Connection, tables: &[&str], line: &str) {
     let columns = columns.expect("the columns").join(", ");
     let places = vec!["?"; values.len()].join(", ");
     let row = format!("INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})");
-    // Not every line is a row.
+    // Not every line is a valid row.
     if let Ok(mut row) = db.prepare_cached(&row) {
         drop(row.execute(params_from_iter(values)));
     }

@@ -1,5 +1,5 @@
-//! Any bytes as a message in the spool: no panic; what is accepted is written and read again as the same, and is no longer than
-//! a message may be; what is refused is refused in a short text.
+//! Reads any bytes as a message in the spool. There is no panic. An accepted message equals itself after it is written and read
+//! again, and is no longer than a message may be. An error has a short text.
 
 use stx_service::Ask;
 
@@ -12,7 +12,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 assert!(error.to_string().len() < 4096, "a log line without an end");
             }
             let written = serde_json::to_vec(&ask).expect("JSON");
-            // Control characters take six bytes where they came in one.
+            // An escaped control character takes six bytes instead of one.
             if written.len() <= Ask::LONGEST {
                 let again = Ask::from_json(&written).expect("a message that was written");
                 assert_eq!(again, ask);

@@ -1,5 +1,6 @@
-//! Any text as a recipe: no panic; each mistake has a place in the text; of an accepted recipe a plan can be made or refused
-//! with a reason, the plan is written and read again as the same, and every drawing names every phase.
+//! Reads any text as a recipe. There is no panic, and each mistake has a position in the text. For an accepted recipe, a plan
+//! is made or refused with a reason, the plan equals itself after it is written and read again, and every drawing names every
+//! phase.
 
 use stx_layout::ReleaseId;
 use stx_pipeline::recipe::{dot, edges, mermaid};
@@ -16,7 +17,7 @@ pub(crate) fn check(bytes: &[u8]) {
             assert!(!error.is_empty());
             for mistake in error {
                 let at = mistake.at.expect("a place");
-                // An end that is missing is found behind the last character.
+                // A missing end is reported after the last character.
                 let line = text.split('\n').nth(at.line - 1).expect("its line");
                 assert!((1..=line.chars().count() + 1).contains(&at.column));
             }

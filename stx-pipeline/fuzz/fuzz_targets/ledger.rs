@@ -1,4 +1,4 @@
-//! Rows of the ledger.
+//! Fuzzes rows of the ledger.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Messages in the spool of the service.
+//! Fuzzes messages in the spool of the service.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Recipe files.
+//! Fuzzes recipe files.
 
 #![no_main]
 
