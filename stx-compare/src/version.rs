@@ -57,7 +57,7 @@ impl Format {
         found.filter(|_| !stem.is_empty())
     }
 
-    /// Tells whether this is the format of RPM.
+    /// True for the format of RPM.
     pub fn is_rpm(&self) -> bool {
         *self == Self::Rpm
     }

@@ -8,8 +8,8 @@ use crate::BuildPlan;
 
 /// The contents of `BUILD_INFO`; `Display` writes a line `KEY="value"` for each, which a shell can read.
 ///
-/// The file of the original builds also has `BUILD_HOST` and `BUILD_BY`. They are left out, because a mirror must not reveal a
-/// build server's name, address and user.
+/// The file of StarlingX's own builds also has `BUILD_HOST` and `BUILD_BY`. They are left out, because a mirror must not reveal
+/// a build server's name, address and user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildInfo {
     keys: Vec<(&'static str, String)>,

@@ -17,12 +17,12 @@ use crate::{Job, JobFile, Slurm};
 /// handles the log, the timeout, cancellation, and the end of all processes of the phase.
 ///
 /// # Contract
-/// - [`rewrite`](Self::rewrite) is a function of its arguments. The phase gets exactly the program, arguments, environment and
-///   directory of the invocation.
-/// - None of the phase's environment is in a command line: every user of a machine can read those. [`Job::run_script`]
-///   puts it into a file of mode 0600.
+/// - [`rewrite`](Self::rewrite) is a pure function of its arguments. The phase gets exactly the program, arguments, environment
+///   and directory of the invocation.
+/// - No command line contains a part of the phase's environment, because every user of a machine can read command lines.
+///   [`Job::run_script`] puts the environment into a file of mode 0600.
 /// - The place sees the directories of [`Job::shared`] and that of [`Job::dir`] under the same paths, or under those that its
-///   [`PathMap`](crate::PathMap) gives them; then the phase's invocation is mapped too.
+///   [`PathMap`](crate::PathMap) gives them; in the latter case the phase's invocation is mapped too.
 /// - When the named process has ended and the phase's lock is free, no process of the phase runs any more.
 ///
 /// ```

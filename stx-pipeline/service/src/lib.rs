@@ -95,9 +95,9 @@ pub struct Settings {
     pub on_interrupted: OnInterrupted,
     /// The schedule of retention; `None` for never.
     pub prune: Option<Schedule>,
-    /// The time that a build may be waited for before an alarm is raised.
+    /// The longest wait for a build before an alarm is raised.
     pub overdue: Duration,
-    /// The least free space of a disk, in percent, before an alarm is raised.
+    /// The percentage of free space below which a disk raises an alarm.
     pub min_free_percent: u8,
     /// The interval between checks of the clock and the messages.
     pub tick: Duration,
@@ -226,9 +226,9 @@ pub struct Pruned {
     pub failed: bool,
     /// The number of builds that were moved to the trash.
     pub retired: u64,
-    /// The number of builds that were deleted from it.
+    /// The number of builds that were deleted from the trash.
     pub purged: u64,
-    /// The bytes that deleting the builds moved to the trash frees.
+    /// The bytes that will be freed when the builds moved to the trash are deleted.
     pub bytes: u64,
 }
 

@@ -307,7 +307,7 @@ impl Execution<'_> {
             invocation = invocation.at_source_date(epoch);
         }
         if phase.always {
-            // The build may already be out of time, which does not limit this phase.
+            // No deadline of the build applies to this phase, so it needs a time limit of its own.
             invocation.timeout = invocation.timeout.or(Some(PhasePlan::LAST));
             return invocation;
         }

@@ -1,4 +1,4 @@
-//! Reads of processes in `/proc`.
+//! Reads information about processes from `/proc`.
 
 use std::io::{self, Read as _};
 use std::path::Path;

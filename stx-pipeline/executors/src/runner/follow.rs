@@ -1,4 +1,4 @@
-//! Following a job of a cluster from its submission to its end.
+//! Follows a job of a cluster from its submission to its end.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
@@ -190,7 +190,7 @@ impl Following<'_> {
         tail.follow(&self.job.output())?;
         tail.finish(&ended)?;
         if registered.over {
-            // The log has the output. A file that cannot be removed now is removed with the next build.
+            // The log has the output. If the file cannot be removed now, the next build removes it.
             fs_err::remove_file(self.job.output()).ok();
         }
         Ok(ended)

@@ -18,11 +18,11 @@ pub struct State {
     pub last_id: u64,
     /// The mark of each watch, by its key.
     pub marks: BTreeMap<String, Mark>,
-    /// The requests that wait.
+    /// The waiting requests.
     pub queue: BTreeMap<u64, Request>,
     /// The runs that have not ended.
     pub runs: BTreeMap<u64, Run>,
-    /// The verdicts that are to be recorded.
+    /// The verdicts to be recorded.
     pub verdicts: BTreeMap<u64, VerdictRequest>,
     /// The ends of the last runs of each channel.
     pub last: BTreeMap<Channel, Last>,

@@ -1,4 +1,4 @@
-//! Merging the tables of a later file into those of an earlier one.
+//! Merges the tables of a later file into those of an earlier one.
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};

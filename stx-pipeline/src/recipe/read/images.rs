@@ -1,4 +1,4 @@
-//! The table `[images]`.
+//! Reads the table `[images]`.
 
 use serde::Deserialize;
 use stx_layout::Tag;

@@ -1,4 +1,4 @@
-//! One phase.
+//! Reads one phase of a recipe.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The table `[preview]`.
+//! Reads the table `[preview]`.
 
 use serde::Deserialize;
 use toml::Spanned;
