@@ -3,20 +3,20 @@
 //! ```text
 //! ROOT/<channel>/<date>/                       a build
 //! ROOT/<channel>/latest_build -> <date>        an alias
-//! ROOT/<channel>/outputs -> latest_build/outputs   a section that is read without a date, as `inputs` and `logs`
+//! ROOT/<channel>/outputs -> latest_build/outputs   an undated section; likewise `inputs` and `logs`
 //! ROOT/release/latest_release -> 2018.10       an alias of a release; `ROOT/r2018.10 -> release/2018.10` is one, too
-//! ROOT/.stx/                                   mode 0700, nothing a reader needs
-//!     staging/<channel>/<date>/                a build that is being put together
+//! ROOT/.stx/                                   mode 0700, private: readers need none of it
+//!     staging/<channel>/<date>/                a build that is being written
 //!     trash/<channel>/<date>@<retired at>/     a retired build
-//!     trash/<channel>/<date>@<retired at>@<section>   a section of a build that stayed, each `/` of it written `%2F`
-//!     held/<channel>/latest_build -> <date>    an alias that is at this build on purpose, if it is
+//!     trash/<channel>/<date>@<retired at>@<section>   a retired section of a build that remains; `/` is written `%2F`
+//!     held/<channel>/latest_build -> <date>    a mark: the alias is held at this build on purpose
 //!     aliases/                                 the lock of the aliases of releases
-//!     pages/                                   derived pages on their way, and their lock
-//!     owed/<channel>/<date>.json               the tags of a build that is gone, which something still needs
+//!     pages/                                   derived pages while they are written, and their lock
+//!     owed/<channel>/<date>.json               image tags of a removed build that could not be removed yet
 //!     pins/<channel>/<date>.json               the pins of a build
 //!     verdicts/<channel>/<date>.json           the verdicts on a build
 //!     locks/<channel>/%2Elock                  the lock of a channel
-//!     cache/                                   what can be found out again; may be removed at any time
+//!     cache/                                   data that can be recomputed; may be removed at any time
 //! ```
 //!
 //! Entries of those directories that are not dates begin with `%2E`, which no name of a channel does. Files are published

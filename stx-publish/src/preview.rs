@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! files of finished phases ──> gather ──> Incoming ─┬─> symlinks to the files, by their paths in the build
-//!                                                   └─> metadata, made aside and moved in, what names others last
+//!                                                   └─> metadata, made elsewhere and moved in; index files last
 //! ```
 //!
 //! Nothing is copied: a reader of the preview reads the workspace. Nothing is signed, because a signature states that a build was

@@ -1,8 +1,8 @@
 //! The files that a commit adds: the record, the sums, and the signature and statements about them.
 //!
 //! ```text
-//! sums of the added files ──> Attester ──> files about the build, summed like the others
-//! record, with the counts ──────────────> build.json, summed too
+//! sums of the added files ──> Attester ──> files about the build, in the sums like the others
+//! record, with the counts ──────────────> build.json, also in the sums
 //! all of these ─────────────────────────> SHA256SUMS ──> Signer ──> SHA256SUMS.asc
 //! ```
 //!

@@ -1,7 +1,7 @@
 //! Signed indexes: their serials, their expiry, and the order in which index and signature are replaced.
 //!
 //! ```text
-//! index.json.asc := new signature, old signature    whichever index a reader has, its signature is there
+//! index.json.asc := new signature, old signature    either index of a reader has its signature
 //! index.json     := new index
 //! index.json.asc := new signature
 //! ```

@@ -1,7 +1,7 @@
 //! Aliases: a sequence of small objects, of which the newest counts.
 //!
 //! ```text
-//! .stx/aliases/<channel>/<alias>/<generation>     the build, or that there is none any more
+//! .stx/aliases/<channel>/<alias>/<generation>     the build, or a note that the alias was removed
 //! <channel>/<alias>/build.json                    the record of that build, for readers over plain HTTP
 //! ```
 //!

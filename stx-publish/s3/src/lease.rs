@@ -1,7 +1,7 @@
 //! The lock of a channel on a bucket: a lease.
 //!
 //! ```text
-//! .stx/locks/<channel>/%2Elock/<generation>     who has it, and until when
+//! .stx/locks/<channel>/%2Elock/<generation>     the holder, and the end of the lease
 //! ```
 //!
 //! To take the lock, a publisher creates the next generation, which only one can do; the newest one counts. Its holder renews it

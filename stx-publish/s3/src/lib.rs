@@ -1,29 +1,29 @@
 //! A mirror in a bucket of an object store that speaks S3.
 //!
 //! ```text
-//! PREFIX/<channel>/<date>/build.json           the build is there: written last, and gone first
+//! PREFIX/<channel>/<date>/build.json           makes the build visible: written last, deleted first
 //! PREFIX/<channel>/<date>/…                    its files; a symlink to a file is a copy of that file
-//! PREFIX/<channel>/latest_build/build.json     what an alias points at, for readers over plain HTTP
-//! PREFIX/<channel>/outputs/…                   copies of the files of that build, where it is read without a date
-//! PREFIX/r2018.10/<rest>/latest_build/build.json   the same of a channel of the release that an alias points at
+//! PREFIX/<channel>/latest_build/build.json     the record of the alias's build, for readers over plain HTTP
+//! PREFIX/<channel>/outputs/…                   copies of the files of that build, if undated paths are offered
+//! PREFIX/r2018.10/<rest>/latest_build/build.json   the same for a channel of the release that an alias points at
 //! PREFIX/<channel>/index.json, …               derived pages
-//! PREFIX/.stx/                                 nothing a reader over plain HTTP needs; no public policy covers it
-//!     aliases/<channel>/latest_build/<n>       the alias itself; the newest counts
-//!     root/<alias>/<n>                         the alias of a release, each `/` of it written `%2F`; the newest counts
-//!     undated/<channel>/%2Estate               of which build the files without a date are copies
-//!     held/<channel>/latest_build              the build that an alias is at on purpose, if it is
-//!     locks/<channel>/%2Elock/<n>              who holds the lock of the channel, and until when
+//! PREFIX/.stx/                                 private: readers over plain HTTP need none of it; no public policy covers it
+//!     aliases/<channel>/latest_build/<n>       the alias itself; the newest generation counts
+//!     root/<alias>/<n>                         the alias of a release, each `/` of it written `%2F`; the newest generation counts
+//!     undated/<channel>/%2Estate               the build of which the undated files are copies
+//!     held/<channel>/latest_build              a mark: the build at which the alias is held on purpose
+//!     locks/<channel>/%2Elock/<n>              the holder of the channel's lock, and the end of the lease
 //!     manifests/<channel>/<date>.json          symlinks, modes and times of a build's files
-//!     marks/<channel>/<date>@<what>            what is going on with a build, for whoever comes after a crash
-//!     uploads/<channel>/<date>/<file>          how far the upload of a large file is, each `/` of it written `%2F`
+//!     marks/<channel>/<date>@<what>            a mark, by which the next writer recovers after a crash
+//!     uploads/<channel>/<date>/<file>          the progress of a large file's upload; `/` is written `%2F`
 //!     retired/<channel>/<date>@<retired at>    a retired build: its record and its manifest
-//!     retired/<channel>/<date>@<retired at>@<section>   a section of a build that stayed
-//!     aside/<channel>/<date>@<retired at>/…    files of a retired build whose place another one took
-//!     cache/<channel>/%2Einputs                digests of the files that were published last, so that they are not read again
-//!     owed/<channel>/<date>.json               the tags of a build that is gone, which something still needs
+//!     retired/<channel>/<date>@<retired at>@<section>   a retired section of a build that remains
+//!     aside/<channel>/<date>@<retired at>/…    files of a retired build whose path another build has taken
+//!     cache/<channel>/%2Einputs                digests of the files of the last publish, so that they are not read again
+//!     owed/<channel>/<date>.json               image tags of a removed build that could not be removed yet
 //!     pins/<channel>/<date>.json               the pins of a build
 //!     verdicts/<channel>/<date>.json           the verdicts on a build
-//!     probe/…                                  whether the server keeps writers apart
+//!     probe/…                                  objects that test if the server honours conditional writes
 //! ```
 //!
 //! The server must meet three requirements. A read returns an object as it was written last, also in listings. An object is

@@ -1,9 +1,9 @@
 //! Retires builds, restores them, and purges them.
 //!
 //! ```text
-//! retire    entry in retired/ ─> build.json goes
-//! restore   files are in place ─> build.json comes ─> entry goes
-//! purge     mark ─> entry goes ─> files go
+//! retire    an entry in retired/ is written ─> build.json is deleted
+//! restore   files are in place ─> build.json is written ─> the entry is deleted
+//! purge     a mark is written ─> the entry is deleted ─> the files are deleted
 //! ```
 //!
 //! A build is retired if it has an entry and its record is not in place, or if its files were moved aside because another build

@@ -2,8 +2,8 @@
 //! of small objects counts.
 //!
 //! ```text
-//! .stx/root/<alias, each / of it %2F>/<generation>   the target, or that there is none any more
-//! <alias>/<rest of the channel>/latest_build/build.json   what an alias of a channel of the target shows, for plain HTTP
+//! .stx/root/<alias, each / of it %2F>/<generation>   the target, or a note that the alias was removed
+//! <alias>/<rest of the channel>/latest_build/build.json   the record of the target's `latest_build`, for plain HTTP
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,8 @@
 //! Paths without a date: copies of the files of the build that `latest_build` points at.
 //!
 //! ```text
-//! <channel>/outputs/…                     copies of <channel>/<date>/outputs/…, asked for anew each time
-//! .stx/undated/<channel>/%2Estate         of which build, which sections, and whether all of them are there
+//! <channel>/outputs/…                     copies of <channel>/<date>/outputs/…, with `Cache-Control: no-cache`
+//! .stx/undated/<channel>/%2Estate         the build, the sections, and a flag that they are complete
 //! ```
 //!
 //! The files are read and sent again, because a copy by the server would tell caches to keep it for ever, like a file of a build.

@@ -1,8 +1,8 @@
 //! Moves sections of a build to the trash, and restores them.
 //!
 //! ```text
-//! staging/<channel>/%2Ethin-<date>        what is going on, for whoever comes after a crash
-//! <build>/THINNED.json                    durable before the first section goes
+//! staging/<channel>/%2Ethin-<date>        a mark, by which the next writer recovers after a crash
+//! <build>/THINNED.json                    durable before the first section is moved
 //! <build>/<section>  ──rename──>  trash/<channel>/<date>@<at>@<section>
 //! ```
 //!
