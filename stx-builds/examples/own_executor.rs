@@ -1,5 +1,4 @@
-//! Run phases by an executor of one's own: `own_executor CONFIG RECIPE BRANCH`, where the configuration has a place of kind
-//! `nice`.
+//! Run phases with a custom executor: `own_executor CONFIG RECIPE BRANCH`, where the configuration has a place of kind `nice`.
 #![expect(clippy::print_stdout, reason = "a program")]
 
 use std::sync::Arc;

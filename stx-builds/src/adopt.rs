@@ -1,22 +1,22 @@
-//! `adopt`: builds of an older publisher become full builds, where they lie.
+//! `adopt`: turns builds of an older publisher into full builds, in place.
 //!
-//! Such a build has neither `build.json` nor `SHA256SUMS`; marks and small texts tell how it ended and what it was made of.
-//! An adoption adds the two files and changes nothing else. The steps, and the module of each:
+//! Such a build has neither `build.json` nor `SHA256SUMS`; marker files and small texts record its result and its sources. An
+//! adoption adds the two files and changes nothing else. The steps, and the module of each:
 //!
 //! ```text
-//! look (what lies in each build) ──> decide (pure) ──> AdoptPlan ──> hash ──> apply ──> AdoptReport
+//! look (inspect each build) ──> decide (pure) ──> AdoptPlan ──> hash ──> apply ──> AdoptReport
 //! ```
 //!
 //! | module | holds |
 //! |---|---|
 //! | `texts` | the small texts: commits, images, `SAVE_DATA`, `StxChecksums` |
-//! | `decide` | the decision about a build, a function of what lies in it |
-//! | `look` | what lies in a build |
-//! | `undated` | releases without a build date become dated builds |
-//! | `work` | threads, side by side |
+//! | `decide` | the decision about a build, a function of its contents |
+//! | `look` | the inspection of a build |
+//! | `undated` | turns releases without a build date into dated builds |
+//! | `work` | threads |
 //! | `hash` | each inode is read once |
 //! | `apply` | adds the files, build by build |
-//! | `link` | equal files become hard links |
+//! | `link` | replaces equal files by hard links |
 //! | `report` | the plan and the report, for people |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,13 +53,13 @@ pub use undated::Undated;
 
 use look::Looked;
 
-/// How builds of an older publisher are adopted.
+/// The options of an adoption.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct AdoptOptions {
-    /// The channels and builds; all of the mirror where none is named.
+    /// The channels and builds to adopt; the whole mirror if empty.
     pub scopes: Vec<Scope>,
-    /// The result of builds whose result nothing tells.
+    /// The result of builds without evidence of a result.
     pub assume: Option<BuildOutcome>,
     /// Set modes and owners as the publisher would.
     pub fix_modes: bool,
@@ -69,11 +69,11 @@ pub struct AdoptOptions {
     pub jobs: Option<NonZeroUsize>,
 }
 
-/// The reason why a directory is left whose name looks like a build date.
+/// The reason for skipping a directory whose name looks like a build date.
 pub const MISNAMED: &str =
     "its name is not a build date, such as 20181105T060000Z; rename it to adopt it";
 
-/// A build of an older publisher, and what becomes of it.
+/// A build of an older publisher, and the decision about it.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedBuild {
     /// The build.
@@ -81,52 +81,52 @@ pub struct PlannedBuild {
     /// The decision about it.
     #[serde(flatten)]
     pub decision: Decision,
-    /// The parts of a release without a date, which are moved into the build; absent for a dated build.
+    /// The parts of an undated release, which are moved into the build; absent for a dated build.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undated: Option<Undated>,
     /// Its files.
     pub files: u64,
-    /// Their bytes, which several builds may share.
+    /// The size of its files in bytes. Several builds may share these bytes.
     pub bytes: u64,
-    /// The owners and modes that the publisher would not make.
+    /// Owners and modes that differ from those that the publisher sets.
     pub repairs: Vec<Repair>,
-    /// Peculiarities that `verify` will name, a line each.
+    /// Peculiarities that `verify` will report, one per line.
     pub notes: Vec<String>,
     #[serde(skip)]
     looked: Option<Looked>,
 }
 
-/// An alias that points at no build, or is none.
+/// An alias that does not point at a build of its channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WrongAlias {
     /// The channel.
     pub channel: Channel,
     /// The alias.
     pub alias: AliasName,
-    /// Where it points.
+    /// Its target.
     pub target: AliasEntry,
 }
 
-/// The plan of an adoption. [`Site::adopt`] executes exactly that.
+/// The plan of an adoption. [`Site::adopt`] executes exactly this plan.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct AdoptPlan {
     /// The builds without a record, by channel, oldest first.
     pub builds: Vec<PlannedBuild>,
-    /// Builds that are full builds already.
+    /// The number of builds that are already full builds.
     pub full: u64,
-    /// Bytes that have to be read: each file once, whatever number of builds has it.
+    /// The number of bytes to read. A file that several builds share counts once.
     pub bytes: u64,
-    /// The aliases that point at no build.
+    /// The aliases that do not point at a build.
     pub aliases: Vec<WrongAlias>,
-    /// The directories that hold parts of a build, and whose names look like build dates and are none.
+    /// Directories that hold parts of a build, and whose names resemble build dates but are not valid ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub misnamed: Vec<String>,
-    /// The retention that the older cleanup was told, for each channel that has a `SAVE_DATA`.
+    /// The retention settings of the older cleanup, for each channel with a `SAVE_DATA` file.
     pub save_data: Vec<SaveData>,
-    /// The builds that are full builds already.
+    /// The builds that are already full builds.
     #[serde(skip)]
     full_builds: Vec<BuildId>,
-    /// Channels whose release has become a dated build, and that no `latest_build` shows.
+    /// Channels whose release has become a dated build but that have no `latest_build` yet.
     #[serde(skip)]
     without_alias: Vec<Channel>,
     #[serde(skip)]
@@ -134,7 +134,7 @@ pub struct AdoptPlan {
 }
 
 impl Site {
-    /// Decides which builds of an older publisher would become full builds; changes nothing.
+    /// Plans which builds of an older publisher become full builds; changes nothing.
     pub async fn plan_adoption(&self, options: &AdoptOptions) -> Result<AdoptPlan, Error> {
         let store = directory(self)?;
         let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
@@ -148,14 +148,13 @@ impl Site {
         planned.map_err(|error| Error::new(crate::ErrorKind::Bug, error))?
     }
 
-    /// Adopts the builds of a plan. What a build needs is added to it as soon as its files are hashed; an interrupted run
-    /// is resumed by the same command.
+    /// Adopts the builds of a plan. Each build gets its files as soon as it is hashed. The same call resumes an interrupted run.
     pub async fn adopt(&self, plan: AdoptPlan) -> Result<AdoptReport, Error> {
         let store = directory(self)?.with_seal(stx_publish::Seal {
             attester: None,
             ..signing::seal(self)?
         });
-        // Also those of builds that are adopted already: an interrupted run may have come no further.
+        // Includes the builds that are already adopted: an interrupted run may have stopped before their aliases.
         let adopted = plan.builds.iter().map(|it| &it.build);
         let channels = adopted
             .chain(&plan.full_builds)
@@ -177,7 +176,7 @@ impl Site {
         if let Some(channel) = channels.iter().find(|channel| policy.concerns(channel)) {
             match settle_root_aliases(self, &mirror, channel).await {
                 Ok(moved) => moved.iter().for_each(|step| self.note(&step.to_string())),
-                // The failures of builds are the news; who reruns the command for them names the releases, too.
+                // The failures of builds matter more; the rerun that they require also retries the aliases of releases.
                 Err(_) if !report.failures().is_empty() => {}
                 Err(error) => {
                     return Err(error.hint(
@@ -190,7 +189,7 @@ impl Site {
     }
 }
 
-/// Points `latest_green_build` at the newest build that a mark says is green.
+/// Points `latest_green_build` at the newest build with a green mark.
 async fn show_green(store: &LocalStore, channel: &Channel) -> Result<(), StoreError> {
     if is_green_right(store, channel).await? {
         return Ok(());
@@ -199,7 +198,7 @@ async fn show_green(store: &LocalStore, channel: &Channel) -> Result<(), StoreEr
     point_green(store, &*writer).await.map(drop)
 }
 
-/// The mirror, if it is a directory: only there lie builds of an older publisher.
+/// The mirror, if it is a directory: builds of an older publisher exist only there.
 fn directory(site: &Site) -> Result<LocalStore, Error> {
     match site.mirror()? {
         Mirror::Directory(store) => Ok(store),
@@ -211,8 +210,8 @@ fn directory(site: &Site) -> Result<LocalStore, Error> {
     }
 }
 
-/// The builds that are meant: all, or those of the named channels and builds, which have to be there. Leaves in `places` the
-/// channels that are meant.
+/// The selected builds: all builds, or those of the named channels and builds, which must exist. Leaves only the selected channels in
+/// `places`.
 fn select(
     catalog: &Catalog,
     places: &mut undated::Places,
@@ -254,7 +253,7 @@ fn select(
     Ok(wanted)
 }
 
-/// Looks at every build that is meant and has no record, and decides. Blocks.
+/// Inspects every selected build without a record, and decides about it. Blocks.
 fn plan(
     store: &LocalStore,
     catalog: &Catalog,
@@ -272,7 +271,7 @@ fn plan(
         }
     }
     plan.full = plan.full_builds.len() as u64;
-    // What its files should belong to: whoever the mirror belongs to, not whoever runs the command.
+    // The files should belong to the owner of the mirror, not to the user who runs the command.
     let owner = fs_err::metadata(store.root()).map(|found| found.uid());
     let nobody = ChannelEntry::default();
     let jobs = options.jobs.unwrap_or_else(work::default_jobs);
@@ -294,7 +293,7 @@ fn plan(
         let Some(found) = undated::look(store.root(), channel, owner) else {
             continue;
         };
-        // Where an interrupted run has begun it, it is a build without a record, too.
+        // A build that an interrupted run has begun is also listed as a build without a record.
         plan.builds.retain(|build| build.build != found.looked.id);
         let undated = Some(found.undated);
         let build = PlannedBuild::new(found.looked, undated, options.assume, now);
@@ -322,7 +321,7 @@ fn plan(
     plan
 }
 
-/// The bytes of the files that are to be read.
+/// The number of bytes to read, counting each inode once.
 fn unique_bytes(builds: &[PlannedBuild]) -> u64 {
     let mut sizes = BTreeMap::new();
     for looked in builds.iter().filter_map(PlannedBuild::adoptable) {
@@ -333,7 +332,7 @@ fn unique_bytes(builds: &[PlannedBuild]) -> u64 {
 }
 
 impl PlannedBuild {
-    /// The decision about a build that was looked at.
+    /// The decision about an inspected build.
     fn new(
         looked: Looked,
         undated: Option<Undated>,
@@ -375,7 +374,7 @@ impl PlannedBuild {
     }
 }
 
-/// The aliases of a channel that point at no build.
+/// The aliases of a channel that do not point at a build.
 fn wrong_aliases(channel: &Channel, entry: &ChannelEntry) -> Vec<WrongAlias> {
     let aliases = entry.aliases.iter();
     let wrong = aliases.filter(|(_, target)| match target {

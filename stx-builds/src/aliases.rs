@@ -14,45 +14,45 @@ use stx_publish::{FindingKind, MirrorRead, MirrorStore, PublishPlan, Scope, Stor
 use crate::error::{Error, ErrorKind};
 use crate::{Reader, Site, refused};
 
-/// Aliases of aliases that are followed: a channel's name in a release's.
+/// The maximal number of aliases to follow in one path: an alias of a release may contain the alias of a channel.
 const DEEPEST: usize = 4;
 
-/// An alias as `alias list` tells of it.
+/// An alias as `alias list` shows it.
 #[derive(Debug, Serialize)]
 pub struct ListedAlias {
     /// Its path on the mirror.
     pub alias: String,
-    /// Its target, as a path of the mirror; absent where a configured one is not made.
+    /// Its target, as a path of the mirror; absent if a configured alias does not exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Whether the configuration, or this program by itself, says where it points.
+    /// True if the configuration or this program determines its target.
     pub managed: bool,
     /// Its fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<FindingKind>,
 }
 
-/// An alias that was set or removed, or would be.
+/// An alias that was set or removed, or would be by a dry run.
 #[derive(Debug, Serialize)]
 pub struct ChangedAlias {
     /// The alias.
     pub alias: RootAlias,
     /// Its target before.
     pub before: Option<RootEntry>,
-    /// Its target now; absent where it was removed.
+    /// Its target now; absent if it was removed.
     pub target: Option<RootTarget>,
-    /// Whether it was changed; false where it was so already.
+    /// True if it was changed; false if it already had this target.
     pub changed: bool,
-    /// Whether the configuration, or this program by itself, says where it points.
+    /// True if the configuration or this program determines its target.
     pub managed: bool,
 }
 
-/// Makes and moves the aliases of releases after something of `channel` was published, as the configuration says:
-/// `release/latest_release`, and those that lead to the channel; those that moved. Does nothing for a channel that none concerns.
-/// Every operation that publishes to a channel calls it after `latest_build` was moved.
+/// Creates and moves the aliases of releases after a publication to `channel`, as configured: `release/latest_release`, and those
+/// that lead to the channel. Returns those that moved. Does nothing for a channel that no alias concerns. Every operation that
+/// publishes to a channel calls this after it has moved `latest_build`.
 ///
 /// # Errors
-/// Those of the mirror; the same call again goes on.
+/// Those of the mirror; the same call resumes.
 pub async fn settle_root_aliases(
     site: &Site,
     store: &dyn MirrorStore,
@@ -69,7 +69,7 @@ pub async fn settle_root_aliases(
     Ok(moves(settled))
 }
 
-/// The aliases of releases that [`settle_root_aliases`] would move after `plan` is carried out.
+/// The aliases of releases that [`settle_root_aliases`] would move after `plan` is executed.
 ///
 /// # Errors
 /// Those of the mirror.
@@ -97,17 +97,17 @@ fn moves(steps: Vec<RootStep>) -> Vec<RootStep> {
     moves.collect()
 }
 
-/// True if an alias leads to `channel`. An alias that a user set by hand may do so whatever the policy says.
+/// True if an alias leads to `channel`. An alias that a user sets by hand may do so regardless of the policy.
 fn lead_to(aliases: &BTreeMap<RootAlias, RootEntry>, channel: &Channel) -> bool {
     let mut targets = aliases.values().filter_map(RootEntry::target);
     targets.any(|target| target.holds(channel))
 }
 
-/// Offers the build that `latest_build` of a channel points at under paths without a date, if the configuration says so for
-/// such channels. The channel must not be locked.
+/// Makes the `latest_build` of a channel available under paths without a date, if the configuration requests it for such channels.
+/// The channel must not be locked.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`] while a publisher is at work; those of the mirror. The same call again goes on.
+/// [`ErrorKind::Busy`] if another publisher is at work; those of the mirror. The same call resumes.
 pub async fn offer_undated(
     site: &Site,
     store: &dyn MirrorStore,
@@ -120,10 +120,10 @@ pub async fn offer_undated(
     offer_latest(store, &*writer).await.map_err(refused)
 }
 
-/// The path that is meant where `text` begins with an alias of a release or a channel.
+/// The path that results if an alias of a release or a channel at the beginning of `text` is followed.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] for `release/latest_release` where it is not there.
+/// [`ErrorKind::NotFound`] for `release/latest_release` if it does not exist.
 pub async fn follow(store: &dyn MirrorRead, text: &str) -> Result<String, Error> {
     let aliases = store.root_aliases().await.map_err(refused)?;
     let mut path = text.to_owned();
@@ -136,13 +136,13 @@ pub async fn follow(store: &dyn MirrorRead, text: &str) -> Result<String, Error>
     Ok(path)
 }
 
-/// One step of it; `None` where no alias is in the way.
+/// Follows one alias; `None` if the path does not begin with one.
 fn followed(aliases: &BTreeMap<RootAlias, RootEntry>, path: &str) -> Result<Option<String>, Error> {
     let rest_of = |alias: &RootAlias| {
         let rest = path.strip_prefix(&alias.to_string())?;
         (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
     };
-    // The longest name first, as a file system would not: the name of a channel may lie in that of a release.
+    // The longest name first, unlike a file system: the name of a channel may begin with that of a release.
     let mut found: Vec<_> = aliases
         .iter()
         .filter_map(|(alias, to)| Some((rest_of(alias)?, alias, to)))
@@ -160,7 +160,7 @@ fn followed(aliases: &BTreeMap<RootAlias, RootEntry>, path: &str) -> Result<Opti
         None => {}
     }
     match RootAlias::split(path) {
-        // Its name says what it stands for, whether or not this mirror has it.
+        // Its name determines its target, whether or not this mirror has it.
         Some((RootAlias::Legacy(legacy), rest)) => Ok(Some(format!("{}{rest}", legacy.target()))),
         Some((RootAlias::LatestRelease, _)) => Err(Error::new(
             ErrorKind::NotFound,
@@ -230,7 +230,7 @@ impl Site {
         Ok(listed)
     }
 
-    /// The policy of a mirror that this site may write; nobody knows that of another.
+    /// The policy of a mirror that this site may write; the policy of any other mirror is unknown.
     pub(crate) fn policy_of(&self, reader: &Reader) -> Option<&AliasPolicy> {
         match reader {
             Reader::Own(_) => Some(self.options.aliases.policy()),
@@ -238,8 +238,8 @@ impl Site {
         }
     }
 
-    /// Points an alias at a release or a channel; `force` lets `release/latest_release` go back. With `dry_run`, says what
-    /// would be done.
+    /// Points an alias at a release or a channel; `force` lets `release/latest_release` move back. With `dry_run`, only reports the
+    /// change.
     pub async fn set_alias(
         &self,
         alias: &RootAlias,
@@ -255,7 +255,7 @@ impl Site {
             let error = format!("{alias}: the configuration says {configured}");
             return Err(Error::usage(error).hint("change it in [aliases] of stx-builds.toml"));
         }
-        // Whoever publishes meanwhile waits, so that what is decided here still holds when it is done.
+        // Other publishers wait for the lock, so that this decision still holds when it is carried out.
         let writer = if dry_run {
             None
         } else {
@@ -297,7 +297,7 @@ impl Site {
         })
     }
 
-    /// Removes an alias of a release or a channel. With `dry_run`, says what would be done.
+    /// Removes an alias of a release or a channel. With `dry_run`, only reports the change.
     pub async fn unset_alias(
         &self,
         alias: &RootAlias,
@@ -312,7 +312,7 @@ impl Site {
         };
         let before = store.root_aliases().await.map_err(refused)?.remove(alias);
         if let Some(writer) = writer {
-            // Also where it is gone: what a crash left of it goes with it.
+            // Even if the alias is gone: this also removes what a crash left of it.
             let unlinked = writer.link(alias, before.as_ref(), None).await;
             unlinked.map_err(refused)?;
         }
@@ -330,7 +330,7 @@ impl Site {
         })
     }
 
-    /// The aliases of releases that the configuration wants, and what would be done about each; nothing is changed.
+    /// The aliases of releases that the configuration requests, and the change that each needs; changes nothing.
     pub async fn plan_aliases(&self) -> Result<Vec<RootStep>, Error> {
         let store = self.mirror()?;
         let catalog = store.catalog(&Scope::All).await.map_err(refused)?;

@@ -39,7 +39,7 @@ use crate::images::Published;
 pub enum Built {
     /// Nothing changed since this build.
     Unchanged {
-        /// The last success, or where failures count, too, the last build.
+        /// The last success; the last build if failures count, too.
         build: BuildId,
         /// The result.
         result: BuildOutcome,
@@ -54,21 +54,21 @@ pub enum Built {
         published: Box<Published>,
         /// The first required phase that failed.
         first_failing_phase: Option<String>,
-        /// Deliverables that are not there.
+        /// The missing deliverables.
         missing_deliverables: Vec<String>,
     },
 }
 
 impl Site {
-    /// Builds a branch and publishes the result, also a failed one.
+    /// Builds a branch and publishes the result, even of a failed build.
     ///
-    /// An order that names no channel to build upon takes the channel from the configuration of its branch.
+    /// An order without a channel to build upon takes the channel from the configuration of its branch.
     pub async fn build(&self, order: &BuildOrder, watch: Watch<'_>) -> Result<Built, Error> {
         let order = after::configured(self, order)?;
         build(&BuildArea::new(self)?, &order, watch).await
     }
 
-    /// Plans the same, and runs nothing.
+    /// Plans the build of an order; runs nothing.
     pub async fn plan_build(&self, order: &BuildOrder) -> Result<BuildPlan, Error> {
         let order = &after::configured(self, order)?;
         let area = BuildArea::new(self)?;
@@ -87,7 +87,7 @@ impl Site {
         work.plan(date, below)
     }
 
-    /// Resumes the interrupted build of a channel, or publishes it as failed. `only` is the build that it has to be.
+    /// Resumes the interrupted build of a channel, or publishes it as failed. `only` is the required build, if given.
     pub async fn resume(
         &self,
         channel: &Channel,
@@ -111,8 +111,8 @@ pub(crate) async fn build(
     Box::pin(work.build(watch)).instrument(span).await
 }
 
-/// Gives up the interrupted build of a channel: ends what still runs of it, and forgets how far it got. The lock of its state has
-/// to be held.
+/// Abandons the interrupted build of a channel: ends its remaining processes, and removes its journal. The caller holds the lock of
+/// its state.
 pub(crate) async fn give_up(
     area: &BuildArea,
     channel: &Channel,
@@ -124,7 +124,7 @@ pub(crate) async fn give_up(
     process::remove_journal(&state).map_err(state::unwritten)
 }
 
-/// The build of a channel that was neither published nor given up, as far as it got; also one that still runs.
+/// The journal of a channel's build that was neither published nor abandoned; it may still be running.
 pub(crate) fn unfinished(area: &BuildArea, channel: &Channel) -> Result<Option<Journal>, Error> {
     process::read_journal(&area.channel(channel)).map_err(|error| {
         Error::new(ErrorKind::Bug, error).hint("a new `build` of the channel starts over")

@@ -1,10 +1,10 @@
 //! The names that users give builds: a date or its beginning, an alias, a channel or the beginning of its path.
 //!
-//! | where | what |
+//! | module | content |
 //! |---|---|
-//! | here | the build that one name means |
+//! | this one | the build that one name refers to |
 //! | [`place`] | builds named by a URL or a path |
-//! | [`pairs`] | the builds of two releases that two names mean, paired by channel |
+//! | [`pairs`] | the builds of two releases that two names refer to, paired by channel |
 
 use std::str::FromStr;
 
@@ -21,12 +21,12 @@ use crate::{Site, refused};
 pub mod pairs;
 pub mod place;
 
-/// The forms, as hints name them.
+/// The accepted forms, as hints name them.
 const FORMS: &str = "name a build by its date or the beginning of the date, CHANNEL/YYYYMMDDTHHMMSSZ, or by an alias, such as \
                      CHANNEL/latest_build; CHANNEL alone means its newest good build, and so does the beginning of its path, \
                      such as release/11.0.0, if only one channel begins with it";
 
-/// Digits that are the beginning of a date without its day: a year at least.
+/// The possible lengths of the beginning of a date without its day: a year at least.
 const SHORTEST_DATE: std::ops::Range<usize> = 4..8;
 
 /// A build as a user names it. Every command takes the same forms.
@@ -49,10 +49,10 @@ pub enum BuildRef {
     Build(BuildId),
     /// `CHANNEL/ALIAS`: the build that the alias points at.
     Alias(Channel, AliasName),
-    /// `CHANNEL/` and the beginning of a date, a day at least: the one build whose date begins so.
+    /// `CHANNEL/` and the beginning of a date, at least with the day: the only build with such a date.
     Prefix(Channel, String),
-    /// `CHANNEL`, or the beginning of its path: the build that its `latest_build` points at. `CHANNEL/2018` and `CHANNEL/201811` have this
-    /// form as well; if the mirror has no such channel, they are beginnings of dates.
+    /// `CHANNEL`, or the beginning of its path: the build that its `latest_build` points at. `CHANNEL/2018` and `CHANNEL/201811` also
+    /// have this form; if the mirror has no such channel, they are beginnings of dates.
     Newest(ChannelPrefix),
 }
 
@@ -102,8 +102,8 @@ fn begins_a_date(text: &str) -> bool {
     (8..whole.len()).contains(&text.len()) && text.bytes().zip(whole.bytes()).all(fits)
 }
 
-/// `CHANNEL` and the beginning of a date that is shorter than a day, such as `master/centos/2018`. A layer may have such a name, too, so
-/// that the mirror has to tell: it has the channel, and none whose layer is called so.
+/// `CHANNEL` and the beginning of a date that is shorter than a day, such as `master/centos/2018`. A layer may also have such a name,
+/// so the mirror decides: it has the channel, and no layer of this name.
 fn short_date(catalog: &Catalog, prefix: &ChannelPrefix) -> Option<(Channel, String)> {
     let text = prefix.to_string();
     let (channel, name) = text.rsplit_once('/')?;
@@ -119,14 +119,14 @@ fn may_be_a_date(path: &str) -> bool {
     SHORTEST_DATE.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The alias that a word was probably meant to be.
+/// The alias that a misspelt word was probably meant to be.
 fn alias_meant(word: &str) -> Option<AliasName> {
     let alias = AliasName::latest_build();
     let word = word.replace('-', "_");
     (word == "latest" || nearest(&word, [alias.as_str()]).is_some()).then_some(alias)
 }
 
-/// The alias that a channel was probably meant to be: a layer may have any name, also `latest`.
+/// The alias that a channel was probably meant to be: a layer may have any name, even `latest`.
 fn near_alias(channel: &Channel) -> Option<String> {
     let text = channel.to_string();
     let (before, name) = text.rsplit_once('/')?;
@@ -135,8 +135,8 @@ fn near_alias(channel: &Channel) -> Option<String> {
 }
 
 impl Site {
-    /// The part of the mirror that a name means: a channel, or the beginning of one, is all of that channel; every other form is one
-    /// build. A full name is not looked up.
+    /// The part of the mirror that a name refers to: all of a channel for a channel or the beginning of one, else one build. A full
+    /// name is not looked up.
     pub async fn scope(&self, text: &str) -> Result<Scope, Error> {
         match text.parse() {
             Ok(BuildRef::Build(id)) => return Ok(Scope::Build(id)),
@@ -163,13 +163,13 @@ impl Site {
     }
 }
 
-/// The build that a name means. An alias is resolved once. A build that is named by its full date need not exist. Aliases of
+/// The build that a name refers to. An alias is resolved once. A build that is named by its full date need not exist. Aliases of
 /// releases and channels are followed: `r2018.10/centos`, `release/latest_release`.
 pub async fn resolve(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Error> {
     resolve_noting(store, text, &|_| {}).await
 }
 
-/// As [`resolve`]. `note` is told the build in a line if the name is not the build's own.
+/// As [`resolve`]. Passes the build to `note`, in one line, if the name is not the build's own.
 pub(crate) async fn resolve_noting(
     store: &dyn MirrorRead,
     text: &str,
@@ -185,7 +185,7 @@ pub(crate) async fn resolve_noting(
     }
 }
 
-/// The channel that a name means: the channel of that name, or the only channel with builds whose path begins with it.
+/// The channel that a name refers to: the channel of that name, or the only channel with builds whose path begins with it.
 pub async fn channel(store: &dyn MirrorRead, text: &str) -> Result<Channel, Error> {
     let one = async |path: &str| {
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -224,7 +224,7 @@ async fn otherwise(store: &dyn MirrorRead, text: &str, failure: Error) -> Result
     }
 }
 
-/// The build that a name means that has no alias of a release.
+/// The build that a name without an alias of a release refers to.
 async fn resolve_plain(
     store: &dyn MirrorRead,
     text: &str,
@@ -266,8 +266,8 @@ async fn resolve_plain(
     }
 }
 
-/// The build that `latest_build` points at, if `prefix` is a channel that has the alias. Reading one alias is much cheaper than
-/// reading the catalog of a large mirror.
+/// The build that `latest_build` points at, if `prefix` is a channel with this alias. Reading one alias is much cheaper than reading
+/// the catalog of a large mirror.
 async fn latest(
     store: &dyn MirrorRead,
     prefix: &ChannelPrefix,
@@ -310,8 +310,8 @@ async fn newest(store: &dyn MirrorRead, channel: &Channel) -> Result<BuildId, Er
     }
 }
 
-/// The channels with builds that a prefix means: the channel of that name, or else all that begin with it. Channels without a
-/// good build are left out if another channel has one.
+/// The channels with builds that a prefix refers to: the channel of that name, or else all channels that begin with it. Channels
+/// without a good build are left out if another channel has one.
 fn channels<'a>(catalog: &'a Catalog, prefix: &ChannelPrefix) -> Result<Vec<&'a Channel>, Error> {
     let built: Vec<_> = catalog
         .channels
@@ -337,7 +337,7 @@ fn channels<'a>(catalog: &'a Catalog, prefix: &ChannelPrefix) -> Result<Vec<&'a 
     Ok(built.into_iter().map(|(channel, _)| channel).collect())
 }
 
-/// The only channel that a prefix means; an error if it means several.
+/// The only channel that a prefix refers to; an error if there are several.
 fn only<'a>(prefix: &ChannelPrefix, channels: Vec<&'a Channel>) -> Result<&'a Channel, Error> {
     if let [channel] = channels[..] {
         return Ok(channel);
@@ -346,7 +346,7 @@ fn only<'a>(prefix: &ChannelPrefix, channels: Vec<&'a Channel>) -> Result<&'a Ch
     Err(Error::usage(error).hint(format!("name one of {}", listed(channels))))
 }
 
-/// Channels, in a line.
+/// Channels, in one line.
 fn listed<'a>(channels: impl IntoIterator<Item = &'a Channel>) -> String {
     let names: Vec<_> = channels.into_iter().map(ToString::to_string).collect();
     names.join(", ")
@@ -405,8 +405,8 @@ pub async fn missing_alias(store: &dyn MirrorRead, channel: &Channel, alias: &Al
     }
 }
 
-/// The error about an alias that the index of the mirror lists, and that cannot be read all the same. Behind a web server the two are
-/// different files.
+/// The error about an alias that the index of the mirror lists, but that cannot be read. Behind a web server, the index and the alias
+/// are different files.
 fn unreadable_alias(channel: &Channel, alias: &AliasName, target: &AliasEntry) -> Error {
     let file = BuildRecord::FILE_NAME;
     let error = format!(

@@ -1,4 +1,4 @@
-//! Cancel a build that runs, or was interrupted.
+//! Cancel a running or interrupted build.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, is_there};
 pub struct Target {
     /// The channel.
     pub channel: Channel,
-    /// The build that it has to be, if one was named.
+    /// The required build, if one was named.
     pub build: Option<BuildId>,
 }
 
@@ -39,8 +39,8 @@ impl FromStr for Target {
 }
 
 impl Site {
-    /// Asks the running build of a channel to end, and waits until it did; gives up one that was interrupted. A running build is asked
-    /// by a file, not by a signal: the program that runs it may run others too.
+    /// Requests that the running build of a channel end, and waits for its end; abandons an interrupted build. The request is a file,
+    /// not a signal: the process of the build may run other builds, too.
     pub async fn cancel(&self, target: &Target, wait: Duration) -> Result<BuildId, Error> {
         let area = BuildArea::new(self)?;
         let channel = &target.channel;

@@ -26,17 +26,17 @@ use crate::trust::TrustOptions;
 use crate::users::denied;
 use crate::{Reader, Site, fetch, refused};
 
-/// Pairs of packages that are read and compared side by side.
+/// The number of pairs of packages to read and compare in parallel.
 const PARALLEL: u32 = 4;
 
-/// The file that says which commits a build was made of, and the longest that is read, in bytes.
+/// The file that names the commits of a build, and the maximal number of bytes to read of it.
 const CONTEXT: &str = "outputs/CONTEXT";
 const LONGEST_CONTEXT: u64 = 4 << 20;
 
 /// Two package files that belong together.
 type Sides = (Option<Place>, Option<Place>);
 
-/// The packages that are compared, and with which.
+/// The packages to compare, and their reference.
 #[derive(Debug, Clone, Default)]
 pub struct Compare {
     /// With a reference, package files or directories of them; otherwise two builds, or beginnings of channels such as
@@ -44,13 +44,13 @@ pub struct Compare {
     pub what: Vec<String>,
     /// The reference: `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
     pub with: Option<String>,
-    /// A git work tree: the reference is the build of the channel that it descends from with the fewest commits between.
+    /// A git work tree: the reference is the build of the channel from which it descends with the fewest commits between.
     pub source: Option<Utf8PathBuf>,
     /// The phase of the reference package, if several hold it.
     pub phase: Option<String>,
     /// Download packages whose files differ, to find those that differ only in embedded times.
     pub contents: bool,
-    /// Whose signatures are believed. With a keyring, each package that is read is downloaded whole.
+    /// The trusted signatures. With a keyring, each package to read is downloaded whole.
     pub trust: TrustOptions,
 }
 
@@ -82,7 +82,7 @@ impl Site {
     }
 }
 
-/// Build against build, for each channel that both names mean.
+/// Compares build with build, for each channel that both names refer to.
 async fn releases(
     site: &Site,
     args: &Compare,
@@ -102,7 +102,7 @@ async fn releases(
     Ok(reports)
 }
 
-/// Build against build.
+/// Compares build with build.
 async fn builds(
     args: &Compare,
     reader: &Reader,
@@ -130,7 +130,7 @@ async fn builds(
     })
 }
 
-/// Leaves out of aptly's repositories the files that other directories have too: those are compared there.
+/// Removes the files of aptly's repositories that other directories also have: they are compared there.
 pub(crate) fn once(pairs: &mut Vec<Pair>) {
     let is_aptly = |pair: &Pair| pair.key.place.starts_with("outputs/aptly/");
     let digest = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.digest);
@@ -145,7 +145,7 @@ pub(crate) fn once(pairs: &mut Vec<Pair>) {
     });
 }
 
-/// Package files against a build.
+/// Compares package files with a build.
 async fn with_reference(
     site: &Site,
     args: &Compare,
@@ -237,7 +237,7 @@ async fn with_reference(
     Ok(report)
 }
 
-/// A package file that cannot be read, or is none. Only its name tells which package it should be.
+/// A file that cannot be read as a package. Only its name tells which package it should be.
 fn unreadable(file: &Utf8Path, phase: Option<&str>, error: &PackageError) -> Comparison {
     let file_name = file.file_name().unwrap_or_default();
     let (name, arch) = match Named::of(file_name) {
@@ -265,7 +265,7 @@ fn unreadable(file: &Utf8Path, phase: Option<&str>, error: &PackageError) -> Com
     }
 }
 
-/// The next step for a package file beside the mirror.
+/// The next step for a package file outside of the mirror.
 fn local_hint(file: &Utf8Path, error: &PackageError) -> String {
     if let PackageError::Io { source, .. } = error
         && source.kind() == io::ErrorKind::PermissionDenied
@@ -279,8 +279,8 @@ fn local_hint(file: &Utf8Path, error: &PackageError) -> String {
     format!("is it a whole {kind} package?")
 }
 
-/// The reference of a package: in the phase that was asked for; else, where it is in several, in the one that a directory
-/// of the file's path names.
+/// The reference of a package: in the requested phase; else, if several phases have the package, in the phase that a directory of the
+/// file's path names.
 fn choose<'a>(
     inventory: &'a Inventory,
     name: &str,
@@ -303,7 +303,7 @@ fn choose<'a>(
     found.next().map_or(chosen, Ok)
 }
 
-/// The package files that were named, and those in the directories that were.
+/// The named package files, and those in the named directories.
 fn package_files(named: &[String]) -> Result<Vec<Utf8PathBuf>, Error> {
     let mut files = Vec::new();
     for name in named.iter().map(Utf8Path::new) {
@@ -397,7 +397,7 @@ pub(crate) async fn successes(reader: &Reader, channel: &Channel) -> Result<Vec<
     Ok(successes.map(|(id, _)| id).collect())
 }
 
-/// The gits of a build: those of its record, or where that names none, of its `CONTEXT`.
+/// The commits of a build: those of its record, or if that has none, those of its `CONTEXT`.
 pub(crate) async fn sources(reader: &Reader, id: &BuildId) -> Result<Vec<SourceRecord>, Error> {
     let record = reader.store().record(id).await.map_err(refused)?;
     if !record.sources.is_empty() {
@@ -412,7 +412,7 @@ pub(crate) async fn sources(reader: &Reader, id: &BuildId) -> Result<Vec<SourceR
             let found = format!("{id}/{CONTEXT}: it is not the file that SHA256SUMS names");
             Err(Error::new(ErrorKind::Mirror, found).hint("`verify` checks a mirror's files"))
         }
-        // The paths tell the gits apart, so two of them must not become one text.
+        // Repositories are distinguished by their paths, so two paths must not become the same text.
         Ok(text) => {
             let lines: Vec<_> = text
                 .split(|byte| *byte == b'\n')
@@ -443,7 +443,7 @@ fn history(dir: &Utf8Path) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Compares pairs side by side, in order.
+/// Compares pairs in parallel; the results keep the order.
 async fn all(reader: &Reader, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<Comparison> {
     let mut by_key = BTreeMap::<Key, Vec<Sides>>::new();
     for (key, sides) in pairs {
@@ -453,7 +453,7 @@ async fn all(reader: &Reader, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<C
         .into_iter()
         .flat_map(|(key, sides)| sides.into_iter().map(move |sides| (key.clone(), sides)));
     let seats = &Seats::new(PARALLEL);
-    // Reports are kept and passed on, the credentials of a mirror are not.
+    // Reports are kept and passed on, so they must not contain the credentials of a mirror.
     let shown = |place: Place| redact_urls(&place.to_string()).into_owned();
     stream::iter(pairs)
         .map(|(key, (from, to))| async move {
@@ -503,7 +503,7 @@ async fn failed(reader: &Reader, places: [&Option<Place>; 2], error: &PackageErr
         }
     }
     let hint = match (places, error) {
-        // Packages on a mirror are checked by their sums before their payloads are read.
+        // Packages on a mirror are checked against their sums before their payloads are read.
         (
             [_, Some(Place::File(file))],
             PackageError::Whole(_)

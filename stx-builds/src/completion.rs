@@ -1,7 +1,7 @@
 //! Words that complete a command line: channels, builds, entries, phases, branches.
 //!
-//! They are read from the directories of a mirror on this machine and from its configuration; no other machine is asked. What
-//! cannot be read completes nothing. Reading is bounded, because somebody waits for it with a finger on a key.
+//! They are read from the directories of a mirror on this machine and from its configuration, without network access. Unreadable
+//! sources yield no completions. Reading is bounded, because the user waits for it at the prompt.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::Site;
 use crate::build::recipe_files;
 use crate::options::MirrorLocation;
 
-/// No larger index is read.
+/// The maximal size of an index to read, in bytes.
 const INDEX: u64 = 4 << 20;
 
 /// The largest number of directory entries that are read.
@@ -37,7 +37,7 @@ const PARTS: [&str; 9] = [
 ];
 
 impl Site {
-    /// The mirror's directory, if it is in one.
+    /// The mirror's directory, if the mirror is a directory.
     fn mirror_here(&self) -> Option<Utf8PathBuf> {
         let root = self.root().ok()?;
         (MirrorLocation::of(&root) == MirrorLocation::Directory).then_some(root)
@@ -110,7 +110,7 @@ impl Site {
         entries
     }
 
-    /// The directories of a build's outputs: of `CHANNEL` those of its newest good build.
+    /// The directories of a build's outputs; for `CHANNEL`, those of its newest good build.
     fn outputs(&self, build: &str) -> Vec<String> {
         let Some(root) = self.mirror_here() else {
             return Vec::new();
@@ -153,7 +153,7 @@ impl Site {
     }
 }
 
-/// The names in a directory, without hidden ones, as long as there are some `left`.
+/// The names in a directory, without hidden ones, until `left` is used up.
 fn names(dir: &camino::Utf8Path, left: &mut usize) -> Vec<String> {
     let Ok(entries) = dir.read_dir_utf8() else {
         return Vec::new();
@@ -192,7 +192,7 @@ fn walk(root: &Utf8PathBuf, path: &str, left: &mut usize, channels: &mut BTreeSe
         } else {
             format!("{path}/{name}")
         };
-        // Symlinks are aliases of what is found by its own name.
+        // Symlinks are aliases of directories that are found under their own names.
         let is_dir = fs_err::symlink_metadata(root.join(&below)).is_ok_and(|found| found.is_dir());
         if is_dir && *left > 0 {
             walk(root, &below, left, channels);

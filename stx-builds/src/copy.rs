@@ -15,25 +15,25 @@ use crate::trust::TrustOptions;
 use crate::verdicts::verdicts;
 use crate::{Mirror, Reader, Site, pages, refused};
 
-/// The builds that are copied, and how.
+/// The builds to copy, and the options.
 #[derive(Debug, Clone)]
 pub struct Copy {
     /// The source: a directory, `s3://BUCKET/PREFIX`, or a URL.
     pub from: Utf8PathBuf,
-    /// The target: a directory, made if it does not exist, or `s3://BUCKET/PREFIX`.
+    /// The target: a directory, created if it does not exist, or `s3://BUCKET/PREFIX`.
     pub to: Utf8PathBuf,
-    /// The channels; all of them if none is named.
+    /// The channels; all if empty.
     pub channels: Vec<Channel>,
     /// Retire builds of the target that are missing from the source.
     pub delete: bool,
     /// The directory for partial downloads; a default beside the target, or in the user's cache.
     pub work: Option<Utf8PathBuf>,
-    /// Whose signatures are believed.
+    /// The trusted signatures.
     pub trust: TrustOptions,
 }
 
 impl Site {
-    /// Copies builds from one mirror to another: builds first, aliases and pages last. The same copy again resumes.
+    /// Copies builds from one mirror to another: builds first, aliases and pages last. The same call resumes an interrupted copy.
     pub async fn copy(&self, wanted: &Copy) -> Result<CopyReport, Error> {
         let prepared = prepared(self, wanted).await?;
         let target = match prepared.target {
@@ -45,24 +45,24 @@ impl Site {
             None => work_dir(&wanted.to)?,
         };
         let report = copied(self, &prepared.from, &target, &prepared.plan, &work).await;
-        // The pages are those of the second mirror, and come last. Where there is nothing to copy, an earlier run may have
-        // been killed before it made them; where this one broke off, some builds are there.
+        // The target has its own pages, made last. They may be outdated even if there is nothing to copy, since an earlier run may
+        // have been killed before it made them; and an interrupted copy has added some builds.
         pages::renew(self, &*target, self.now).await;
         let report = report?;
         prepared.from.remember()?;
         Ok(report)
     }
 
-    /// Plans the same, and changes nothing.
+    /// Plans a copy, and changes nothing.
     pub async fn plan_copy(&self, wanted: &Copy) -> Result<CopyPlan, Error> {
         Ok(prepared(self, wanted).await?.plan)
     }
 }
 
-/// A copy that can begin.
+/// A prepared copy.
 struct Prepared {
     from: Reader,
-    /// `None` where it is still to be made.
+    /// `None` if it is still to be created.
     target: Option<Mirror>,
     plan: CopyPlan,
 }
@@ -98,7 +98,7 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
         .await
         .map_err(refused)?;
     one.verdicts = verdicts(site, &from, &one.catalog).await?;
-    // Pins are private: no web server shows them, and no signature covers them.
+    // Pins are private: a web server does not show them, and no signature covers them.
     if let Reader::Own(from) = &from {
         one.pins = pins(site, from).await?;
     }
@@ -116,7 +116,7 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
             )));
         }
     }
-    // A disk that is not mounted, or a name of another directory, must not empty the second mirror.
+    // An unmounted disk, or a wrong directory name, must not empty the target.
     if request.delete && one.catalog.builds().next().is_none() {
         let error = format!(
             "{}: holds no build, and everything would be retired",
@@ -129,14 +129,14 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
     Ok(Prepared { from, target, plan })
 }
 
-/// The pins of a mirror that hold.
+/// The pins of a mirror that are in force.
 async fn pins(site: &Site, mirror: &Mirror) -> Result<Vec<Pin>, Error> {
     let mut pins = mirror.pins(&Scope::All).await.map_err(refused)?;
     pins.retain(|pin| pin.holds(site.now));
     Ok(pins)
 }
 
-/// Tells whether two names refer to the same mirror.
+/// True if two names refer to the same mirror.
 fn same_place(from: &Utf8Path, to: &Utf8Path) -> bool {
     let real = |name: &Utf8Path| match MirrorLocation::of(name) {
         MirrorLocation::Directory => name.canonicalize_utf8().ok(),
@@ -157,12 +157,12 @@ async fn copied(
     let observe = |event: CopyEvent<'_>| site.progress().copying(event);
     let report = copy(from.store(), &**target, planned, work, site.now, &observe).await;
     site.progress().finished();
-    // Empty, unless the copy broke off.
+    // Empty, unless the copy was interrupted.
     fs_err::remove_dir(work).ok();
     report.map_err(failed)
 }
 
-/// Where files on their way are kept: beside a mirror in a directory, else in the user's cache; another one for each mirror.
+/// The directory for partial downloads: beside a mirror in a directory, else in the user's cache; a separate one for each mirror.
 fn work_dir(to: &Utf8Path) -> Result<Utf8PathBuf, Error> {
     let to = anywhere(to)?;
     if MirrorLocation::of(&to) == MirrorLocation::Directory {
@@ -192,7 +192,7 @@ fn failed(error: CopyError) -> Error {
         } => DONE,
         CopyError::AfterEffect { .. } => "rerun the command: it makes the copy durable and resumes",
         CopyError::Work { .. } => "`--work DIR` names another directory",
-        // Copies are made build by build: whatever stopped this one left the others as they are.
+        // Copies are made build by build: a failure leaves completed copies intact.
         _ => "what was copied stays; rerun the command to resume",
     };
     let hint = match answer_below(&error) {

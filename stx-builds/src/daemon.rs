@@ -37,7 +37,7 @@ use crate::error::{Error, ErrorKind, is_there, unusable};
 /// The name of the ledger, in the service's own directory.
 const LEDGER: &str = "ledger.sqlite";
 
-/// A ledger's refusal, with its file.
+/// A ledger error, with the file of the ledger.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}")]
 pub(crate) struct Unopened {
@@ -45,7 +45,7 @@ pub(crate) struct Unopened {
     source: LedgerError,
 }
 
-/// The refusal of a ledger that was to be opened as an error, with its file and the next step.
+/// The error about a ledger that cannot be opened, with its file and the next step.
 fn unopened(file: &Utf8Path, error: LedgerError) -> Error {
     match &error {
         // They name the file and the next step.
@@ -80,7 +80,7 @@ const NO_LEDGER: &str = "put a backup in its place, or move it away with its -wa
 fn ledger_kind(error: &LedgerError) -> ErrorKind {
     match error {
         LedgerError::TooNew { .. } => ErrorKind::Usage,
-        // The disk is full or does not work.
+        // The disk is full or defective.
         LedgerError::Unavailable { .. } | LedgerError::Io { .. } => ErrorKind::Mirror,
         LedgerError::Refused { .. } | LedgerError::Damaged { .. } | LedgerError::TooOld { .. } => {
             ErrorKind::Bug
@@ -88,12 +88,12 @@ fn ledger_kind(error: &LedgerError) -> ErrorKind {
     }
 }
 
-/// A ledger's refusal as an error.
+/// A ledger error as the error of an operation.
 pub fn unreadable(error: LedgerError) -> Error {
     Error::new(ledger_kind(&error), error)
 }
 
-/// The service of a site, which no other program serves at the same time.
+/// The service of a site. No other program serves the site at the same time.
 pub struct Daemon {
     ledger: SqliteLedger,
     service: Service,
@@ -104,7 +104,7 @@ pub struct Daemon {
     _lock: fs_err::File,
 }
 
-/// Tells a running service to reload or to stop.
+/// Asks a running service to reload or to stop.
 #[derive(Clone)]
 pub struct Handle {
     area: BuildArea,
@@ -113,8 +113,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Reads the configuration again. An invalid one is logged, and the previous one is kept. Returns whether the service is
-    /// still there to be told.
+    /// Reads the configuration again. An invalid one is logged, and the previous one is kept. Returns true if the service still runs.
     pub fn reload(&self) -> bool {
         match reload(&self.machine, &self.area) {
             Some(control) => self.sender.send(control).is_ok(),
@@ -122,15 +121,15 @@ impl Handle {
         }
     }
 
-    /// Asks the service to stop: at first when the running builds are over, the second time at once. Returns whether it is
-    /// still there to be told.
+    /// Asks the service to stop: the first call after the running builds have ended, the second call at once. Returns true if the
+    /// service still runs.
     pub fn stop(&self) -> bool {
         self.sender.send(Control::Stop).is_ok()
     }
 }
 
 impl Site {
-    /// The service's own directory in the state of the site; no channel is called so.
+    /// The service's own directory in the state of the site; the name cannot be that of a channel.
     fn service_dir(&self) -> Result<Utf8PathBuf, Error> {
         Ok(setup::service_dir(&BuildArea::new(self)?))
     }
@@ -145,12 +144,12 @@ impl Site {
             )
             .hint("`stx-builds daemon` makes it when it starts"));
         }
-        // SQLite does not tell a missing right from a damaged file.
+        // SQLite does not distinguish a missing permission from a damaged file.
         fs_err::File::open(&file).map_err(|error| unusable(&file, error))?;
         SqliteLedger::read(&file).map_err(|error| unopened(&file, error))
     }
 
-    /// Opens the service of the site. `read` gives the options again at each reload.
+    /// Opens the service of the site. `read` supplies the options again at each reload.
     pub fn daemon(&self, service: Service, read: Arc<ReadOptions>) -> Result<Daemon, Error> {
         let area = BuildArea::new(self)?;
         let dir = setup::service_dir(&area);
@@ -173,7 +172,7 @@ impl Site {
 }
 
 impl Daemon {
-    /// To tell the service to reload or to stop while it runs.
+    /// A handle to reload or stop the service while it runs.
     pub fn handle(&self) -> Handle {
         Handle {
             area: self.area.clone(),
@@ -182,7 +181,7 @@ impl Daemon {
         }
     }
 
-    /// Serves until it is told to stop: schedules, commits and requests become builds, expired builds are pruned.
+    /// Serves until it is stopped: starts builds by schedules, commits and requests, and prunes expired builds.
     pub async fn serve(self) -> Result<(), Error> {
         let Self {
             mut ledger,
@@ -193,7 +192,7 @@ impl Daemon {
             receiver,
             _lock,
         } = self;
-        // The handles are the ones that send.
+        // Only the handles send.
         drop(sender);
         let dir = setup::service_dir(&area);
         tell(
@@ -229,7 +228,7 @@ impl Daemon {
     }
 }
 
-/// The plural that `counted` does not know.
+/// A plural that `counted` cannot form.
 fn counted_entries(count: usize) -> String {
     match count {
         1 => "1 entry".to_owned(),
@@ -237,7 +236,7 @@ fn counted_entries(count: usize) -> String {
     }
 }
 
-/// Tells the service manager, if there is one.
+/// Notifies the service manager, if one exists.
 fn tell(site: &Site, state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         site.log(&format!("the service manager cannot be told: {error}"));
@@ -264,7 +263,7 @@ fn reload(machine: &LocalHost, area: &BuildArea) -> Option<Control> {
             Some(Control::Reload(Box::new(setup)))
         }
         Err(error) => {
-            // A mistake a line; all of them are the operator's own text.
+            // One line per mistake; their text comes from the operator's own file.
             for line in error.line().lines() {
                 area.site.log(&format!(
                     "invalid configuration, keeping the previous one: {line}"

@@ -1,4 +1,4 @@
-//! How long each build stays, for those who only look: the policy, and the inputs of a decision that a mirror knows.
+//! The time that each build stays, for readers: the policy, and the inputs of a decision that a mirror provides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::options::policy_file;
 use crate::{Mirror, Reader, Site, refused};
 
-/// The policy that the configuration names, or the specification's.
+/// The policy that the configuration names, or the default policy of the specification.
 pub fn policy(site: &Site) -> Result<PolicyFile, Error> {
     let Some(file) = site.options.policy() else {
         return Ok(PolicyFile::default());
@@ -22,8 +22,8 @@ pub fn policy(site: &Site) -> Result<PolicyFile, Error> {
         .map_err(|errors| Error::config(errors, "docs/retention.md describes the form"))
 }
 
-/// The inputs of a decision beyond the catalog: pins, readers, verdicts, what went before its build, and which bytes are
-/// shared.
+/// The inputs of a decision beyond the catalog: pins, readers, verdicts, sections that were removed before their build, and shared
+/// bytes.
 pub async fn facts(store: &Mirror, catalog: &Catalog) -> Result<PolicyInputs, Error> {
     let mut facts = protections(&**store, &Scope::All, catalog).await?;
     add_verdicts(&**store, &Scope::All, catalog, &mut facts).await?;
@@ -32,7 +32,7 @@ pub async fn facts(store: &Mirror, catalog: &Catalog) -> Result<PolicyInputs, Er
         if entry.record().is_none() {
             continue;
         }
-        // A build that was retired meanwhile, or is damaged, is counted as its record says.
+        // A build that was retired meanwhile, or is damaged, counts as its record describes it.
         let (Ok(sums), Ok(inspection)) = (
             store.sums(&id).await,
             store.inspect(&id, Depth::Listing).await,
@@ -74,7 +74,7 @@ pub async fn protections(
     protected(store, pins, catalog).await
 }
 
-/// As [`protections`], with pins that are known.
+/// As [`protections`], with known pins.
 pub(crate) async fn protected(
     store: &dyn MirrorStore,
     pins: Vec<Pin>,
@@ -90,8 +90,8 @@ pub(crate) async fn protected(
     })
 }
 
-/// Adds the newest verdict on each build of `catalog` within `scope`. Verdicts that cannot be read keep their build, and no
-/// other: one damaged file must not end retention while the disk fills.
+/// Adds the newest verdict on each build of `catalog` within `scope`. An unreadable verdict keeps its own build, and no other: one
+/// damaged file must not stop retention while the disk fills.
 pub async fn add_verdicts(
     store: &dyn MirrorStore,
     scope: &Scope,
@@ -114,7 +114,7 @@ pub(crate) fn tell_verdicts(catalog: &Catalog, history: &[VerdictEntry], facts: 
         .extend(newest.map(|(id, entry)| (id.clone(), entry.clone())));
 }
 
-/// The sections that went before a build. A record of them that cannot be read is for `verify` to name.
+/// The sections that were removed before their build. `verify` reports an unreadable record of them.
 pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Vec<ThinnedSection>, Error> {
     match store::thinned(store, id).await {
         Ok(thinned) => Ok(thinned.sections),
@@ -123,7 +123,7 @@ pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Vec<Thinned
     }
 }
 
-/// As [`decisions`]; `None` behind a URL, where neither pins nor readers are known.
+/// As [`decisions`]; `None` for a mirror behind a URL, whose pins and readers are unknown.
 pub async fn known_decisions(
     site: &Site,
     reader: &Reader,
@@ -140,7 +140,7 @@ pub async fn known_decisions(
     }
 }
 
-/// The decision of the rules on every build, for readers.
+/// The decision of the policy on every build, for readers.
 pub async fn decisions(
     site: &Site,
     store: &dyn MirrorStore,
@@ -151,7 +151,7 @@ pub async fn decisions(
     Ok(plan_with(catalog, &facts, &policy, site.now))
 }
 
-/// The facts known to somebody who only looks: without pins, and saying so, where the private area is not readable.
+/// The inputs known to a reader: if the private area is not readable, without pins, and with a note.
 async fn visible(
     site: &Site,
     store: &dyn MirrorStore,

@@ -1,5 +1,5 @@
-//! A summary of the differences between two builds: packages, images and commits. No package is read: `compare` says what differs
-//! within them.
+//! A summary of the differences between two builds: packages, images and commits. It does not read packages; `compare` finds the
+//! differences within them.
 
 use std::collections::BTreeMap;
 
@@ -64,28 +64,28 @@ pub struct Image {
     pub name: String,
 }
 
-/// Things of two builds that are known by a key, each with a version.
+/// Items of two builds that are identified by a key, each with a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Changes<K> {
     /// In the second build only.
     pub added: Vec<Versions<K>>,
     /// In the first build only.
     pub removed: Vec<Versions<K>>,
-    /// In both, and not the same bytes.
+    /// In both builds, with different bytes.
     pub changed: Vec<Versions<K>>,
-    /// The number of those that are the same.
+    /// The number of equal items.
     pub unchanged: usize,
 }
 
-/// A thing with its versions.
+/// An item with its versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Versions<K> {
-    /// The thing.
+    /// The item.
     #[serde(flatten)]
     pub key: K,
-    /// The version in the first build; absent if the thing is not there.
+    /// The version in the first build; absent if that lacks the item.
     pub from: Option<String>,
-    /// The version in the second build. If both are equal, the thing was built again.
+    /// The version in the second build. If both are equal, the item was rebuilt.
     pub to: Option<String>,
 }
 
@@ -156,7 +156,7 @@ async fn diff(reader: &Reader, from: BuildId, to: BuildId) -> Result<Diff, Error
     })
 }
 
-/// The images of two builds by their names without tags: tags name the build.
+/// The images of two builds by their names without tags: tags identify the build.
 fn images(from: &[ImageRecord], to: &[ImageRecord]) -> Changes<Image> {
     let (old, new) = (by_name(from), by_name(to));
     let names = old
@@ -194,7 +194,7 @@ struct Tagged<'a> {
 fn by_name(images: &[ImageRecord]) -> BTreeMap<&str, Tagged<'_>> {
     let mut by_name = BTreeMap::<_, Tagged<'_>>::new();
     for image in images {
-        // A colon before a slash is that of the registry's port.
+        // A colon before a slash separates the registry's port.
         let (name, tag) = match image.name.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, tag),
             Some(_) | None => (image.name.as_str(), ""),

@@ -1,13 +1,13 @@
-//! `doctor`: every mistake of a configuration at once, and everything on this machine that does not match it.
+//! `doctor`: finds all mistakes of a configuration at once, and everything on this machine that does not match it.
 //!
 //! ```text
 //! options, their mistakes ──> Case (files read, as far as they can be) ──> checks ──> Finding … ──> Diagnosis
 //!                                                Machine ──────────────────^
 //! ```
 //!
-//! A check is a function of a [`Case`] and knows no other check, so that one mistake hides no other. It asks a [`Machine`]
-//! for what only a machine knows; [`ThisMachine`] is the real one. Nothing is changed: a directory that will be made is
-//! looked for, not made.
+//! A check is a function of a [`Case`] and does not depend on other checks, so that one mistake does not hide another. It asks a
+//! [`Machine`] for the facts that only a machine knows; [`ThisMachine`] is the real one. Checks change nothing: they only look for a
+//! directory that will be made.
 //!
 //! | module | finds |
 //! |---|---|
@@ -50,7 +50,7 @@ use crate::error::Error;
 pub enum Severity {
     /// Something that the configuration asks for does not work.
     Error,
-    /// It works now, or works for somebody else.
+    /// It works now but will not later, or works for another user only.
     Warning,
 }
 
@@ -77,18 +77,18 @@ pub enum Subject {
     Space,
     /// A rule that matches nothing.
     Rules,
-    /// A mirror that is elsewhere.
+    /// A mirror on another machine.
     Mirrors,
     /// A place where phases run.
     Places,
 }
 
-/// One thing that is wrong. `Ord` is by severity, file and line.
+/// One problem. `Ord` is by severity, file and line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// The severity.
     pub severity: Severity,
-    /// The file that says so.
+    /// The file that contains the mistake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<Utf8PathBuf>,
     /// The line and column in the file.
@@ -96,15 +96,15 @@ pub struct Finding {
     pub at: Option<Position>,
     /// Its subject.
     pub subject: Subject,
-    /// The mistake.
+    /// The problem.
     pub message: String,
     /// The consequence if nothing is done.
     pub why: String,
-    /// How to correct it.
+    /// The correction.
     pub fix: String,
 }
 
-/// A branch, milestone or lab of the configuration: what is done, and when.
+/// A branch, milestone or lab of the configuration, with its schedule.
 #[derive(Debug, Serialize)]
 pub struct Planned {
     /// The channel, or the lab.
@@ -122,7 +122,7 @@ pub struct Planned {
     pub test_seconds: Option<u64>,
 }
 
-/// Everything that was found.
+/// The result of an examination.
 #[derive(Debug, Serialize)]
 pub struct Diagnosis {
     /// The number of errors.
@@ -139,7 +139,7 @@ pub struct Diagnosis {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DoctorOptions {
-    /// Ask no other machine.
+    /// Contact no other machine.
     pub offline: bool,
 }
 

@@ -18,17 +18,17 @@ use stx_layout::redact_urls;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Unexpected; a bug.
+    /// Unexpected: a bug.
     Bug,
     /// Wrong options or configuration.
     Usage,
-    /// The build failed; it was published as failed unless it was cancelled or never came to a commit.
+    /// The build failed; it was published as failed unless it was cancelled or had no commit.
     BuildFailed,
-    /// The mirror is wrong, or refused it.
+    /// A fault of the mirror, or a refusal by it.
     Mirror,
     /// Not found.
     NotFound,
-    /// Busy: another publisher or build.
+    /// Another publisher or build is at work.
     Busy,
 }
 
@@ -46,7 +46,7 @@ pub struct Error {
     pub hint: Option<String>,
 }
 
-/// The words in which hints ask for a rerun, for [`Error::rerun_by`].
+/// The phrase by which hints request a rerun, for [`Error::rerun_by`].
 const RERUN: &str = "run the same command again";
 
 impl Error {
@@ -67,7 +67,7 @@ impl Error {
         Self::new(ErrorKind::Usage, error)
     }
 
-    /// The mistakes of a configuration, with where its form is described. The error itself is the [`ConfigErrors`].
+    /// The mistakes of a configuration, with the document that describes its form. The error itself is the [`ConfigErrors`].
     pub fn config(errors: ConfigErrors, hint: &str) -> Self {
         Self::usage(errors).hint(hint)
     }
@@ -80,7 +80,7 @@ impl Error {
         Err(Self::config(errors, hint))
     }
 
-    /// The failure of an operation that only a program with `feature` can do.
+    /// The error about an operation that requires a program with `feature`.
     #[cfg(any(test, not(feature = "openpgp")))]
     pub(crate) fn without(feature: &str, failure: &str) -> Self {
         let message = format!("{failure}: this program was built without `{feature}`");
@@ -89,13 +89,13 @@ impl Error {
         ))
     }
 
-    /// The same error with a hint that names another command where it asked to run the same one again.
+    /// The same error with a hint that names another command instead of running the same one again.
     pub(crate) fn rerun_by(mut self, command: &str) -> Self {
         self.hint = self.hint.map(|hint| hint.replace(RERUN, command));
         self
     }
 
-    /// The same error with what to do next.
+    /// The same error with a hint: the next step.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -126,8 +126,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// The messages of an error and its sources, outermost first. A source whose message ends the text before it is left out: many
-/// errors say the words of their source themselves.
+/// The messages of an error and its sources, outermost first. A source whose message ends the text before it is left out: many errors
+/// already contain the text of their source.
 pub fn messages(error: &dyn std::error::Error) -> Vec<String> {
     let mut messages = vec![error.to_string()];
     let mut source = error.source();

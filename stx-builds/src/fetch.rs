@@ -1,4 +1,4 @@
-//! Fetch files of a build, each whole and right or not at all.
+//! Fetch files of a build, each completely and verified, or not at all.
 
 use std::io;
 
@@ -20,22 +20,22 @@ use crate::trust::TrustOptions;
 use crate::users::denied;
 use crate::{Reader, Site, hint_of, refused};
 
-/// The files that are fetched, and how.
+/// The files to fetch, and the options.
 #[derive(Debug, Clone)]
 pub struct Fetch {
     /// `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
     pub build: String,
-    /// The files of it.
+    /// The selected files.
     pub what: Vec<What>,
-    /// The directory that they are put into.
+    /// The target directory.
     pub to: Utf8PathBuf,
-    /// How many are fetched side by side, and how many ranges of one file.
+    /// The number of files to fetch in parallel, and of ranges of one file.
     pub connections: usize,
-    /// Whether files are put together from older ones, where that saves transfers.
+    /// True to assemble files from older ones if that saves transfers.
     pub delta: bool,
-    /// Older files, besides those in the directory.
+    /// Older files, besides those in the target directory.
     pub seeds: Vec<Utf8PathBuf>,
-    /// Whose signatures are believed.
+    /// The trusted signatures.
     pub trust: TrustOptions,
 }
 
@@ -44,14 +44,14 @@ pub struct Fetch {
 pub struct FetchedBuild {
     /// The build.
     pub build: BuildId,
-    /// Its files, and what failed.
+    /// Its files, and the failures.
     pub report: FetchReport,
-    /// The first failure as an error with a hint; `None` where every file is there, whole.
+    /// The first failure as an error with a hint; `None` if every file was fetched.
     pub failed: Option<Error>,
 }
 
 impl Site {
-    /// Fetches files of a build, each whole and right or not at all. The same fetch again resumes.
+    /// Fetches files of a build, each completely and verified, or not at all. The same call resumes an interrupted fetch.
     pub async fn fetch(&self, args: &Fetch) -> Result<FetchedBuild, Error> {
         let (reader, build, wanted, _hold) = self.selected(args).await?;
         let mut options = FetchOptions::default();
@@ -78,10 +78,10 @@ impl Site {
         })
     }
 
-    /// Where the same files are, with their digests.
+    /// The locations of the selected files, with their digests.
     pub async fn locate(&self, args: &Fetch) -> Result<LocatedBuild, Error> {
         let (reader, id, wanted, _hold) = self.selected(args).await?;
-        // Where the record cannot be read, every file counts as there.
+        // If the record cannot be read, no section counts as removed.
         let thinned = thinned(reader.store(), &id).await.unwrap_or_default();
         let (gone, there): (Vec<_>, Vec<_>) = wanted
             .into_iter()
@@ -101,7 +101,7 @@ impl Site {
         Ok(LocatedBuild { files, failed })
     }
 
-    /// The files that are meant; where the mirror can tell its writers, the build stays as long as the hold.
+    /// The selected files. The hold protects the build from retention, if the mirror supports holds.
     async fn selected(&self, args: &Fetch) -> Result<(Reader, BuildId, Vec<Wanted>, Hold), Error> {
         let reader = self.trusted_reader(&args.trust)?;
         let id = build(self, &reader, &args.build).await?;
@@ -113,14 +113,14 @@ impl Site {
         let sums = sums(&reader, &id).await?;
         match reader.store().record(&id).await {
             Ok(record) => check_counts(&id, &sums, &record).map_err(refused)?,
-            // The digests are enough for each file; a record may be of a later version.
+            // The digests suffice to verify each file; the record may be of a later version.
             Err(StoreError::Damaged { .. } | StoreError::NotFound { .. }) => {}
             Err(error) => return Err(refused(error)),
         }
         let wanted = select(&sums, &args.what).map_err(|error| {
             let failure = |kind| Error::new(kind, format!("{id}: {error}"));
             let SelectError::Several { names } = &error else {
-                // The words select nothing that can be fetched as it is.
+                // The selection contains nothing that can be fetched.
                 let place = reader.place(&id.to_string());
                 return failure(ErrorKind::NotFound)
                     .hint(format!("{place}/SHA256SUMS names its files"));
@@ -135,16 +135,16 @@ impl Site {
     }
 }
 
-/// The places of the files of a build.
+/// The locations of the files of a build.
 #[derive(Debug)]
 pub struct LocatedBuild {
-    /// The files that are there.
+    /// The files that exist.
     pub files: Vec<Location>,
-    /// The error that names those that retention took, with a hint; `None` where every file is there.
+    /// The error about the files that retention removed, with a hint; `None` if every file exists.
     pub failed: Option<Error>,
 }
 
-/// Where a file is: a URL, or a path.
+/// The location of a file: a URL, or a path.
 #[derive(Debug, Serialize)]
 pub struct Location {
     /// The URL or path.
@@ -153,7 +153,7 @@ pub struct Location {
     pub sha256: stx_layout::Sha256,
 }
 
-/// The build that a [`BuildRef`](build_ref::BuildRef) means; its name is shown to the user.
+/// The build that a [`BuildRef`](build_ref::BuildRef) refers to; its name is shown to the user.
 pub async fn build(site: &Site, reader: &Reader, text: &str) -> Result<BuildId, Error> {
     build_ref::resolve_noting(reader.store(), text, &|line| site.note(line)).await
 }
@@ -166,7 +166,7 @@ pub async fn sums(reader: &Reader, id: &BuildId) -> Result<Sums, Error> {
     }
 }
 
-/// A build that is not there, with the newest one that is; or a file that is missing from a build that is there.
+/// The error about a missing build, with the newest existing one, or about a file that is missing from an existing build.
 async fn gone(
     reader: &Reader,
     id: &BuildId,
@@ -180,7 +180,7 @@ async fn gone(
             ));
         }
         Err(StoreError::NotFound { .. }) => {}
-        // Nobody knows then if the build exists.
+        // It is unknown then if the build exists.
         Err(_) => return failure,
     }
     match resolve(reader.store(), &id.channel, &AliasName::latest_build()).await {
@@ -191,7 +191,7 @@ async fn gone(
     }
 }
 
-/// The first failure of a fetch, in the name of all.
+/// The error about a fetch: its first failure, with a hint that covers all failures.
 async fn failure(
     reader: &Reader,
     id: &BuildId,
@@ -201,7 +201,7 @@ async fn failure(
     let first = report.failed.first()?;
     let is_gone = |error: &FetchError| matches!(error, FetchError::Gone { .. });
     let thinned = if report.failed.iter().any(is_gone) {
-        // Where the record cannot be read, nothing excuses the missing files.
+        // If the record cannot be read, no section counts as removed.
         thinned(reader.store(), id).await.unwrap_or_default()
     } else {
         Thinned::default()
@@ -244,14 +244,14 @@ async fn failure(
         FetchError::Store { source, .. } => {
             Error::new(first.kind().into(), errors).hint(store_hint(source))
         }
-        // The transfer stopped; what arrived is kept.
+        // The transfer stopped; the received data is kept.
         other => Error::new(other.kind().into(), errors).hint(RERUN),
     })
 }
 
 const RERUN: &str = "rerun the command to resume the download";
 
-/// The next step where the mirror did not give a file.
+/// The next step if the mirror did not provide a file.
 fn store_hint(error: &StoreError) -> String {
     let hint = match error {
         StoreError::Network { url, source } => unreached(url, source.as_ref()),
@@ -264,7 +264,7 @@ fn store_hint(error: &StoreError) -> String {
     hint.unwrap_or_else(|| RERUN.to_owned())
 }
 
-/// The next step where a file of this machine could not be read or written.
+/// The next step if a file of this machine could not be read or written.
 fn local_hint(path: &Utf8Path, error: io::ErrorKind, seeds: &[Utf8PathBuf]) -> String {
     let hint = match error {
         io::ErrorKind::PermissionDenied => return denied(path),

@@ -1,8 +1,8 @@
-//! Files that the command line writes where it was told to, which may be a directory that others write to as well.
+//! Output files of the command line at given paths, possibly in a directory to which others also write.
 //!
-//! A name there can be anybody's: a symlink to a file of the caller, a FIFO that nobody reads, a file that somebody else
-//! keeps open. So a text is written under a name that cannot be guessed and moved into place; what is not written by moving
-//! is only opened where the caller, or `root`, owns what is there.
+//! An entry there may belong to any user: a symlink to one of the caller's files, a FIFO without a reader, a file that another
+//! process keeps open. So a text is written under a random name and moved into place. A file that cannot be replaced by moving is
+//! opened only if the caller or `root` owns it.
 
 use std::fs::{FileType, Metadata, Permissions};
 use std::io::{self, Write as _};
@@ -14,19 +14,19 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::OFlags;
 
-/// Symlinks that are followed one after another.
+/// The maximal number of symlinks to follow in a row.
 const LINKS: u32 = 8;
 
-/// Whether a text has to be on the disk before it gets its name.
+/// The durability of a text before it gets its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durable {
-    /// Yes: it has to survive a loss of power.
+    /// It must survive a power loss.
     Yes,
-    /// No: it is made again soon.
+    /// It is rewritten soon.
     No,
 }
 
-/// Puts a text in a file's place, whole or not at all; what has to be written in place, such as `/dev/stdout`, is.
+/// Replaces a file by a text, completely or not at all. A path that can only be written in place, such as `/dev/stdout`, is.
 pub fn replace(file: &Utf8Path, text: &[u8], durable: Durable) -> io::Result<()> {
     replace_as(file, text, durable, me())
 }
@@ -38,7 +38,7 @@ fn replace_as(file: &Utf8Path, text: &[u8], durable: Durable, me: u32) -> io::Re
     }
 }
 
-/// Opens a file to write to it as things happen; what was in it is lost.
+/// Creates a file to write to over time; an existing file loses its content.
 pub fn create(file: &Utf8Path) -> io::Result<fs::File> {
     create_as(file, me())
 }
@@ -59,7 +59,7 @@ fn create_as(file: &Utf8Path, me: u32) -> io::Result<fs::File> {
     }
 }
 
-/// The entry at the path of a file to write, after the symlinks that may be followed.
+/// The entry at an output path, after following the permitted symlinks.
 enum There {
     Nothing(Utf8PathBuf),
     Regular(Utf8PathBuf),
@@ -80,7 +80,7 @@ fn there(file: &Utf8Path, me: u32) -> io::Result<There> {
             found => found?,
         };
         let kind = found.file_type();
-        // A regular file is replaced, not written to, so whose it is does not matter here.
+        // A regular file is replaced, not written to, so its owner does not matter here.
         if kind.is_file() {
             return Ok(There::Regular(path));
         }
@@ -104,16 +104,16 @@ fn is_written_in_place(kind: FileType) -> bool {
     kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device()
 }
 
-/// Whether a path stands for a file that this process has open already. Another file must not be moved into its place.
+/// True if a path refers to an open file of this process. Another file must not be moved into its place.
 fn is_descriptor(path: &Utf8Path) -> bool {
     matches!(path.as_str(), "/dev/stdout" | "/dev/stderr")
         || path.starts_with("/dev/fd")
         || path.starts_with("/proc")
 }
 
-/// Opens what was looked at, to write at its end.
+/// Opens the checked entry to append to it.
 fn open(path: &Utf8Path) -> io::Result<fs::File> {
-    // Those are symlinks, which the kernel made.
+    // Such paths are symlinks that the kernel made.
     let flags = if is_descriptor(path) {
         OFlags::empty()
     } else {
@@ -129,7 +129,7 @@ fn me() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Refuses what belongs to another user, who could have put it there, but for `root`.
+/// Refuses the entry of another user except `root`, since that user may have planted it.
 fn refuse_others(path: &Utf8Path, found: &Metadata, me: u32) -> io::Result<()> {
     let owner = found.uid();
     if owner == 0 || owner == me {
@@ -151,7 +151,7 @@ fn moved_to(path: &Utf8Path, text: &[u8], durable: Durable) -> io::Result<()> {
         let kind = error.kind();
         io::Error::new(kind, format!("cannot write {path}: {error}"))
     };
-    // The process's umask takes from this what it takes from every new file.
+    // The process's umask applies as to every new file.
     let mut part = Builder::new()
         .prefix(&format!(".{}.", path.file_name().unwrap_or("file")))
         .suffix(".part")
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_others_is_neither_followed_nor_opened() {
-        // Only `root` can give files away; for anybody else, somebody else is asked.
+        // Only `root` can give files away; other users test with a different caller instead.
         let (me, other) = match me() {
             0 => (0, Some(Uid::from_raw(12345))),
             own => (own + 1, None),
@@ -262,7 +262,7 @@ mod tests {
         create_as(&file, me).expect_err("not ours");
         assert_eq!(fs::read_to_string(&file).expect("read"), "theirs");
         assert_eq!(fs::read_to_string(&mine).expect("read"), "mine");
-        // A file is replaced by one of one's own.
+        // The file is replaced by one that the caller owns.
         replace_as(&file, b"text", Durable::No, me).expect("replaced");
         assert_eq!(fs::metadata(&file).expect("there").uid(), super::me());
     }

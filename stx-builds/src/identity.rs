@@ -1,4 +1,4 @@
-//! The names and addresses of this machine, so that no build tells of them.
+//! The names and addresses of this machine, which must not appear in builds.
 
 use std::collections::BTreeSet;
 use std::io::{self};
@@ -8,9 +8,9 @@ use stx_publish::Identity;
 
 use crate::error::{Error, ErrorKind};
 
-/// The machine's names and addresses, as the kernel, `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf` have them.
+/// The machine's names and addresses, from the kernel, `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`.
 ///
-/// No name server is asked: the same machine has the same identity whether or not one answers.
+/// Name servers are not asked, so that the identity does not depend on their answers.
 pub(crate) fn of_this_machine() -> Result<Vec<Identity>, Error> {
     let fail = |what: &str, error: io::Error| {
         Error::new(ErrorKind::Usage, format!("{what}: {error}"))
@@ -38,7 +38,7 @@ pub(crate) fn of_this_machine() -> Result<Vec<Identity>, Error> {
         .collect())
 }
 
-/// The names of the machine that calls itself `node`: those on its lines in `/etc/hosts`, and those in its domains.
+/// The names of the machine with the node name `node`: those on its lines in `/etc/hosts`, and those in its domains.
 fn names(node: &str, hostname: &str, hosts: &str, resolv: &str) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = [node, hostname]
         .iter()

@@ -1,4 +1,4 @@
-//! Container images: brought to the registry with their build, by `image push`, and taken from it with a purge.
+//! Container images: pushed to the registry with their build or by `image push`, and removed from it with a purge.
 
 use std::collections::BTreeMap;
 
@@ -25,14 +25,14 @@ use crate::error::registry::{image_remedy, remedy};
 use crate::error::{Error, ErrorKind};
 use crate::{Mirror, Site, build_ref, refused};
 
-/// The registry of the configuration, and how images are named there.
+/// The registry of the configuration, and the rules for image names there.
 pub(crate) struct Registry {
     pub(crate) registry: OciRegistry,
     pub(crate) rules: ImageRules,
 }
 
 impl Registry {
-    /// The registry; `None` where the configuration names none.
+    /// The registry; `None` if the configuration names none.
     pub(crate) fn open(site: &Site) -> Result<Option<Self>, Error> {
         let Some(table) = &site.options.registry else {
             return Ok(None);
@@ -43,7 +43,7 @@ impl Registry {
         }))
     }
 
-    /// Adds to the plan of a build what is to be done with its images.
+    /// Adds the steps for the images of a build to its plan.
     pub(crate) async fn prepare(
         &self,
         site: &Site,
@@ -63,7 +63,7 @@ impl Registry {
         Ok(prepared)
     }
 
-    /// Names the images among the files of a request, and puts them into it.
+    /// Names the images among the files of a request, and adds them to it.
     pub(crate) async fn add_images(
         &self,
         site: &Site,
@@ -155,7 +155,7 @@ impl Registry {
         })
     }
 
-    /// Makes the tags that a publisher that was killed left behind in a channel.
+    /// Makes the tags that a killed publisher left unfinished in a channel.
     pub(crate) async fn finish(
         &self,
         site: &Site,
@@ -202,7 +202,7 @@ impl Registry {
         Ok(images::audit(&self.registry, &self.rules, &catalog, scope).await)
     }
 
-    /// Removes the tags of a build that is about to be deleted for good.
+    /// Removes the tags of a build that is about to be purged.
     pub(crate) async fn untag(
         &self,
         site: &Site,
@@ -220,8 +220,8 @@ impl Registry {
         untagged.map_err(|error| unreachable(&self.rules.registry, error))
     }
 
-    /// Removes the tags of builds that are gone, which something needed when they went and nothing needs any more. Channels
-    /// that someone works on wait.
+    /// Removes the tags of purged builds that were still needed at the time of the purge and no longer are. Locked channels are
+    /// skipped.
     pub(crate) async fn settle(&self, site: &Site, store: &Mirror) -> Result<UntagReport, Error> {
         let mut owed = store.owed(&Scope::All).await.map_err(refused)?;
         owed.retain(|owed| !TagJudge::of_owed(owed, &self.rules).is_empty());
@@ -243,7 +243,7 @@ impl Registry {
             return Ok(UntagReport::default());
         }
         add_users(site, store, None, &mut judges).await?;
-        // All at once: a registry that can remove no tag alone loses an image only if all of its tags go.
+        // All at once: if a registry cannot remove a single tag, an image is only removed if all of its tags may be.
         let decisions: Vec<_> = judges.into_iter().flat_map(TagJudge::decide).collect();
         let report = images::untag(&self.registry, &decisions).await;
         let report = report.map_err(|error| unreachable(&self.rules.registry, error))?;
@@ -269,7 +269,7 @@ impl Registry {
     }
 }
 
-/// The images of a build that is published.
+/// The images of a build to be published.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BuildImages {
     /// The images, under the names that they get.
@@ -309,7 +309,7 @@ pub struct Published {
     /// On the mirror.
     #[serde(flatten)]
     pub report: PublishReport,
-    /// Absent where the configuration names no registry.
+    /// Absent if the configuration names no registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<ImageReport>,
     /// The aliases of releases and channels that were moved.
@@ -337,8 +337,8 @@ impl std::fmt::Display for Published {
     }
 }
 
-/// Tells the judges of tags of everything that stays and may need images: builds and their charts, pins, and builds that can
-/// still be brought back, but not that which is `going`.
+/// Adds all remaining users of images to the judges of tags: builds and their charts, pins, and retired builds that can still be
+/// restored, except `going`.
 async fn add_users(
     site: &Site,
     store: &Mirror,
@@ -350,7 +350,7 @@ async fn add_users(
         let charts = images::read::charts::charts(&**store, &build).await;
         let record = match (&entry.state, &charts) {
             (BuildState::Unreadable(reason), _) => Err(reason.clone()),
-            // What cannot be read may name anything.
+            // An unreadable chart may name any image.
             (_, Err(error)) => Err(crate::error::chain(error).to_string()),
             (BuildState::Known(record), Ok(_)) => Ok((**record).clone()),
         };
@@ -362,7 +362,7 @@ async fn add_users(
                 pin: false,
             },
         );
-        // One after the other: a chart may be large.
+        // Sequentially: a chart may be large.
         for path in charts.iter().flatten() {
             let text = images::read::charts::read_chart(&**store, &build, path).await;
             let text = text.as_deref().map_err(String::as_str);
@@ -405,7 +405,7 @@ fn stays(judges: &mut [TagJudge<'_>], user: &ImageUser) {
     }
 }
 
-/// A plan that could not be made for the sake of its images.
+/// The error about a plan that failed because of its images.
 pub(crate) fn unprepared(error: PrepareImagesError) -> Error {
     match error {
         PrepareImagesError::Registry {
@@ -430,7 +430,7 @@ fn unreachable(registry: &str, error: RegistryError) -> Error {
         registry: registry.to_owned(),
         source: error,
     };
-    // Whatever the registry said, the command did not bring the mirror and the registry together.
+    // Regardless of the registry's answer, mirror and registry still differ.
     Error::new(ErrorKind::Mirror, error).hint(hint)
 }
 
@@ -438,9 +438,9 @@ fn unreachable(registry: &str, error: RegistryError) -> Error {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Push {
-    /// It would do this.
+    /// The planned push.
     Plan(ImagePlan),
-    /// It did this.
+    /// The completed push.
     Done(ImageReport),
 }
 
@@ -481,7 +481,7 @@ fn unpushed(error: ImageError) -> Error {
     }
 }
 
-/// Fetches the image files of a build into a temporary directory, each whole and checked.
+/// Fetches the image files of a build into a temporary directory, each completely and verified.
 async fn fetch_images(
     site: &Site,
     store: &dyn MirrorRead,
@@ -510,8 +510,8 @@ async fn fetch_images(
     }
 }
 
-/// The images of a published build, under the names of its record, with the files that lie on the mirror; and the directory that
-/// holds the files as long as it is kept, for a mirror in a bucket.
+/// The images of a published build, under the names of its record, with the image files on the mirror. For a mirror in a bucket, also
+/// the temporary directory of the files, which exists as long as the returned value.
 async fn images_of(
     site: &Site,
     store: &Mirror,

@@ -1,11 +1,11 @@
-//! `init`: a first configuration, made of a few answers.
+//! `init`: creates a first configuration from a few answers.
 //!
 //! ```text
 //! questions ──> Answers ──> plan: files with their texts (pure) ──> write: each is new, or nothing is written
 //! ```
 //!
-//! Each [`Question`] has a default and a reason. The texts are commented: they name the documents, and what is left out
-//! shows its default. [`Site::doctor`](crate::Site::doctor) finds no mistake in what is written.
+//! Each [`Question`] has a default and a reason. The texts have comments that name the documents and show the defaults of omitted
+//! keys. [`Site::doctor`](crate::Site::doctor) finds no mistake in the written files.
 
 mod texts;
 
@@ -25,7 +25,7 @@ use crate::build::recipe_files;
 use crate::error::{Error, ErrorKind, unusable};
 use crate::options::{MirrorLocation, absolute};
 
-/// Something that `init` asks.
+/// A question of `init`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Question {
@@ -35,9 +35,9 @@ pub struct Question {
     pub ask: String,
     /// The reason for the question, and the meaning of its default.
     pub why: String,
-    /// The answer that an empty line gives; `None` if one has to be given.
+    /// The answer for an empty line; `None` if an answer is required.
     pub default: Option<String>,
-    /// The answers that are known; any where there are none.
+    /// The accepted answers; empty if any answer is accepted.
     pub choices: Vec<String>,
 }
 
@@ -64,14 +64,14 @@ const POLICY: &str = "retention.toml";
 pub struct InitPlan {
     /// The files with their texts.
     pub files: BTreeMap<Utf8PathBuf, String>,
-    /// The answers that they are made of.
+    /// The answers on which they are based.
     pub answers: Answers,
-    /// The command that makes the repositories of the sample distribution, where that is built.
+    /// The command that makes the repositories of the sample distribution, if that is built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prepare: Option<Vec<String>>,
 }
 
-/// True if the answers so far name a signer, so that its key is needed.
+/// True if the answers so far include a signer, so that its key is needed.
 fn signs(answers: &Answers) -> bool {
     answers.get("signing").is_some_and(|how| how != "none")
 }
@@ -81,7 +81,7 @@ pub fn next_question(dir: &Utf8Path, answers: &Answers) -> Result<Option<Questio
     let has = |key: &str| answers.contains_key(key);
     for key in KEYS {
         let is_asked = match key {
-            // A recipe names its distribution itself.
+            // The recipe itself determines its distribution.
             "distro" => !has("recipe"),
             "key" => signs(answers),
             _ => true,
@@ -107,7 +107,7 @@ pub fn next_question(dir: &Utf8Path, answers: &Answers) -> Result<Option<Questio
     }))
 }
 
-/// The question of a key.
+/// The question for a key.
 fn question(key: &str, dir: &Utf8Path, answers: &Answers) -> Result<Question, Error> {
     let (ask, why, default, choices): (&str, &str, Option<String>, &[&str]) = match key {
         "mirror" => (
@@ -195,7 +195,7 @@ fn unknown(key: &str) -> Error {
     Error::usage(format!("--set {key}: unknown key{}", meant(key, &known)))
 }
 
-/// The recipe of a distribution: of the packages, else of a source tree here or above.
+/// The recipe of a distribution: from the installed package, else from a source tree in this directory or above.
 fn known_recipe(dir: &Utf8Path, distro: &str) -> Option<String> {
     let file = match distro {
         "sample" => "sample/recipe.toml",
@@ -217,10 +217,10 @@ fn known_recipe(dir: &Utf8Path, distro: &str) -> Option<String> {
         .map(Utf8PathBuf::into_string)
 }
 
-/// Checks an answer against its question.
+/// Checks an answer to its question.
 ///
 /// # Errors
-/// A wrong answer, with what is accepted.
+/// A wrong answer, with the accepted form.
 pub fn check(dir: &Utf8Path, question: &Question, answer: &str) -> Result<(), Error> {
     let wrong = |why: String| Err(Error::usage(format!("{}: {why}", question.key)));
     is_text(&question.key, answer)?;
@@ -308,7 +308,7 @@ fn is_text(key: &str, answer: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the answers that are given before the first question, so that nobody answers all others first.
+/// Checks the given answers before the first question, so that the user does not first answer all others.
 ///
 /// # Errors
 /// Unknown keys, wrong answers, and a key without a signer.
@@ -328,19 +328,19 @@ pub fn check_given(dir: &Utf8Path, given: &Answers) -> Result<(), Error> {
     Ok(())
 }
 
-/// The files that the answers make in a directory. `given` are answers; the other questions have their defaults.
+/// The files that the answers produce in a directory. `given` are answers; the other questions use their defaults.
 ///
 /// # Errors
 /// As [`check_given`], and every question without an answer and without a default.
 pub fn plan(dir: &Utf8Path, given: &Answers) -> Result<InitPlan, Error> {
-    // First, since a wrong answer leads to other questions.
+    // First, since a wrong answer would lead to other questions.
     check_given(dir, given)?;
     let mut answers = given.clone();
     let mut missing = Vec::new();
     while let Some(question) = next_question(dir, &answers)? {
         let answer = question.default.clone().unwrap_or_else(|| {
             missing.push(format!("--set {}=…: {}", question.key, question.ask));
-            // A placeholder, so that the next question is asked; nothing is written.
+            // A placeholder that leads to the next question; it is never written.
             String::new()
         });
         if question.key == "recipe" && answer.is_empty() {
@@ -367,8 +367,8 @@ pub fn plan(dir: &Utf8Path, given: &Answers) -> Result<InitPlan, Error> {
     })
 }
 
-/// For the sample distribution, whose repositories a script beside its recipe makes: that command, in the directory of the
-/// configuration, and the variable that names them.
+/// For the sample distribution, whose repositories a script beside its recipe makes: adds the variable that names them, and returns
+/// the command that runs the script from the directory of the configuration.
 fn sample(dir: &Utf8Path, answers: &mut Answers) -> Result<Option<Vec<String>>, Error> {
     let dir = absolute(dir)?;
     let recipe = answers.get("recipe").map(|recipe| dir.join(recipe));
@@ -393,13 +393,13 @@ impl InitPlan {
             .map(Utf8PathBuf::as_path)
     }
 
-    /// Writes the files, and makes their directory. Writes all files or none; nothing is overwritten.
+    /// Writes all files or none, and makes their directory. Existing files are not overwritten.
     ///
     /// # Errors
     /// A file that exists, or that cannot be written.
     pub fn write(&self) -> Result<(), Error> {
         for file in self.files.keys() {
-            // A symlink that leads nowhere is in the way as well.
+            // A dangling symlink is in the way as well.
             if fs_err::symlink_metadata(file).is_ok() {
                 return Err(Error::new(
                     ErrorKind::Usage,
@@ -411,7 +411,7 @@ impl InitPlan {
         let mut made = Vec::new();
         for (file, text) in &self.files {
             if let Err(failure) = create(file, text) {
-                // The files that were made would refuse the next attempt. They are this call's own.
+                // The files that were created would block the next attempt. All of them are this call's own.
                 for file in made {
                     fs_err::remove_file(file).ok();
                 }
@@ -423,7 +423,7 @@ impl InitPlan {
     }
 }
 
-/// Makes a file, and its directory; leaves no part of the file behind on failure.
+/// Creates a file, and its directory; leaves no part of the file behind on failure.
 fn create(file: &Utf8Path, text: &str) -> Result<(), Error> {
     if let Some(dir) = file.parent().filter(|dir| !dir.as_str().is_empty()) {
         fs_err::create_dir_all(dir).map_err(|error| unusable(dir, error))?;
@@ -436,7 +436,7 @@ fn create(file: &Utf8Path, text: &str) -> Result<(), Error> {
     let mut made = made.map_err(|error| unusable(file, error))?;
     let written = made.write_all(text.as_bytes());
     written.and_then(|()| made.sync_all()).map_err(|error| {
-        // As in `write`: the error of writing is the one to report.
+        // As in `write`: report the error of writing.
         fs_err::remove_file(file).ok();
         unusable(file, error)
     })
@@ -491,10 +491,10 @@ mod tests {
             ]);
             let error = plan(dir.path(), &given).expect_err(words).line();
             assert!(error.contains(words), "{words}: {error}");
-            // On a terminal they are refused before the first question.
+            // On a terminal, they are refused before the first question.
             check_given(dir.path(), &given).expect_err(words);
         }
-        // Also where the other one is a default.
+        // Also if the other directory is a default.
         let given = answers(&[
             ("recipe", "recipe.toml"),
             ("variables.WHO", "me"),
@@ -563,7 +563,7 @@ mod tests {
         let dir = camino_tempfile::Utf8TempDir::new().expect("a directory");
         fs_err::write(dir.path().join("r.toml"), "schema = 1\n").expect("a file");
         let mut plan = plan(dir.path(), &answers(&[("recipe", "r.toml")])).expect("a plan");
-        // A directory cannot be made where a file is.
+        // A directory cannot be made if a file has its name.
         let below = dir.path().join(POLICY).join("below");
         plan.files.insert(below, String::new());
         plan.write().expect_err("it cannot be written");

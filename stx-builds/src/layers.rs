@@ -1,4 +1,4 @@
-//! The channels of a distribution in layers: which channel starts which, and which is up to date.
+//! The channels of a distribution in layers: the order in which they are built, and their state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,9 +20,9 @@ pub enum LayerState {
     Runs,
     /// A build of the channel is in the queue.
     Waits,
-    /// The newest success was made upon the newest success below; in the lowest layer, there is a success.
+    /// The newest success is based on the newest success below; for the lowest layer, a success exists.
     UpToDate,
-    /// The newest success was made upon an older build below, or the channel has no success.
+    /// The newest success is based on an older build below, or the channel has no success.
     Behind,
     /// The channel below has no success.
     NothingBelow,
@@ -41,7 +41,7 @@ pub struct Layer {
     /// The newest success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<BuildId>,
-    /// The build upon which the newest success was made.
+    /// The build on which the newest success is based.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upon: Option<BuildId>,
     /// The state compared with the channel below.
@@ -87,7 +87,7 @@ pub fn layers(setup: &Setup, state: &State, catalog: &Catalog) -> Vec<Layer> {
         }
     };
     let depth = |channel: &Channel| {
-        // The configuration has no circles, but the count ends in any case.
+        // The configuration has no cycles; the counter bounds the loop in any case.
         let mut at = channel;
         (0..=after.len())
             .take_while(|_| match after.get(at) {

@@ -22,22 +22,22 @@
 //! | [`options`] | [`Options`]: the form of `stx-builds.toml` |
 //! | [`site`] | [`Site`], and [`Progress`], which receives the notes of an operation |
 //! | `signing`, `provenance` | the signatures and statements that the options ask for |
-//! | [`trust`] | whose signatures are believed |
+//! | [`trust`] | the signatures to trust |
 //! | [`mirror`] | the mirror of a site, for writing and for reading |
 //! | [`aliases`] | the names above the channels, such as `r2018.10`: list, set, unset, follow |
-//! | [`build_ref`] | the build that a user means: a date, an alias, a channel |
+//! | [`build_ref`] | the build that a user refers to: a date, an alias, a channel |
 //! | [`images`] | the container images of a build, on a registry |
-//! | [`decisions`] | how long each build stays, for readers |
+//! | [`decisions`] | the time that each build stays, for readers |
 //! | [`listing`] | channels and builds in summary; one build with its record |
 //! | [`pages`] | the catalog pages |
-//! | [`publish`] | a finished tree becomes a build of the mirror |
+//! | [`publish`] | turns a finished tree into a build of the mirror |
 //! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
 //! | [`retention`] | plan, apply, pin, restore |
 //! | [`verdicts`] | the results of sanity tests |
-//! | [`promote`] | the bytes of a tested build become a release |
-//! | [`verify`] | the mirror against its records |
-//! | [`adopt`] | builds of an older publisher become full builds |
-//! | [`fetch`], [`copy`] | builds and their files, elsewhere |
+//! | [`promote`] | turns a tested build into a release, byte for byte |
+//! | [`verify`] | checks a mirror against its records |
+//! | [`adopt`] | turns builds of an older publisher into full builds |
+//! | [`fetch`], [`copy`] | download files of builds; copy builds between mirrors |
 //! | `packages`, [`compare`], [`since`] | packages by their headers, against the reference build; when one changed |
 //! | [`diff`] | two builds in summary: packages, images, commits |
 //! | [`daemon`] | the build service |
@@ -45,10 +45,10 @@
 //! | [`layers`] | the channels that are built after each other |
 //! | [`report`] | the state of the service, with the logs and layers that the site knows |
 //! | `completion` | words that complete a command line |
-//! | [`init`] | a first configuration, made of a few answers |
-//! | [`doctor`] | every mistake of a configuration, and what of the machine it does not match |
+//! | [`init`] | creates a first configuration from a few answers |
+//! | [`doctor`] | finds all mistakes of a configuration, and everything on the machine that does not match it |
 //!
-//! No operation prints: a [`Progress`] takes notes, an [`Error`] carries its kind and a hint for the user.
+//! Operations do not print: a [`Progress`] receives notes, an [`Error`] carries its kind and a hint for the user.
 
 pub mod adopt;
 pub mod aliases;

@@ -42,7 +42,7 @@ pub struct ListOptions {
     pub since: Option<DateTime<Utc>>,
     /// Only failed builds.
     pub failed: bool,
-    /// Only so many builds, the newest.
+    /// The maximal number of builds; the newest are listed.
     pub limit: Option<usize>,
 }
 
@@ -52,7 +52,7 @@ pub struct ListOptions {
 pub struct ListedBuild {
     /// The build.
     pub build: BuildId,
-    /// Absent where the record cannot be read.
+    /// Absent if the record cannot be read.
     pub result: Option<BuildOutcome>,
     /// The reason why the record cannot be read; absent if it can be.
     pub unreadable: Option<String>,
@@ -61,16 +61,16 @@ pub struct ListedBuild {
     pub verdicts: Vec<VerdictEntry>,
     /// The aliases of its channel that point at it.
     pub aliases: Vec<AliasName>,
-    /// The number of its files; absent where the record cannot be read.
+    /// The number of its files; absent if the record cannot be read.
     pub files: Option<u64>,
-    /// The bytes of its files; absent where the record cannot be read.
+    /// The size of its files in bytes; absent if the record cannot be read.
     pub bytes: Option<u64>,
-    /// The phase that made it fail, if one did.
+    /// The phase that caused its failure, if any.
     pub first_failing_phase: Option<String>,
-    /// The sections that retention took from the build; absent where it took none, and in the list of a mirror behind a URL.
+    /// The sections that retention removed from the build; absent if it removed none, and in the list of a mirror behind a URL.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub thinned: Vec<ThinnedSection>,
-    /// The decision of the retention policy about it; absent for a mirror behind a URL, where neither pins nor readers are known.
+    /// The decision of the retention policy about it; absent for a mirror behind a URL, whose pins and readers are unknown.
     pub retention: Option<Decision>,
 }
 
@@ -113,9 +113,9 @@ impl ListedBuild {
 pub struct Listing {
     /// The root of the mirror: a directory or a URL.
     pub mirror: String,
-    /// The builds, by channel, the oldest first.
+    /// The builds, by channel, oldest first.
     pub builds: Vec<ListedBuild>,
-    /// The names that point at releases and channels; of one channel, those that lead to it.
+    /// The names that point at releases and channels; in the list of one channel, those that lead to it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<RootAlias, RootEntry>,
 }
@@ -128,11 +128,11 @@ pub struct ListedChannel {
     pub channel: Channel,
     /// The number of its builds.
     pub builds: usize,
-    /// How many of them failed.
+    /// The number of failed builds.
     pub failed: usize,
     /// The date of the newest one.
     pub newest: Option<BuildDate>,
-    /// The result of the newest one; absent where its record cannot be read.
+    /// The result of the newest build; absent if its record cannot be read.
     pub newest_result: Option<BuildOutcome>,
     /// The aliases.
     pub aliases: BTreeMap<AliasName, AliasEntry>,
@@ -155,12 +155,12 @@ pub struct ShownBuild {
     /// The build in summary.
     #[serde(flatten)]
     pub listed: ListedBuild,
-    /// Its record; absent where that cannot be read.
+    /// Its record; absent if it cannot be read.
     pub record: Option<BuildRecord>,
 }
 
 impl Site {
-    /// Lists builds. `NotFound` if the wanted channel does not exist.
+    /// Lists builds. `NotFound` if the requested channel does not exist.
     pub async fn list(&self, options: &ListOptions) -> Result<Listing, Error> {
         let reader = self.reader()?;
         let catalog = whole_catalog(self, &reader, options.channel.as_ref()).await?;
@@ -175,7 +175,7 @@ impl Site {
         for (id, entry) in chosen(&catalog, options) {
             let thinned = match &reader {
                 Reader::Own(mirror) => thinned(&**mirror, &id).await?,
-                // It would take a request for each build; `show` sends the one that is needed.
+                // This would take a request for each build; `show` sends the one that it needs.
                 Reader::Http(_) | Reader::Trusted(..) => Vec::new(),
             };
             let verdicts = verdicts.remove(&id).unwrap_or_default();
@@ -191,7 +191,7 @@ impl Site {
         })
     }
 
-    /// Lists channels: all, or the one that is wanted. `NotFound` if that does not exist.
+    /// Lists all channels, or only the requested one. `NotFound` if that does not exist.
     pub async fn list_channels(&self, only: Option<&Channel>) -> Result<ChannelListing, Error> {
         let reader = self.reader()?;
         let mut catalog = whole_catalog(self, &reader, only).await?;
@@ -221,15 +221,15 @@ impl Site {
     pub async fn show(&self, build: &str) -> Result<ShownBuild, Error> {
         let reader = self.reader()?;
         let id = build_ref::resolve(reader.store(), build).await?;
-        // A build of another channel keeps the build that it was made upon, and a release keeps milestones. Behind a URL, where no
-        // decision is known, one index is enough.
+        // A build of another channel keeps the build on which it is based, and a release keeps milestones. Behind a URL, where no
+        // decision is known, one index suffices.
         let scope = match &reader {
             Reader::Own(_) => Scope::All,
             Reader::Http(_) | Reader::Trusted(..) => Scope::Channel(id.channel.clone()),
         };
         let catalog = reader.store().catalog(&scope).await.map_err(refused)?;
         let Some(entry) = catalog.build(&id) else {
-            // Of this channel alone; the hint may name others.
+            // The catalog covers this channel only; the hint may name others.
             let all = reader.store().catalog(&Scope::All).await;
             return Err(build_ref::missing_build(&all.map_err(refused)?, &id));
         };
@@ -245,7 +245,7 @@ impl Site {
     }
 }
 
-/// The catalog of the whole mirror, also for one channel: how long its builds stay depends on builds of other channels.
+/// The catalog of the whole mirror, even for one channel: the retention of its builds depends on builds of other channels.
 async fn whole_catalog(
     site: &Site,
     reader: &Reader,
@@ -266,7 +266,7 @@ async fn whole_catalog(
     Ok(catalog)
 }
 
-/// The builds that are wanted, in the order of the catalog: by channel, oldest first.
+/// The requested builds, in the order of the catalog: by channel, oldest first.
 fn chosen<'a>(catalog: &'a Catalog, options: &ListOptions) -> Vec<(BuildId, &'a BuildEntry)> {
     let ListOptions {
         channel,

@@ -1,4 +1,4 @@
-//! The logs of phases: of builds that run, that were not published, and that were published.
+//! The logs of phases: of running, unpublished and published builds.
 //!
 //! ```text
 //! LogWanted ──place::find──> Place ──┬─> the state directory: a running or interrupted build
@@ -9,15 +9,15 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | here | [`Site::phase_log`], its wishes and results |
-//! | `place` | where the logs of a build are |
+//! | this one | [`Site::phase_log`], with its options and results |
+//! | `place` | the location of the logs of a build |
 //! | `text` | parts of a log: its last lines, from the end |
-//! | `growing` | a log that is still written |
-//! | `follow` | a running build until its end |
-//! | `spool` | the same by the status document of the service, for those who cannot read the state directory |
+//! | `growing` | a log that is still being written |
+//! | `follow` | follows a running build to its end |
+//! | `spool` | the same by the status document of the service, for users who cannot read the state directory |
 //! | `request` | the logs of a request whose builds were not published |
 //!
-//! Nothing is read into memory but pieces of at most [`PIECE`] bytes, except for [`Site::request_logs`].
+//! Only pieces of at most [`PIECE`] bytes are read into memory, except by [`Site::request_logs`].
 
 mod follow;
 mod growing;
@@ -71,7 +71,7 @@ pub struct LogPart<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Takes the parts of a log, and says whether more of it is wanted.
+/// Receives the parts of a log; breaks if no more is needed.
 pub type Sink<'a> = dyn FnMut(LogPart<'_>) -> ControlFlow<()> + Send + 'a;
 
 /// The state of a phase.
@@ -82,9 +82,9 @@ pub enum PhaseStage {
     Waiting,
     /// It runs.
     Running,
-    /// It ran when its build was interrupted.
+    /// It was running when its build was interrupted.
     Interrupted,
-    /// It ended so.
+    /// It ended with this status.
     #[serde(untagged)]
     Over(PhaseStatus),
 }
@@ -123,7 +123,7 @@ pub enum BuildEnd {
         /// The reason, in a line.
         reason: String,
     },
-    /// Only one phase was followed, and this is how it ended.
+    /// Only one phase was followed, and ended.
     Phase {
         /// The phase.
         phase: String,
@@ -135,7 +135,7 @@ pub enum BuildEnd {
 /// The result of [`Site::phase_log`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Logged {
-    /// The log was passed on, or as much of it as was wanted.
+    /// The log was passed on, or the requested part of it.
     Shown,
     /// No phase was named, and none runs or failed: these are the logs.
     Phases {
@@ -175,7 +175,7 @@ impl Site {
         self.log_of(shown, wanted, sink).await
     }
 
-    /// Passes on the log of a build that was found.
+    /// Passes on the log of a given build.
     async fn log_of(
         &self,
         shown: Shown,
@@ -183,7 +183,7 @@ impl Site {
         sink: &mut Sink<'_>,
     ) -> Result<Logged, Error> {
         let phases = shown.phases().await?;
-        // Also a build that does not run any more: it may have ended since it was found.
+        // Even if the build no longer runs: it may have ended after it was found.
         if wanted.follow && matches!(shown.place, Place::State { .. }) {
             return follow::follow(shown, phases, wanted, sink).await;
         }
@@ -208,12 +208,11 @@ impl Site {
         }
     }
 
-    /// The last lines of the log of the first phase of an ended build that failed; `None` if none failed, or if its log
-    /// is not there.
+    /// The last lines of the log of the first failed phase of an ended build; `None` if none failed, or if the log does not exist.
     pub async fn failing_log(&self, build: &BuildId) -> Result<Option<LogEnd>, Error> {
         let shown = place::find(self, Some(&build.to_string())).await?;
         let phases = match &shown.place {
-            // Only one log is read, not the sizes of all.
+            // Only one log is read; the sizes of the others are not needed.
             Place::Published { .. } => Vec::new(),
             Place::State { .. } | Place::Unpublished { .. } => shown.phases().await?,
         };
@@ -232,14 +231,14 @@ impl Site {
                 log: log.place(),
                 phase,
             })),
-            // A phase that was skipped has no log, and retention may have taken it.
+            // A skipped phase has no log, and retention may have removed the log.
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-/// The phases that are shown if none is named: those that run, else the one that failed.
+/// The phases to show if none is named: the running ones, else the failed one.
 fn chosen<'a>(shown: &Shown, phases: &'a [PhaseLog]) -> Vec<&'a PhaseLog> {
     let running: Vec<_> = phases
         .iter()
@@ -253,7 +252,7 @@ fn chosen<'a>(shown: &Shown, phases: &'a [PhaseLog]) -> Vec<&'a PhaseLog> {
     failing.into_iter().filter(|it| it.log.is_some()).collect()
 }
 
-/// The phase of a name, which has to have a log.
+/// The phase with this name, which must have a log.
 fn one<'a>(shown: &Shown, phases: &'a [PhaseLog], name: &str) -> Result<&'a PhaseLog, Error> {
     let build = &shown.build;
     let names: Vec<_> = phases.iter().map(|phase| phase.phase.as_str()).collect();

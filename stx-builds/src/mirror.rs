@@ -1,4 +1,4 @@
-//! The mirror that a command works on: a directory, a bucket, or what lies behind a web server.
+//! The mirror that a command works on: a directory, a bucket, or a mirror behind a web server.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Deref for Mirror {
 }
 
 impl Mirror {
-    /// The mirror in `root`, which has to be there.
+    /// The mirror in `root`, which must exist.
     pub fn open(site: &Site, root: &Utf8Path) -> Result<Self, Error> {
         match MirrorLocation::of(root) {
             MirrorLocation::Directory => {}
@@ -59,7 +59,7 @@ impl Mirror {
         Ok(Self::Directory(with_metadata(site, store)))
     }
 
-    /// The mirror in `root`, made if it is not there, to publish to: what is published is sealed as the configuration says.
+    /// The mirror in `root`, created if it does not exist, for publishing: builds are sealed as configured.
     pub fn open_or_create(site: &Site, root: &Utf8Path) -> Result<Self, Error> {
         let seal = Seal {
             attester: provenance::attester(site)?,
@@ -87,7 +87,7 @@ impl Mirror {
         }
     }
 
-    /// Free bytes where it lies, where there is a limit that is known.
+    /// The free bytes of its disk, if a limit is known.
     pub fn free_space(&self) -> Result<Option<u64>, StoreError> {
         match self {
             Self::Directory(store) => store.free_space().map(Some),
@@ -95,7 +95,7 @@ impl Mirror {
         }
     }
 
-    /// The record of a build that was taken out of sight.
+    /// The record of a retired build.
     pub async fn retired_record(&self, retired: &Retired) -> Result<BuildRecord, StoreError> {
         match self {
             Self::Directory(store) => store.retired_record(retired).await,
@@ -104,9 +104,9 @@ impl Mirror {
     }
 }
 
-/// The mirror in a directory, which has to be one, or empty.
+/// The mirror in a directory, which must be a mirror, or empty.
 pub fn directory(root: &Utf8Path) -> Result<LocalStore, Error> {
-    // A scheme that nothing here speaks would be looked for as a directory.
+    // An unknown scheme would otherwise be taken for a directory.
     if let Some((scheme, _)) = root.as_str().split_once("://") {
         return Err(
             Error::usage(format!("{root}: no mirror can be reached by {scheme}"))
@@ -127,7 +127,7 @@ pub fn directory(root: &Utf8Path) -> Result<LocalStore, Error> {
     store.recognised().map_err(refused)
 }
 
-/// The mirror in a bucket. Its locks go by the clock, whatever `--now` asks.
+/// The mirror in a bucket. Its locks use the clock, even with `--now`.
 fn bucket(site: &Site, root: &Utf8Path) -> Result<BucketStore, Error> {
     let options = site.options.bucket();
     let opened = site.opened.get(root, &options);
@@ -140,7 +140,7 @@ fn bucket(site: &Site, root: &Utf8Path) -> Result<BucketStore, Error> {
             BucketError::NoCredentials { .. } | BucketError::Settings { .. } => Some(
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give credentials in another form that AWS's tools read from the environment",
             ),
-            // The others name the option that is wrong.
+            // The other errors name the wrong option.
             _ => None,
         };
         let failure = Error::usage(error);
@@ -160,7 +160,7 @@ fn with_metadata(site: &Site, store: LocalStore) -> LocalStore {
     store.with_metadata(metadata(site))
 }
 
-/// The program or library that writes the metadata of RPM repositories.
+/// The program or library that makes the metadata of RPM repositories.
 pub(crate) fn metadata(site: &Site) -> Arc<dyn RepoMetadata> {
     match site.options.metadata.made_by() {
         Metadata::BuiltIn => Arc::new(Repodata),
@@ -170,16 +170,16 @@ pub(crate) fn metadata(site: &Site) -> Arc<dyn RepoMetadata> {
 
 /// A mirror for reading.
 pub enum Reader {
-    /// One that could be written, too: of its own it knows pins, readers and what dead publishers left.
+    /// A mirror that can also be written: its pins, readers and the leftovers of dead publishers are known.
     Own(Mirror),
     /// Behind a web server.
     Http(HttpStore),
-    /// Another one, as far as a keyring vouches for it.
+    /// Another mirror, restricted to the data that a keyring vouches for.
     Trusted(Box<Self>, Box<Trusted>),
 }
 
 impl Reader {
-    /// The mirror in or behind `root`.
+    /// The mirror at `root`.
     pub fn open(site: &Site, root: &Utf8Path) -> Result<Self, Error> {
         match MirrorLocation::of(root) {
             MirrorLocation::Directory | MirrorLocation::Bucket => {
@@ -201,12 +201,12 @@ impl Reader {
         }
     }
 
-    /// True if only data that a keyring vouches for is believed.
+    /// True if only data that a keyring vouches for is trusted.
     pub fn is_trusted(&self) -> bool {
         matches!(self, Self::Trusted(..))
     }
 
-    /// The bytes that came over the network so far, where they are counted.
+    /// The number of bytes received over the network so far, if they are counted.
     pub fn received(&self) -> Option<u64> {
         match self {
             Self::Own(Mirror::Directory(_) | Mirror::Bucket(_)) => None,
@@ -215,7 +215,7 @@ impl Reader {
         }
     }
 
-    /// Where a path of the mirror is: a URL, or a file.
+    /// The location of a path of the mirror: a URL, or a file.
     pub fn place(&self, path: &str) -> String {
         match self {
             Self::Own(Mirror::Directory(store)) => store.root().join(path).into_string(),
@@ -225,7 +225,7 @@ impl Reader {
         }
     }
 
-    /// Remembers what was believed of a mirror that a keyring vouches for.
+    /// Remembers the trusted state of a mirror that a keyring vouches for.
     pub fn remember(&self) -> Result<(), Error> {
         match self {
             Self::Trusted(_, trusted) => trusted.remember(),
@@ -233,7 +233,7 @@ impl Reader {
         }
     }
 
-    /// The store of this mirror, to be kept; what a keyring says of it is left aside.
+    /// The store of this mirror as a shared value, without the checks of a keyring.
     pub fn shared(&self) -> Arc<dyn MirrorRead> {
         match self {
             Self::Own(Mirror::Directory(store)) => Arc::new(store.clone()),
@@ -252,19 +252,19 @@ impl Site {
         Mirror::open(self, &root)
     }
 
-    /// The mirror for reading, which may also lie behind a web server.
+    /// The mirror for reading, which may also be behind a web server.
     pub fn reader(&self) -> Result<Reader, Error> {
         let root = self.root()?;
         check_known(self, &root)?;
         Reader::open(self, &root)
     }
 
-    /// The mirror for reading, as far as a keyring vouches for it where there is one.
+    /// The mirror for reading; with a keyring, restricted to the data that it vouches for.
     pub fn trusted_reader(&self, trust: &TrustOptions) -> Result<Reader, Error> {
         self.trusted(self.reader()?, trust)
     }
 
-    /// A mirror as far as a keyring vouches for it where there is one.
+    /// With a keyring, restricts a mirror to the data that it vouches for.
     pub fn trusted(&self, reader: Reader, trust: &TrustOptions) -> Result<Reader, Error> {
         let Some(keyring) = self.keyring(trust.keyring.as_deref())? else {
             return Ok(reader);

@@ -1,4 +1,4 @@
-//! The bucket that was opened last, for the next operation of the same command: pages are made after a publish.
+//! The most recently opened bucket, for the next operation of the same command: pages are made after a publish.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use stx_publish_s3::{BucketOptions, BucketStore};
 use tokio::runtime;
 
-/// The bucket that was opened last.
+/// The most recently opened bucket.
 #[derive(Debug, Default)]
 pub(crate) struct OpenedBucket(Mutex<Option<Opened>>);
 
@@ -14,8 +14,8 @@ pub(crate) struct OpenedBucket(Mutex<Option<Opened>>);
 struct Opened {
     root: Utf8PathBuf,
     options: BucketOptions,
-    /// Connections belong to the runtime that opened them. Another runtime, such as that of another build of the service, would wait for
-    /// them in vain.
+    /// Connections belong to the runtime that opened them. Another runtime, such as that of another build of the service, would wait
+    /// for them forever.
     runtime: Option<runtime::Id>,
     store: BucketStore,
 }
@@ -26,7 +26,7 @@ impl OpenedBucket {
         handle.map(|handle| handle.id())
     }
 
-    /// The bucket, if it was the last to be opened, with the same options and in the same runtime.
+    /// The bucket, if it was the last one opened, with the same options and in the same runtime.
     pub(crate) fn get(&self, root: &Utf8Path, options: &BucketOptions) -> Option<BucketStore> {
         let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = opened.as_ref()?;

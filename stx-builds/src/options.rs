@@ -40,10 +40,10 @@ pub use registry::RegistryTable;
 pub use signing::SigningTable;
 pub use zsync::ZsyncTable;
 
-/// The name that is looked for here and above.
+/// The name to search for in the current directory and above.
 const FILE_NAME: &str = "stx-builds.toml";
 
-/// Where the form of the configuration is described.
+/// The place that describes the form of the configuration.
 pub const FORM: &str =
     "docs/operations.md, docs/places.md and stx-builds.toml(5) describe the form";
 
@@ -56,38 +56,38 @@ pub const FORM: &str =
 pub struct Options {
     /// The mirror's root directory, or its URL.
     pub mirror: Option<Utf8PathBuf>,
-    /// How mirrors in buckets are reached.
+    /// The access to mirrors in buckets.
     #[serde(rename = "object-store", default)]
     object_store: ObjectStoreTable,
-    /// Where source trees, workspaces and logs of builds are kept.
+    /// The directory of source trees, workspaces and logs of builds.
     pub state: Option<Utf8PathBuf>,
-    /// The recipe that `build` takes when none is given.
+    /// The default recipe of `build`.
     pub recipe: Option<Utf8PathBuf>,
     /// Values of recipe variables; they replace the values that a recipe gives.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
     /// The retention policy.
     pub policy: Option<Utf8PathBuf>,
-    /// Directories whose files `publish` takes where a symlink of the tree leads there.
+    /// Directories outside of a tree whose files `publish` accepts if a symlink of the tree leads there.
     #[serde(default)]
     pub source_roots: Vec<Utf8PathBuf>,
     /// The names and secrets to search builds for, besides those of this machine.
     #[serde(default)]
     pub privacy: PrivacyTable,
-    /// Where container images go.
+    /// The registry for container images.
     pub registry: Option<RegistryTable>,
-    /// Whose signatures readers of a mirror believe.
+    /// The public keys that readers of a mirror trust.
     pub keyring: Option<Utf8PathBuf>,
     /// The key or the program that signs builds, packages and indexes.
     #[serde(default)]
     pub signing: SigningTable,
-    /// Provenance: who builds, and the key that signs the statements.
+    /// Provenance: the builder's identity, and the key that signs the statements.
     #[serde(default)]
     pub provenance: ProvenanceTable,
-    /// Which images get a bill of materials.
+    /// The selection of images that get a bill of materials.
     #[serde(default)]
     pub sbom: SbomTable,
-    /// Which files get a zsync control file.
+    /// The selection of files that get a zsync control file.
     #[serde(default)]
     pub zsync: ZsyncTable,
     /// The mirrors that metalink files name.
@@ -96,7 +96,7 @@ pub struct Options {
     /// The program that makes the metadata of RPM repositories.
     #[serde(default)]
     pub metadata: MetadataTable,
-    /// Where builds offer the files of their finished phases.
+    /// The address at which builds offer the files of their finished phases.
     #[serde(default)]
     pub preview: PreviewTable,
     /// The names above the channels, and paths without a date.
@@ -105,10 +105,10 @@ pub struct Options {
     /// The texts of the catalog pages.
     #[serde(default)]
     site: SiteTable,
-    /// How an interrupted build is handled: `resume` (the default) or `fail`.
+    /// The handling of an interrupted build: `resume` (the default) or `fail`.
     #[serde(default)]
     pub on_interrupt: OnInterrupt,
-    /// The tables of the service; `stx_service::ServiceConfig` reads these three, with positions.
+    /// The tables of the service; `stx_service::ServiceConfig` reads these three, with their positions.
     #[serde(rename = "service", default)]
     _service: IgnoredAny,
     #[serde(rename = "branch", default)]
@@ -117,28 +117,28 @@ pub struct Options {
     _milestone: IgnoredAny,
     #[serde(rename = "lab", default)]
     _lab: IgnoredAny,
-    /// Where phases run, and which phase runs where; [`Places`] reads these two, with positions.
+    /// The places for phases, and the rules that assign phases to them; [`Places`] reads these two, with their positions.
     #[serde(rename = "place", default)]
     _place: IgnoredAny,
     #[serde(rename = "place-rule", default)]
     _place_rule: IgnoredAny,
-    /// Where phases run.
+    /// The places for phases.
     #[serde(skip)]
     pub places: Places,
-    /// The file itself.
+    /// The path of the file itself.
     #[serde(skip)]
     file: Option<Utf8PathBuf>,
 }
 
-/// The table `[object-store]`. Credentials have no place in it: they come from the environment.
+/// The table `[object-store]`. It cannot contain credentials: they come from the environment.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ObjectStoreTable {
-    /// The server; AWS without one.
+    /// The server; AWS if absent.
     endpoint: Option<String>,
     /// The region.
     region: Option<String>,
-    /// Whether the bucket is part of the endpoint's host name.
+    /// True if the bucket is part of the endpoint's host name.
     #[serde(default)]
     virtual_hosted: bool,
     /// The largest object that the server copies in one request, in bytes.
@@ -149,20 +149,20 @@ struct ObjectStoreTable {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SiteTable {
-    /// Whether commands that change the mirror make the pages anew; `pages` does in any case.
+    /// True if commands that change the mirror make its pages; `pages` always does.
     enabled: Option<bool>,
     /// The heading of the pages.
     #[serde(default)]
     title: String,
     /// The URL of the mirror's root.
     url: Option<String>,
-    /// For each kind of release, the text about its channels on the page of the root.
+    /// The text about the channels of each kind of release on the root page.
     #[serde(default)]
     about: BTreeMap<ReleaseKind, String>,
 }
 
 impl Options {
-    /// Reads `file`, else the nearest one here or above, else takes the defaults.
+    /// Reads `file`, else the nearest configuration file in the current directory or above, else uses the defaults.
     pub fn load(file: Option<&Utf8Path>) -> Result<Self, Error> {
         Self::load_with(file, &Executors::default())
     }
@@ -174,7 +174,7 @@ impl Options {
         Ok(config)
     }
 
-    /// The same with every mistake in it. Where there are any, what is wrong has its default.
+    /// As [`load`](Self::load), with all mistakes of the file. Options with a mistake keep their defaults.
     pub fn read(
         file: Option<&Utf8Path>,
         executors: &Executors,
@@ -201,7 +201,7 @@ impl Options {
         mistakes.extend(faults.locate(&text).in_file(&file));
         let mut config = config.unwrap_or_default();
         config.file = Some(file.clone());
-        // What is run elsewhere, or later, has to find its files, too.
+        // Absolute, so that a process in another directory finds the files, too.
         let dir = &absolute(file.parent().unwrap_or(Utf8Path::new("")))?;
         match executors.places(&text, dir) {
             Ok(places) => config.places = places,
@@ -218,7 +218,7 @@ impl Options {
         .flatten()
         .chain(&mut config.source_roots)
         {
-            // Not only those that can be reached: the error about another one names it as it was written.
+            // All URLs, not only supported ones: the error about an unsupported URL then contains the original text.
             if !path.as_str().contains("://") {
                 *path = dir.join(&path);
             }
@@ -242,8 +242,8 @@ impl Options {
         mistakes
     }
 
-    /// The failures of what a build needs when it is published: keys, secrets, names of images. Each comes with the table
-    /// that names it.
+    /// The errors about the parts of the configuration that a publish needs: keys, secrets, names of images. Each comes with the
+    /// table that names it.
     pub fn failures_of_builds(&self, now: DateTime<Utc>) -> Vec<(&'static str, Error)> {
         let registry = self.registry.as_ref();
         let failures = [
@@ -290,7 +290,8 @@ impl Options {
         self.site.url.as_deref()
     }
 
-    /// Where builds work: the configuration's `state`, else a directory beside the mirror, which has to be one then.
+    /// The directory in which builds work: the configuration's `state`, else a directory beside the mirror, which must then be a
+    /// directory, too.
     pub fn state(&self, mirror: &Utf8Path) -> Result<Utf8PathBuf, Error> {
         if let Some(state) = &self.state {
             return Ok(state.clone());
@@ -306,7 +307,7 @@ impl Options {
         Ok(mirror.with_file_name(format!("{name}.state")))
     }
 
-    /// How mirrors in buckets are reached: the environment's `AWS_…`, else what the file says.
+    /// The access to mirrors in buckets: the environment's `AWS_…`, else the values of the file.
     pub fn bucket(&self) -> BucketOptions {
         let table = &self.object_store;
         let environment = std::env::vars_os().filter_map(|(name, value)| {
@@ -322,12 +323,12 @@ impl Options {
         options
     }
 
-    /// The retention policy's file; without one the specification's rules hold.
+    /// The file of the retention policy; without one, the default policy of the specification applies.
     pub fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
     }
 
-    /// The public keys whose signatures are believed; without them, no signature is looked at.
+    /// The trusted public keys; without them, signatures are not checked.
     pub fn keyring(&self) -> Option<&Utf8Path> {
         self.keyring.as_deref()
     }
@@ -342,22 +343,22 @@ impl Options {
         }
     }
 
-    /// Whether the catalog pages are made after each change.
+    /// True if the catalog pages are made after each change.
     pub fn makes_pages(&self) -> bool {
         self.site.enabled.unwrap_or(true)
     }
 
-    /// Where symlinks of a finished tree may lead: `--source-root`, and the configuration's.
+    /// The directories to which symlinks of a finished tree may lead: those of `--source-root`, and those of the configuration.
     pub fn source_roots(&self, given: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
         [given, &self.source_roots].concat()
     }
 
-    /// The file that this was read from.
+    /// The file from which the options were read.
     pub fn file(&self) -> Option<&Utf8Path> {
         self.file.as_deref()
     }
 
-    /// How an interrupted build is handled.
+    /// The handling of an interrupted build.
     pub fn on_interrupt(&self) -> OnInterrupt {
         self.on_interrupt
     }
@@ -375,7 +376,7 @@ impl Options {
     }
 }
 
-/// How an interrupted build continues.
+/// The handling of an interrupted build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnInterrupt {
@@ -395,7 +396,7 @@ fn nearest() -> Result<Option<Utf8PathBuf>, Error> {
         .find(|file| file.is_file()))
 }
 
-/// Where a mirror is, by how it is named.
+/// The kind of place of a mirror, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MirrorLocation {
     /// In a directory: a path.
@@ -407,7 +408,7 @@ pub enum MirrorLocation {
 }
 
 impl MirrorLocation {
-    /// By the scheme of its name.
+    /// The kind that the scheme of a name indicates.
     pub fn of(mirror: &Utf8Path) -> Self {
         match mirror.as_str().split_once("://") {
             Some(("http" | "https", _)) => Self::Web,
@@ -417,7 +418,7 @@ impl MirrorLocation {
     }
 }
 
-/// A mirror's name as it is from anywhere: a path from the root, a URL as it stands.
+/// A mirror's name independent of the current directory: a path becomes absolute, a URL is unchanged.
 pub fn anywhere(mirror: &Utf8Path) -> Result<Utf8PathBuf, Error> {
     match MirrorLocation::of(mirror) {
         MirrorLocation::Directory => absolute(mirror),
@@ -439,7 +440,7 @@ pub fn current_dir() -> Result<Utf8PathBuf, Error> {
     })
 }
 
-/// `path` from the root, without asking the file system what it is.
+/// The absolute form of `path`, without accessing the file system.
 pub fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, Error> {
     if path.is_absolute() {
         return Ok(path.to_owned());
@@ -447,7 +448,7 @@ pub fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, Error> {
     Ok(current_dir()?.join(path))
 }
 
-/// The table of a configuration that `of` picks, for the tests of the tables.
+/// The table of a configuration that `of` selects, for the tests of the tables.
 #[cfg(test)]
 fn read_table<T>(text: &str, of: fn(Options) -> T) -> Result<T, String> {
     let options: Result<Options, _> = toml::from_str(text);

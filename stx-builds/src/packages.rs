@@ -1,13 +1,13 @@
-//! Packages on the mirror and beside it, read by their headers.
+//! Packages on the mirror and outside of it, read by their headers.
 //!
-//! | format | is read first | tells |
+//! | format | first part to read | contents |
 //! |---|---|---|
 //! | RPM | lead and headers | everything |
 //! | Debian | the archive up to the end of the control member | fields, scripts, digests; the rest is in the payload |
 //! | Debian source | the whole `.dsc` | everything |
 //!
-//! Of a mirror on the network only these ranges are transferred. Payloads are, where they are asked for. With a keyring, a
-//! package is transferred whole and checked: a range cannot be checked against the sum of its file.
+//! From a mirror on the network, only these ranges are transferred, and payloads only on request. With a keyring, a package is
+//! transferred completely and checked: a range cannot be checked against the sum of its file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -36,22 +36,22 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::Reader;
 use crate::taken::{Taken, taken};
 
-/// Bytes that are asked for first: the lead, most signature headers, and the beginning of the main header.
+/// The number of bytes to request first: the lead, most signature headers, and the beginning of the main header.
 const FIRST: usize = 8 << 10;
 
-/// Longest description of a source package, in bytes.
+/// The maximal size of the description of a source package, in bytes.
 const LONGEST_DSC: usize = 4 << 20;
 
-/// Headers that are read side by side to order files by their epochs.
+/// The number of headers to read in parallel to order files by their epochs.
 const PARALLEL: usize = 8;
 
-/// How often a header is asked for without a byte of it arriving.
+/// The number of attempts to read a header without receiving a byte.
 const ATTEMPTS: u32 = 3;
 
-/// Headers of a pair beyond which it is compared alone, in bytes.
+/// The size of the headers of a pair, in bytes, from which the pair is compared alone.
 const LARGE: usize = 2 << 20;
 
-/// Room for pairs that are compared side by side.
+/// Limits the pairs that are compared in parallel.
 pub(crate) struct Seats {
     count: u32,
     free: Semaphore,
@@ -65,7 +65,7 @@ impl Seats {
         }
     }
 
-    /// Waits for room for a pair with so many bytes of headers. Nobody closes the semaphore.
+    /// Waits for room for a pair with so many bytes of headers. The semaphore is never closed.
     async fn take(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         let seats = if bytes > LARGE { self.count } else { 1 };
         self.free.acquire_many(seats).await.ok()
@@ -105,7 +105,7 @@ pub(crate) enum PackageError {
 pub(crate) enum Place {
     /// On the mirror.
     Mirror(BuildId, Entry),
-    /// Beside it.
+    /// Outside of the mirror.
     File(Utf8PathBuf),
 }
 
@@ -128,7 +128,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// The section that retention took a package with, where that is why it cannot be read.
+/// The section with which retention removed a package, if that is why it cannot be read.
 pub(crate) async fn taken_with(
     reader: &Reader,
     place: &Place,
@@ -145,8 +145,8 @@ pub(crate) async fn taken_with(
     }
 }
 
-/// Orders the files of a package by their epochs, which only the headers say. A header that cannot be read leaves its file
-/// where the name puts it; whoever compares the file says why it cannot.
+/// Orders the files of a package by their epochs, which only the headers contain. A file with an unreadable header keeps the position
+/// that its name determines; the comparison of the file reports the error.
 pub(crate) async fn order(reader: &Reader, id: &BuildId, inventory: &mut Inventory, key: &Key) {
     let entries = inventory.get(key);
     if entries.len() > 1 {
@@ -177,7 +177,7 @@ pub(crate) async fn read(reader: &Reader, place: &Place) -> Result<Package, Pack
     apart(move || parse(&bytes, &place)).await
 }
 
-/// The package at a place with all its files, which needs the payload of a Debian package.
+/// The package at a place with all its files, which requires the payload of a Debian package.
 pub(crate) async fn read_whole(reader: &Reader, place: &Place) -> Result<Package, PackageError> {
     let mut package = read(reader, place).await?;
     if package.listing.is_whole() {
@@ -215,7 +215,7 @@ async fn headers(reader: &Reader, place: &Place) -> Result<Vec<u8>, PackageError
     }
 }
 
-/// The package of these headers, which on a mirror has to be the one that the file's name says.
+/// The package with these headers. On a mirror, it must be the package that the file's name indicates.
 fn parse(bytes: &[u8], place: &Place) -> Result<Package, PackageError> {
     let format = place.format();
     let package = match format {
@@ -236,9 +236,9 @@ fn parse(bytes: &[u8], place: &Place) -> Result<Package, PackageError> {
     Ok(package)
 }
 
-/// How many of the first bytes of a package make its headers.
+/// The number of leading bytes of a package that contain its headers.
 enum Need {
-    /// So many, and they are there.
+    /// So many, and they are available.
     Whole(usize),
     /// At least so many.
     More(usize),
@@ -254,18 +254,18 @@ fn need(format: Format, bytes: &[u8]) -> Result<Need, PackageError> {
             Extent::Whole(end) if end <= bytes.len() as u64 => {
                 Need::Whole(usize::try_from(end).unwrap_or(bytes.len()))
             }
-            // `extent` bounds them, so that they fit.
+            // `extent` limits them, so that they fit.
             Extent::Whole(end) | Extent::More(end) => {
                 Need::More(usize::try_from(end).unwrap_or(usize::MAX))
             }
         },
         Format::Dsc if bytes.len() > LONGEST_DSC => return Err(PackageError::LongDescription),
-        // Where it ends, only its end tells.
+        // The format has no length field: only the end of the file marks its end.
         Format::Dsc => Need::More(bytes.len() + 1),
     })
 }
 
-/// The headers of a package that ended before they were there.
+/// The result for a file that ended before its headers were complete.
 fn ended(format: Format, bytes: Vec<u8>, needed: usize) -> Result<Vec<u8>, PackageError> {
     match format {
         Format::Rpm => Err(truncated(bytes.len(), needed)),
@@ -342,7 +342,7 @@ fn file_head(path: &Utf8Path, format: Format) -> Result<Vec<u8>, PackageError> {
     })
 }
 
-/// The same of a Debian package.
+/// The same for a Debian package.
 fn debian_head(path: &Utf8Path, format: Format) -> Result<Vec<u8>, PackageError> {
     let mut file = open(path)?;
     let mut bytes = Vec::new();
@@ -395,8 +395,8 @@ pub(crate) async fn digest(path: &Utf8Path) -> Result<Sha256, PackageError> {
     .await
 }
 
-/// Checks an RPM package beside the mirror against what its own headers say, for no sum of a build vouches for it. Debian
-/// packages say nothing of their payloads.
+/// Checks an RPM package outside of the mirror against the digests in its own headers, because no sum of a build covers it. Debian
+/// packages contain no digests of their payloads.
 pub(crate) async fn check(place: &Place) -> Result<(), PackageError> {
     match place {
         Place::File(path) if place.format() == Format::Rpm => {
@@ -407,9 +407,9 @@ pub(crate) async fn check(place: &Place) -> Result<(), PackageError> {
     }
 }
 
-/// Compares two packages; `contents` looks into files of which only the bytes differ.
+/// Compares two packages; `contents` examines files of which only the bytes differ.
 ///
-/// A package takes about seven times the memory of its headers. Small ones take a seat of `seats` while they do, large ones
+/// A comparison takes about seven times the memory of the headers. Small packages take one seat of `seats` meanwhile, large ones take
 /// all of them.
 pub(crate) async fn differences(
     reader: &Reader,
@@ -447,8 +447,8 @@ pub(crate) async fn differences(
     })
 }
 
-/// Transfers both packages whole, checks them against the sums of their builds, and looks into them. `packages` are those of
-/// which the payload has to be read first.
+/// Transfers both packages completely, checks them against the sums of their builds, and examines their files. `packages` are those
+/// whose payload has to be read first.
 async fn looked_into(
     reader: &Reader,
     from: &Place,
@@ -507,8 +507,7 @@ async fn whole(
     }
 }
 
-/// Does work that takes long off the threads that wait for the network. What makes the reader of packages panic is an
-/// error of the package.
+/// Runs long work outside of the threads that wait for the network. A panic of the package reader becomes an error of the package.
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PackageError> + Send + 'static,
 ) -> Result<T, PackageError> {

@@ -1,4 +1,4 @@
-//! `pages`, and what every command that changes a mirror does at its end: the catalog pages are made anew.
+//! `pages`, and the last step of every command that changes a mirror: rewriting the catalog pages.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -19,9 +19,9 @@ mod tests;
 /// The pages that were written or removed, by their paths in the mirror.
 #[derive(Debug, Serialize)]
 pub struct Rewritten {
-    /// Those that were not right.
+    /// The pages that were outdated.
     pub written: Vec<String>,
-    /// Those of channels that are gone.
+    /// The pages of removed channels.
     pub removed: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Site {
     }
 }
 
-/// Makes the pages of a mirror that has some, or is meant to; the paths of those that were not right.
+/// Makes the pages of a mirror that has some, or is configured to; returns the paths of those that were outdated.
 pub async fn made(site: &Site, store: &dyn MirrorStore) -> Result<Vec<String>, Error> {
     let root = PageId {
         channel: None,
@@ -67,7 +67,7 @@ fn all_of(done: Refreshed) -> Result<Rewritten, Error> {
 /// The hint for a channel whose index is too long.
 const SHORTER: &str = "keep fewer builds in the channel by a shorter age and `prune`, or publish new builds to another channel; docs/scale.md";
 
-/// The message that names the indexes that no reader would accept; `None` if there are none.
+/// The message that names the indexes that readers would reject; `None` if there are none.
 fn too_long(done: &Refreshed) -> Option<String> {
     let paths: Vec<_> = done.too_long.iter().map(PageId::path).collect();
     let limit = LONGEST_TEXT >> 20;
@@ -80,8 +80,8 @@ fn too_long(done: &Refreshed) -> Option<String> {
     })
 }
 
-/// Makes the pages after a command that may have changed the mirror, if there is one. What keeps them from being made is
-/// not said again where the command `failed` by it: by the same cause, at whichever object of a bucket.
+/// Makes the pages after a command that may have changed the mirror, if the mirror exists. If the pages fail by the same cause as the
+/// command (`failed`), the failure is not reported again: the objects of a bucket often fail for one reason.
 pub async fn after(site: &Site, failed: Option<&str>) {
     let Ok(store) = site.mirror() else {
         return;
@@ -98,15 +98,14 @@ fn cause(chain: &str) -> &str {
     chain.rsplit("the request failed: ").next().unwrap_or(chain)
 }
 
-/// Makes the pages of a mirror that was just changed. They are derived, so what keeps them from being made is said and
-/// fails nothing.
+/// Makes the pages of a mirror that was just changed. Pages are derived data, so a failure is only reported.
 pub async fn renew(site: &Site, store: &dyn MirrorStore, now: DateTime<Utc>) {
     if let Some((_, warning)) = stale(site, store, now).await {
         site.note(&warning);
     }
 }
 
-/// Makes the pages. If some are out of date afterwards, returns the reason, and a warning that contains it.
+/// Makes the pages. If some remain outdated, returns the reason, and a warning that contains it.
 async fn stale(
     site: &Site,
     store: &dyn MirrorStore,
@@ -137,8 +136,8 @@ async fn make(
     now: DateTime<Utc>,
     thorough: bool,
 ) -> Result<Refreshed, Error> {
-    // Two builds of the service may end at one time: how long each build stays is found and written under one lock, or the
-    // later pages would not say it of the other's build.
+    // Two builds of the service may end at the same time. The retention of each build is determined and written under one lock;
+    // otherwise the later pages would lack that of the other build.
     let pages = site.locked("the pages", store.lock_pages()).await?;
     let mut site = site.clone();
     site.now = now;

@@ -1,4 +1,4 @@
-//! Promote a build: the bytes that were tested become a release or a milestone.
+//! Promote a build: publish the tested bytes as a release or a milestone.
 
 use stx_images::{Prepared, promoted_names, recorded};
 use stx_layout::{BuildDate, BuildId, Channel, ReleaseId};
@@ -13,27 +13,27 @@ use crate::publish::{Planned, carry_out, unprepared};
 use crate::retention::author;
 use crate::{Mirror, Site, build_ref, refused};
 
-/// A build that is to become a release or a milestone.
+/// A build to promote to a release or a milestone.
 #[derive(Debug, Clone)]
 pub struct Promote {
     /// The build, in any form of [`build_ref`].
     pub build: String,
-    /// The release or milestone; distro, platform and layer stay.
+    /// The release or milestone; distro, platform and layer do not change.
     pub to: ReleaseId,
-    /// The date of the new build; that of the old one, where none is given.
+    /// The date of the new build; the date of the original build if absent.
     pub date: Option<BuildDate>,
-    /// Who promotes it; whoever runs the program, where nobody is named.
+    /// The promoter; the user who runs the program if absent.
     pub by: Option<String>,
-    /// Why, as a text for people.
+    /// The reason, as a text for people.
     pub reason: Option<String>,
-    /// Promote it without the verdict `green`; there has to be a reason.
+    /// Promote it without the verdict `green`; this requires a reason.
     pub force: bool,
     /// Move `latest_build` even if it points at a newer build.
     pub force_alias: bool,
 }
 
 impl Promote {
-    /// A green build that becomes a release on its own date.
+    /// Promotes a green build to a release with the same date.
     pub fn new(build: impl Into<String>, to: ReleaseId) -> Self {
         Self {
             build: build.into(),
@@ -48,13 +48,13 @@ impl Promote {
 }
 
 impl Site {
-    /// Promotes a build: reads and checks every byte of it, shares these with the new build, gives the images their new tags,
-    /// commits, and moves the aliases. The same again changes nothing, or finishes what a crash left.
+    /// Promotes a build: reads and checks every byte of it, shares the files with the new build, gives the images their new tags,
+    /// commits, and moves the aliases. The same call again changes nothing, or completes an interrupted promotion.
     pub async fn promote(&self, wanted: &Promote) -> Result<Published, Error> {
         let from = build_ref::resolve(&*self.mirror()?, &wanted.build).await?;
-        // What is published is sealed.
+        // The new build is sealed as configured.
         let store = Mirror::open_or_create(self, &self.root()?)?;
-        // Nothing may be taken from it while its files are shared.
+        // Retention must not remove anything of the build while its files are shared.
         let held = store
             .hold(&from)
             .await
@@ -69,7 +69,7 @@ impl Site {
         published
     }
 
-    /// Plans the same, and changes nothing.
+    /// Plans a promotion, and changes nothing.
     pub async fn plan_promotion(&self, wanted: &Promote) -> Result<Planned, Error> {
         let store = self.mirror()?;
         let from = build_ref::resolve(&*store, &wanted.build).await?;
@@ -82,7 +82,7 @@ impl Site {
     }
 }
 
-/// The plan on the mirror.
+/// The plan for the mirror.
 async fn plan(
     site: &Site,
     store: &dyn MirrorStore,
@@ -134,7 +134,7 @@ async fn plan(
         })
 }
 
-/// The next steps for a build that is not promoted, each once.
+/// The next steps for a build that cannot be promoted, each once.
 fn hint(from: &BuildId, problems: &[PromoteProblem]) -> String {
     let mut steps = Vec::new();
     for problem in problems {
@@ -160,7 +160,7 @@ fn hint(from: &BuildId, problems: &[PromoteProblem]) -> String {
     steps.join("; ")
 }
 
-/// The plan of the mirror, with the plan of the registry beside it.
+/// The plan for the mirror, with the plan for the registry.
 async fn prepared(
     site: &Site,
     store: &dyn MirrorRead,

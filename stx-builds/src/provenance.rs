@@ -1,4 +1,4 @@
-//! The provenance of builds, and what is stated of builds when they are published: provenance, bills of materials.
+//! The provenance of builds, and other statements about builds when they are published, such as bills of materials.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use stx_trust::sbom;
 use crate::error::{Error, ErrorKind};
 use crate::{Site, refused};
 
-/// The attester that states where builds come from; `None` where provenance is switched off.
+/// The attester that states the origin of builds; `None` if provenance is disabled.
 pub(crate) fn attester(site: &Site) -> Result<Option<Arc<dyn Attester>>, Error> {
     let table = &site.options.provenance;
     if !table.enabled {
@@ -34,8 +34,8 @@ pub(crate) fn attester(site: &Site) -> Result<Option<Arc<dyn Attester>>, Error> 
     })))
 }
 
-/// Adds a bill of materials of each ISO image to what is to be published. An image of which none can be made is said, or
-/// refused where bills are required.
+/// Adds a bill of materials for each ISO image to the files to publish. An image for which none can be made is reported, or refused
+/// if bills are required.
 pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<PublishRequest, Error> {
     let table = &site.options.sbom;
     if !table.enabled {
@@ -62,7 +62,7 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
             "warning: {path}: no bill of materials can be made: {error}"
         ));
     }
-    // What packages say of themselves was not searched before.
+    // The metadata of packages was not searched before.
     if let Some(privacy) = site.options.privacy.compile()? {
         for (path, entry) in &request.tree.incoming().entries {
             let Entry::Generated(text) = entry else {

@@ -1,4 +1,4 @@
-//! `publish`: a finished tree becomes a build of the mirror.
+//! `publish`: turns a finished tree into a build of the mirror.
 
 use std::collections::BTreeMap;
 use std::{fmt, io};
@@ -26,16 +26,16 @@ use crate::images::{BuildImages, Published, Registry, no_registry};
 use crate::users::denied;
 use crate::{Mirror, Site, provenance, refused, signing};
 
-/// A finished tree that is to become a build.
+/// A finished tree to publish.
 #[derive(Debug, Clone)]
 pub struct Tree {
     /// The directory that holds `inputs/` and `outputs/`.
     pub dir: Utf8PathBuf,
-    /// The build that it becomes.
+    /// The build to publish it as.
     pub build: BuildId,
     /// The outcome to record.
     pub result: BuildOutcome,
-    /// Directories whose files are taken where a symlink of the tree leads there, beside those of the options.
+    /// Directories outside of the tree whose files are accepted if a symlink of the tree leads there, besides those of the options.
     pub source_roots: Vec<Utf8PathBuf>,
     /// Move `latest_build` even if it points at a newer build.
     pub force_alias: bool,
@@ -44,7 +44,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A tree that becomes a good build.
+    /// Publishes a tree as a success.
     pub fn new(dir: impl Into<Utf8PathBuf>, build: BuildId) -> Self {
         Self {
             dir: dir.into(),
@@ -105,13 +105,13 @@ impl fmt::Display for Planned {
     }
 }
 
-/// A tree that was refused: files of it must not leave this machine, or have no place on a mirror.
+/// A refused tree: some of its files must not leave this machine, or cannot be on a mirror.
 #[derive(Debug, thiserror::Error)]
 #[error("{id}: {} must not be published:{}", counted(problems.len(), "thing"), lines(problems))]
 pub struct Refused {
     /// The build that was refused.
     pub id: BuildId,
-    /// All that is wrong with it.
+    /// All problems of the tree.
     pub problems: Vec<Problem>,
 }
 
@@ -121,15 +121,15 @@ fn lines(problems: &[Problem]) -> String {
 }
 
 impl Site {
-    /// Publishes a finished tree: searches it for what must not leave, signs, describes, names the images, plans, stages,
-    /// commits, tags and moves the alias. The same tree again changes nothing, or finishes what a crash left.
+    /// Publishes a finished tree: searches it for confidential data, signs, describes, names the images, plans, stages, commits, tags
+    /// and moves the alias. The same tree again changes nothing, or completes an interrupted publish.
     pub async fn publish(&self, tree: &Tree) -> Result<Published, Error> {
         let request = requested(self, tree)?;
         let store = Mirror::open_or_create(self, &self.root()?)?;
         publish_request(self, &*store, request, tree.pushed.as_ref()).await
     }
 
-    /// Plans the same, and changes nothing.
+    /// Plans a publish, and changes nothing.
     pub async fn plan_publish(&self, tree: &Tree) -> Result<Planned, Error> {
         let request = requested(self, tree)?;
         let (mirror, nothing);
@@ -149,10 +149,10 @@ impl Site {
     }
 }
 
-/// Surveys a tree, and makes a request of it.
+/// Surveys a tree, and makes a request from it.
 fn requested(site: &Site, tree: &Tree) -> Result<PublishRequest, Error> {
     for root in &tree.source_roots {
-        // Symlinks that lead there would be refused one by one, each as if no root was named.
+        // Otherwise each symlink that leads there would be refused, as if the root had not been named.
         if !is_there(root)? {
             return Err(Error::new(
                 ErrorKind::NotFound,
@@ -165,7 +165,7 @@ fn requested(site: &Site, tree: &Tree) -> Result<PublishRequest, Error> {
         survey(&tree.dir, &roots).map_err(|error| unsurveyed(&tree.dir, error))?;
     let beside = beside(&tree.dir);
     if !beside.is_empty() {
-        // A build without its `output/` would look as good as one with its `outputs/`.
+        // Without this check, a build with a directory `output/` instead of `outputs/` would look complete.
         let (dir, names) = (&tree.dir, printable(&beside.join(", ")).into_owned());
         let problem = format!("{dir}: only inputs/ and outputs/ are published, and not {names}");
         site.note(&format!("warning: {problem}"));
@@ -188,7 +188,7 @@ fn beside(dir: &Utf8Path) -> Vec<String> {
     names
 }
 
-/// Makes a request of files that nobody has searched yet, with the `problems` that are known already.
+/// Makes a request from files that were not searched yet, with the known `problems`.
 fn request(
     site: &Site,
     record: BuildRecord,
@@ -210,7 +210,7 @@ fn request(
     provenance::describe(site, request)
 }
 
-/// Why there is nothing to publish, and where it probably is.
+/// The error that there is nothing to publish, with the probable place of the build.
 fn unsurveyed(dir: &Utf8Path, error: ScanError) -> Error {
     let hint = match &error {
         ScanError::Empty { .. } => Some(near(dir)),
@@ -220,7 +220,7 @@ fn unsurveyed(dir: &Utf8Path, error: ScanError) -> Error {
         ScanError::NotADirectory { .. } => {
             Some("`publish` takes the directory that holds inputs/ and outputs/".to_owned())
         }
-        // The error names the file and what is wrong with it.
+        // The error names the file and its fault.
         _ => None,
     };
     let failure = Error::new(ErrorKind::NotFound, error);
@@ -230,7 +230,7 @@ fn unsurveyed(dir: &Utf8Path, error: ScanError) -> Error {
     }
 }
 
-/// The directory near `dir` that holds a build, if there is one: the one above, or one in it.
+/// The directory near `dir` that contains a build, if one exists: the parent, or a child.
 fn near(dir: &Utf8Path) -> String {
     let holds = |dir: &Utf8Path| dir.join("outputs").is_dir() || dir.join("inputs").is_dir();
     let above = dir.canonicalize_utf8().ok();
@@ -285,8 +285,7 @@ fn refuse(id: &BuildId, problems: Vec<Problem>) -> Error {
     })
 }
 
-/// Searches what is to be published for what it tells of this machine. Everything that must not leave is refused at once,
-/// with the `problems` that are known already.
+/// Searches the files to publish for names and secrets of this machine. Reports all findings at once, with the known `problems`.
 fn guard(
     site: &Site,
     record: &BuildRecord,
@@ -324,7 +323,7 @@ fn guard(
     Err(refuse(&record.id, problems))
 }
 
-/// Publishes the files of a build, which nobody has searched yet.
+/// Publishes the files of a build, which were not searched yet.
 pub(crate) async fn publish(
     site: &Site,
     store: &dyn MirrorStore,
@@ -356,7 +355,7 @@ async fn images_of(
     }
 }
 
-/// Names the images, plans, publishes; once more if another publisher came between.
+/// Names the images, plans and publishes; repeats this once if another publisher interfered.
 async fn publish_request(
     site: &Site,
     store: &dyn MirrorStore,
@@ -364,7 +363,7 @@ async fn publish_request(
     pushed: Option<&PushedRules>,
 ) -> Result<Published, Error> {
     let span = info_span!("publish", build = %request.record.id);
-    // It asks many things at one time, and callers hold it.
+    // Boxed: its future is large, and callers contain it.
     let published = Box::pin(publish_planned(site, store, request, pushed));
     published.instrument(span).await
 }
@@ -380,11 +379,11 @@ async fn publish_planned(
         images_of(site, registry.as_ref(), &mut request, pushed).await?;
     let planned = async || {
         debug!("planning");
-        // What the lock takes is found out while the plan is made; the connections that this opens serve both.
+        // The data that the lock needs is read while the plan is made; both share the connections that this opens.
         let channel = &request.record.id.channel;
         let ((), plan) = tokio::join!(store.expect(channel), prepare(store, request.clone()));
         if plan.is_err() {
-            // The lock is not taken; what was made for it goes. Its own error would hide the one that counts.
+            // The lock is not taken, so its preparations are removed. An error here would hide the more important one.
             store.settle(channel).await.ok();
         }
         let plan = plan.map_err(unprepared)?;
@@ -400,7 +399,7 @@ async fn publish_planned(
     Ok(published)
 }
 
-/// Does what is `planned`; plans once more if another publisher came between.
+/// Executes `planned`; plans again once if another publisher interfered.
 pub(crate) async fn carry_out(
     site: &Site,
     store: &dyn MirrorStore,
@@ -477,7 +476,7 @@ fn unplanned(error: PlanError) -> Error {
             "`stx-builds verify` says what is wrong with the published build"
         }
         PlanError::Ahead { .. } => "is the date, or this machine's clock, wrong?",
-        // A plan refuses, and nothing else: the tree has to change.
+        // The other errors come from planning: the tree has to change.
         _ => "nothing was published; mend the tree and run the same command again",
     };
     Error::new(ErrorKind::Mirror, error).hint(hint)
@@ -523,7 +522,7 @@ fn unpublished(error: PublishError) -> Error {
         PublishError::NotOffered { .. } => {
             "the build is visible; run the same command again to make its paths without a date"
         }
-        // Stopped before the commit.
+        // It stopped before the commit.
         _ => match error.kind() {
             stx_publish::ErrorKind::Busy => DONE,
             stx_publish::ErrorKind::Usage => {

@@ -1,4 +1,4 @@
-//! The state of the service from its ledger, with what the site knows beyond it.
+//! The state of the service from its ledger, with the site's additional knowledge.
 
 use serde::Serialize;
 use stx_service::health::ledger_alarm;
@@ -19,19 +19,19 @@ use crate::log::LogEnd;
 pub struct ServiceReport {
     /// True if the service runs.
     pub service_running: bool,
-    /// The requests that wait, the runs, and the memory of earlier ones.
+    /// The waiting requests, the runs, and the history of earlier ones.
     #[serde(flatten)]
     pub state: State,
     /// The channels of a distribution in layers, lower channels first; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<Layer>,
-    /// The running builds with the time that they still take; left out if there are none.
+    /// The running builds with their remaining time; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub progress: Vec<Progress>,
     /// The ends of the logs of the newest builds that failed; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<LogEnd>,
-    /// The running builds, to be shown to people; `progress` has what programs read.
+    /// The running builds, for output to people; programs read `progress`.
     #[serde(skip)]
     pub running: Vec<RunningBuild>,
 }
@@ -44,7 +44,7 @@ pub struct Progress {
     pub run: u64,
     /// Its phases.
     pub phases: Vec<PhaseNow>,
-    /// The time that it still takes.
+    /// The remaining time.
     pub left: TimeLeft,
 }
 
@@ -60,7 +60,7 @@ impl Site {
         let running = self.running_builds(state, &past)?;
         let mut failing = Vec::new();
         for build in newest_failures(past.ended()).filter_map(Past::build) {
-            // A build that is gone, or a mirror that cannot be read, keeps nobody from the rest.
+            // A build that no longer exists, or an unreadable mirror, must not hide the rest of the report.
             failing.extend(self.failing_log(build).await.ok().flatten());
         }
         let progress = running.iter().map(|run| Progress {
@@ -71,7 +71,7 @@ impl Site {
         let service_running = self.service_running(service)?;
         let layers = self.layers(service, state).await?;
         let mut state = state.clone();
-        // The ledger has no alarm about itself; only the service knows it.
+        // The ledger cannot contain an alarm about itself; only the service knows it.
         if service_running && let Ok(Read::Fresh(status)) = self.service_status(service) {
             let mut alarms = status.alarms.into_iter();
             let of_ledger = alarms.find(|now| now.alarm == ledger_alarm());

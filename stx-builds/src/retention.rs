@@ -1,4 +1,4 @@
-//! Retention: plan, apply, forecast, explain, pin, restore; the policy, and the facts that a decision needs.
+//! Retention: plan, apply, forecast, explain, pin, restore; the policy, and the inputs of a decision.
 
 mod explain;
 mod forecast;

@@ -1,4 +1,4 @@
-//! A read-only web server for a directory: a mirror that is tried out, or the preview of a build.
+//! A read-only web server for a directory: a mirror to try out, or the preview of a build.
 
 use std::future::Future;
 use std::io;
@@ -15,10 +15,10 @@ use tower_http::services::ServeDir;
 
 mod ranges;
 
-/// The private area of a mirror, which no server shows.
+/// The private area of a mirror, which must not be served.
 pub const PRIVATE: &str = ".stx";
 
-/// The files of a directory, read-only and without listings, also in one or several ranges.
+/// The files of a directory, read-only and without listings; supports one or several ranges.
 pub fn files(root: &Utf8Path) -> Router {
     Router::new()
         .fallback_service(ServeDir::new(root))

@@ -1,4 +1,5 @@
-//! Signs builds, their packages and the indexes, where `[signing]` is configured; refuses that without the feature `openpgp`.
+//! Signs builds, their packages and the indexes if `[signing]` is configured; refuses such a configuration without the feature
+//! `openpgp`.
 
 #[cfg(feature = "openpgp")]
 mod openpgp;

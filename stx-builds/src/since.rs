@@ -1,9 +1,9 @@
 //! The build that last changed a package.
 //!
-//! | where | what |
+//! | module | content |
 //! |---|---|
-//! | here | the search, by halving |
-//! | `line` | the builds that are searched, from one release to another |
+//! | this one | the search, by bisection |
+//! | `line` | the builds to search, from one release to another |
 
 mod line;
 
@@ -36,51 +36,51 @@ pub struct Found {
     /// The package.
     #[serde(flatten)]
     pub key: Key,
-    /// The build in which it changed, or first had the wanted version; absent if it is the same in all that were searched,
-    /// or had at least the wanted version in all of them.
+    /// The build in which it changed, or first had the requested version; absent if it is the same in all searched builds, or had at
+    /// least the requested version in all of them.
     pub changed: Option<BuildId>,
     /// The original build, before all promotions; absent if the build was not promoted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<BuildId>,
-    /// The good build before that.
+    /// The good build before it.
     pub before: Option<BuildId>,
     /// The oldest of the searched builds.
     pub oldest: BuildId,
-    /// The section that retention took, with the package, from the build before the oldest: whether the package changed since then
-    /// cannot be told.
+    /// The section that retention removed, with the package, from the build before the oldest one. It is then unknown if the package
+    /// changed after that build.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passed_over: Option<Taken>,
-    /// The version before, and the version since; with the epoch of a package that has one. Without a build in which it changed, the
-    /// version since is that of the newest build, or with a wanted version, that of the oldest.
+    /// The version before, and the version since; with the epoch, if the package has one. If no build changed it, the version since
+    /// is that of the newest build, or with a requested version, that of the oldest.
     pub versions: (Option<String>, Option<String>),
-    /// The changes of the package; empty if it was not there before.
+    /// The changes of the package; empty if the package did not exist before.
     pub changes: Vec<Change>,
-    /// The commits that came between the two builds.
+    /// The commits between the two builds.
     pub commits: Vec<CommitRange>,
-    /// How many builds were looked at, of how many.
+    /// The number of examined builds, and the number of searched ones.
     pub looked_at: (usize, usize),
-    /// Bytes that came over the network; absent for a mirror in a directory.
+    /// The number of bytes received over the network; absent for a mirror in a directory.
     pub transferred: Option<u64>,
 }
 
-/// The package that is looked for.
+/// The package to search for.
 #[derive(Debug, Clone)]
 pub struct Since {
-    /// `NAME`, `NAME.ARCH` or, as dpkg writes it, `NAME:ARCH`.
+    /// `NAME`, `NAME.ARCH` or, in the notation of dpkg, `NAME:ARCH`.
     pub package: String,
-    /// The builds that are searched.
+    /// The builds to search.
     pub among: Among,
     /// Only this file of the package, by its path.
     pub file: Option<String>,
-    /// The first build with at least this version is looked for; it is read as the package's format has versions.
+    /// Find the first build with at least this version, in the notation of the package's format.
     pub version: Option<String>,
     /// The phase, if several hold the package.
     pub phase: Option<String>,
-    /// Whose signatures are believed. With a keyring, each package that is read is downloaded whole.
+    /// The trusted signatures. With a keyring, each package to read is downloaded whole.
     pub trust: TrustOptions,
 }
 
-/// The builds that are searched.
+/// The builds to search.
 #[derive(Debug, Clone)]
 pub enum Among {
     /// The good builds of a channel, in any form of [`build_ref::channel`].
@@ -128,7 +128,7 @@ struct Builds {
     catalog: Catalog,
 }
 
-/// Most builds that are passed over one by one, because retention took their packages.
+/// The maximal number of builds to skip one by one because retention removed their packages.
 const MOST_PASSED: usize = 64;
 
 /// The search among builds.
@@ -138,11 +138,11 @@ struct Search<'a> {
     args: &'a Since,
     builds: Vec<BuildId>,
     key: Key,
-    /// The package in the newest build: its file, and what its header says.
+    /// The package in the newest build: its file, and its header.
     newest: (Entry, Package),
-    /// The version that is looked for, with its epoch.
+    /// The requested version, with its epoch.
     wanted: Option<Version>,
-    /// The package in the newest build with all its files; read where what is above does not tell enough.
+    /// The package in the newest build with all its files; read only if the header does not suffice.
     whole: OnceCell<Package>,
 }
 
@@ -221,7 +221,7 @@ impl Site {
     }
 }
 
-/// The package that was named: `NAME`, `NAME.ARCH` or `NAME:ARCH`.
+/// The requested package: `NAME`, `NAME.ARCH` or `NAME:ARCH`.
 fn named<'a>(inventory: &'a Inventory, args: &Since) -> Result<(&'a Key, &'a Entry), ChooseError> {
     let phase = args.phase.as_deref();
     let whole = inventory.choose(&args.package, "", phase, None);
@@ -243,7 +243,7 @@ async fn header(reader: &Reader, place: &Place) -> Result<Package, Error> {
     }
 }
 
-/// A package that cannot be read.
+/// The error about a package that cannot be read.
 async fn unreadable(reader: &Reader, place: &Place, error: &PackageError) -> Error {
     let place_name = place.to_string();
     if let Some(taken) = packages::taken_with(reader, place, error).await {
@@ -259,14 +259,14 @@ async fn unreadable(reader: &Reader, place: &Place, error: &PackageError) -> Err
     Error::new(ErrorKind::Mirror, failure).hint("`verify` checks a mirror's files")
 }
 
-/// The package in the builds that were looked at.
+/// The package in the examined builds.
 #[derive(Default)]
 struct Seen {
-    /// The digest of its file by build; `None` in a build that does not have it.
+    /// The digest of its file by build; `None` for a build without it.
     files: BTreeMap<usize, Option<Sha256>>,
-    /// The files that were read: where one is, and whether the package is as in the newest build.
+    /// The files that were read: the place of one copy, and true if the package equals that of the newest build.
     read: HashMap<Sha256, (Place, bool)>,
-    /// The files that retention took from a build.
+    /// The sections in which retention removed the file from a build.
     taken: BTreeMap<usize, Taken>,
 }
 
@@ -279,26 +279,26 @@ impl Seen {
         }
     }
 
-    /// A file with the bytes that the build has, or had.
+    /// A file with the same bytes as in this build, which may have been removed.
     fn place(&self, index: usize) -> Option<&Place> {
         let digest = self.files.get(&index)?.as_ref()?;
         self.read.get(digest).map(|(place, _)| place)
     }
 }
 
-/// Where a search ended.
+/// The result of a search.
 struct Ends {
-    /// The oldest build from which on the package is as in the newest.
+    /// The oldest build from which the package equals that of the newest build.
     changed: usize,
-    /// The build before it, in which the package is different; `None` if there is none that could be read.
+    /// The build before it, in which the package differs; `None` if no such build could be read.
     before: Option<usize>,
-    /// The section that retention took from the newest build between the two, or before the first.
+    /// The section that retention removed from the newest build between the two, or before the first.
     passed: Option<Taken>,
 }
 
 impl Search<'_> {
-    /// Searches by halving. A build of which retention took the package counts as different until a file of the same digest is
-    /// read elsewhere.
+    /// Searches by bisection. A build from which retention removed the package counts as different until a file with the same digest
+    /// is read elsewhere.
     async fn ends(&self, seen: &mut Seen) -> Result<Ends, Error> {
         loop {
             let mut bisection = Bisection::new(self.builds.len()).expect("there are builds");
@@ -309,7 +309,7 @@ impl Search<'_> {
                 bisection.tell(index, is_same == Some(true));
                 told.push((index, is_same));
             }
-            // A file that was read later may be that of a build before.
+            // A file that was read later may equal that of an earlier build.
             if told
                 .iter()
                 .all(|(index, is_same)| seen.is_same(*index) == *is_same)
@@ -325,7 +325,7 @@ impl Search<'_> {
         }
     }
 
-    /// Passes over builds of which retention took the package, where they come before the build that was found.
+    /// Skips builds from which retention removed the package, if they precede the result.
     async fn past_gaps(&self, ends: Ends, seen: &mut Seen) -> Result<Ends, Error> {
         let Ends {
             mut changed,
@@ -353,7 +353,7 @@ impl Search<'_> {
             };
         }
         if before.is_none() && passed.is_some() {
-            // A build that was looked at before may still tell.
+            // A build that was examined earlier may still decide.
             let mut known = seen.files.keys().rev();
             before = known
                 .find(|index| **index < changed && seen.is_same(**index) == Some(false))
@@ -375,7 +375,7 @@ impl Search<'_> {
         }
     }
 
-    /// Looks at a build, unless that was done.
+    /// Examines a build, unless that was done.
     async fn look(&self, index: usize, seen: &mut Seen) -> Result<(), Error> {
         if seen.files.contains_key(&index) {
             return Ok(());
@@ -408,9 +408,9 @@ impl Search<'_> {
         }
     }
 
-    /// Tells whether the package, or the one file that was asked for, is the same as in the newest build.
+    /// True if the package, or the one requested file, is the same as in the newest build.
     ///
-    /// A Debian package's payload is read only where nothing else differs.
+    /// The payload of a Debian package is read only if nothing else differs.
     async fn is_as_newest(&self, place: &Place, package: &Package) -> Result<bool, PackageError> {
         let is_same = |one: &Package, newest: &Package| match &self.args.file {
             Some(path) => is_same(one.files.get(path), newest.files.get(path)),
@@ -469,7 +469,7 @@ impl Search<'_> {
         Ok(differences.changes)
     }
 
-    /// Reads the header of the package at a place; `None` where there is no package.
+    /// Reads the header of the package at a place; `None` if the place is `None`.
     async fn header(&self, place: Option<&Place>) -> Result<Option<Package>, Error> {
         match place {
             None => Ok(None),
@@ -479,7 +479,7 @@ impl Search<'_> {
 
     /// Describes the build that was found and the one before it.
     async fn found(&self, ends: &Ends, seen: &Seen) -> Result<Found, Error> {
-        // Builds that were passed over were not searched.
+        // Skipped builds were not searched.
         let oldest = match &ends.passed {
             Some(_) => ends.changed,
             None => 0,
@@ -511,7 +511,7 @@ impl Search<'_> {
                     format!("{}: no file {path} in any retained build", self.key.name),
                 ));
             }
-            // It may have changed since, to another version that is new enough.
+            // It may have changed since, to another version that is recent enough.
             if self.wanted.is_some()
                 && let Some(package) = self.header(seen.place(ends.changed)).await?
             {
@@ -545,7 +545,7 @@ impl Search<'_> {
     }
 }
 
-/// Whether a file is the same, its time apart.
+/// True if a file is the same, apart from its time.
 fn is_same(from: Option<&File>, to: Option<&File>) -> bool {
     match (from, to) {
         (Some(from), Some(to)) => aspects(from, to).is_empty(),
@@ -554,7 +554,7 @@ fn is_same(from: Option<&File>, to: Option<&File>) -> bool {
     }
 }
 
-/// Whether a change is that of a file.
+/// True if a change concerns a file.
 fn is_of(change: &Change, wanted: &str) -> bool {
     match change {
         Change::FileAdded { path, .. }

@@ -1,4 +1,4 @@
-//! A site: a mirror, the state of its builds, and the options that every operation goes by.
+//! A site: a mirror, the state of its builds, and the options of every operation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,80 +16,80 @@ use crate::opened::OpenedBucket;
 use crate::options::Options;
 use crate::refused;
 
-/// The time to wait for a lock before the user is told. Making the pages of most mirrors takes less.
+/// The time to wait for a lock before the user is notified. Making the pages of most mirrors takes less.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Something that an adoption tells while it runs.
+/// An event in the course of an adoption.
 #[derive(Debug, Clone, Copy)]
 pub enum AdoptEvent<'a> {
-    /// So many bytes of so many builds are to be read.
+    /// The adoption begins, and will read so many bytes of so many builds.
     Begun {
         /// The bytes.
         bytes: u64,
         /// The builds.
         builds: u64,
     },
-    /// So many more bytes are dealt with.
+    /// So many more bytes are processed.
     Bytes(u64),
-    /// A build is done.
+    /// A build is adopted.
     Adopted {
         /// The build.
         build: &'a BuildId,
-        /// How many are done by now.
+        /// The number of builds done so far.
         done: u64,
-        /// How many there are.
+        /// The total number of builds.
         of: u64,
     },
 }
 
-/// Takes what an operation tells while it runs. Every method does nothing unless it is implemented.
+/// Receives the events of a running operation. The default methods do nothing.
 pub trait Progress: Send + Sync {
     /// A note or a warning, for the user.
     fn note(&self, text: &str) {
         let _ = text;
     }
 
-    /// A line of the service's log.
+    /// A line for the service's log.
     fn log(&self, text: &str) {
         let _ = text;
     }
 
-    /// A detail, for those who want to know more.
+    /// A detail, for verbose output.
     fn detail(&self, text: &str) {
         let _ = text;
     }
 
-    /// A download went on.
+    /// Progress of a download.
     fn fetching(&self, event: FetchEvent<'_>) {
         let _ = event;
     }
 
-    /// A copy went on.
+    /// Progress of a copy.
     fn copying(&self, event: CopyEvent<'_>) {
         let _ = event;
     }
 
-    /// An adoption went on.
+    /// Progress of an adoption.
     fn adopting(&self, event: AdoptEvent<'_>) {
         let _ = event;
     }
 
-    /// So many builds of so many are verified; `build` is next.
+    /// `done` of `of` builds are verified; `build` is next.
     fn verifying(&self, done: u64, of: u64, build: &BuildId) {
         let _ = (done, of, build);
     }
 
-    /// The download, copy, adoption or verification that was told of is over.
+    /// The download, copy, adoption or verification has ended.
     fn finished(&self) {}
 }
 
-/// Tells nobody.
+/// Discards all events.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
 impl Progress for Silent {}
 
-/// Where an operation works, and how.
+/// The mirror and the state on which operations work, and their options.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), stx_builds::Error> {
@@ -105,12 +105,12 @@ impl Progress for Silent {}
 pub struct Site {
     /// The options of the site, which every operation uses.
     pub options: Options,
-    /// The time that decisions go by.
+    /// The time of decisions.
     pub now: DateTime<Utc>,
-    /// The time that builds go by instead of the clock's, if it was fixed.
+    /// The fixed time for builds, instead of the clock's.
     pub fixed: Option<DateTime<Utc>>,
     progress: Arc<dyn Progress>,
-    /// The bucket that was opened last: an operation that follows another one finds its connections open.
+    /// The most recently opened bucket: a subsequent operation reuses its connections.
     pub(crate) opened: Arc<OpenedBucket>,
 }
 
@@ -124,7 +124,7 @@ impl fmt::Debug for Site {
 }
 
 impl Site {
-    /// The site of the options, as of now. Nothing is looked at yet.
+    /// The site of the options, at the current time. Nothing is accessed yet.
     #[must_use]
     pub fn open(options: Options) -> Self {
         Self {
@@ -144,14 +144,14 @@ impl Site {
         self
     }
 
-    /// The same site whose operations tell what they do.
+    /// The same site with a receiver for progress.
     #[must_use]
     pub fn with_progress(mut self, progress: Arc<dyn Progress>) -> Self {
         self.progress = progress;
         self
     }
 
-    /// The same site with other options, as of now.
+    /// The same site with other options, at the current time.
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
         Self {
@@ -161,7 +161,7 @@ impl Site {
         }
     }
 
-    /// Who is told what operations do.
+    /// The receiver of progress.
     pub fn progress(&self) -> &dyn Progress {
         &*self.progress
     }
@@ -171,12 +171,12 @@ impl Site {
         self.options.mirror()
     }
 
-    /// Tells the user a note or a warning.
+    /// Passes a note or a warning to the user.
     pub(crate) fn note(&self, text: &str) {
         self.progress.note(text);
     }
 
-    /// Waits for the lock of `what`; one that hangs elsewhere is not waited for without a word.
+    /// Waits for the lock of `what`; notifies the user if this takes long.
     pub(crate) async fn locked<T>(
         &self,
         what: &str,
@@ -199,7 +199,7 @@ impl Site {
     }
 }
 
-/// The clock: read once for the decisions of an operation, and for what happens over time, such as phases and leases.
+/// The clock: read once for the decisions of an operation, and for durations, such as those of phases and leases.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 pub(crate) fn clock() -> DateTime<Utc> {
     Utc::now()

@@ -1,4 +1,4 @@
-//! Sections that retention took from a build before the build: why a file of it is not there, and what to do.
+//! Sections that retention removed from a build before the build: the reason why a file is missing, and the next step.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use stx_layout::{BuildId, BuildPath};
 use stx_publish::store::thinned;
 use stx_publish::{MirrorRead, Thinned, ThinnedSection};
 
-/// How long a retired build or section can be brought back.
+/// The time for which a retired build or section can be restored.
 pub const GRACE: TimeDelta = TimeDelta::days(3);
 
-/// A section that retention took from a build.
+/// A section that retention removed from a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Taken {
     /// The build.
@@ -21,9 +21,9 @@ pub struct Taken {
     pub section: ThinnedSection,
 }
 
-/// The section that a file was taken with; `None` where its build has to have the file.
+/// The section with which a file was removed; `None` if its build must have the file.
 pub(crate) async fn taken(store: &dyn MirrorRead, id: &BuildId, path: &BuildPath) -> Option<Taken> {
-    // Where the record cannot be read, nothing excuses the missing file.
+    // If the record cannot be read, no section counts as removed.
     Taken::of(id, &thinned(store, id).await.ok()?, path)
 }
 

@@ -1,9 +1,9 @@
-//! `--keyring`: what is read of a mirror is believed as far as its keys vouch for it, and what was seen once is remembered.
+//! `--keyring`: only data of a mirror that is signed by its keys is trusted, and the newest state seen is remembered.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
 //! | `checked` | with the feature `openpgp`: keyrings, and the mirrors that they vouch for |
-//! | `refused` | without it: a keyring that is asked for is an error, which names the feature |
+//! | `refused` | without it: requesting a keyring is an error that names the feature |
 
 #[cfg(feature = "openpgp")]
 mod checked;
@@ -21,7 +21,7 @@ pub use refused::Trusted;
 #[cfg(not(feature = "openpgp"))]
 pub(crate) use refused::{Keyring, keyring_problem, verify};
 
-/// The error about a keyring. Tests have this with every feature, since the gate tests no other program.
+/// The error about a keyring. Tests compile this with every feature, because they do not run without `openpgp`.
 #[cfg(any(test, not(feature = "openpgp")))]
 fn refused(keyring: &camino::Utf8Path) -> crate::error::Error {
     crate::error::Error::without(
@@ -30,13 +30,13 @@ fn refused(keyring: &camino::Utf8Path) -> crate::error::Error {
     )
 }
 
-/// Whose signatures are believed.
+/// The signatures to trust.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TrustOptions {
-    /// A file of public keys, instead of that of the site's options.
+    /// A file of public keys, used instead of that of the site's options.
     pub keyring: Option<Utf8PathBuf>,
-    /// Whether an index that has expired, or is older than one seen before, is accepted.
+    /// True to accept an index that has expired, or is older than one seen before.
     pub allow_stale: bool,
 }
 

@@ -1,13 +1,13 @@
-//! Users as people know them, and whose a file is that somebody may not use.
+//! Users by name, and the owners of inaccessible files.
 
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
 use nix::unistd::{Group, Uid, User, getgrouplist};
 
-/// A user's name with the number, `root (0)`; `user 4711` where nobody knows a name.
+/// A user's name with the number, `root (0)`; `user 4711` if the name is unknown.
 pub fn user(uid: u32) -> String {
-    // Without an answer the number has to do.
+    // Without an answer, the number has to suffice.
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => format!("{} ({uid})", user.name),
         Ok(None) | Err(_) => format!("user {uid}"),
@@ -28,10 +28,10 @@ pub(crate) fn my_name() -> Option<String> {
     Some(user.name)
 }
 
-/// Whether a user is a member of a group, as the system's user database says.
+/// True if a user is a member of a group, by the system's user database.
 ///
 /// # Errors
-/// Why that is not known, in a line.
+/// The reason why that is unknown, in one line.
 pub fn is_member(group: &str, uid: u32) -> Result<bool, String> {
     let wanted = match Group::from_name(group) {
         Ok(Some(group)) => group.gid,
@@ -46,12 +46,12 @@ pub fn is_member(group: &str, uid: u32) -> Result<bool, String> {
     Ok(groups.contains(&wanted))
 }
 
-/// Who runs this program.
+/// The user who runs this program.
 fn me() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The hint for a `path` that was denied: its owner, or the owner of the nearest directory above that can be seen.
+/// The hint about denied access to `path`: its owner, or the owner of the nearest accessible directory above.
 pub fn denied(path: &Utf8Path) -> String {
     let seen = path.ancestors().find_map(|path| {
         let path = if path == "" { Utf8Path::new(".") } else { path };
@@ -73,7 +73,7 @@ pub fn denied(path: &Utf8Path) -> String {
     }
 }
 
-/// The hint where it is not known which path was denied.
+/// The hint if it is unknown which path was denied.
 pub fn denied_here() -> String {
     format!(
         "you are {}: run the command as a user who may do this",
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn groups_have_members() {
-        // On every Linux system: the superuser is in the group of that name, nobody is not.
+        // On every Linux system, the superuser is in the group `root`, and the user `nobody` is not.
         assert_eq!(is_member("root", 0), Ok(true));
         assert_eq!(is_member("root", 65_534), Ok(false));
         assert!(is_member("no-such-group", 0).is_err());

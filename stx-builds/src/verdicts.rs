@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::retention::author;
 use crate::{Reader, Site, build_ref, pages, refused};
 
-/// A verdict that is to be recorded.
+/// A verdict to record.
 #[derive(Debug, Clone)]
 pub struct NewVerdict {
     /// The build, by its date or an alias.
@@ -25,19 +25,19 @@ pub struct NewVerdict {
     pub verdict: Verdict,
     /// The reason, as a text for people.
     pub reason: Option<String>,
-    /// Where the tests' results can be read.
+    /// The URL of the test results.
     pub url: Option<String>,
-    /// Who says so; the user, by `LOGNAME`, `USER` or the system's user database, if nobody is named.
+    /// The author; the user, by `LOGNAME`, `USER` or the system's user database, if absent.
     pub author: Option<String>,
 }
 
-/// A verdict that was recorded.
+/// A recorded verdict.
 #[derive(Debug, Clone, Serialize)]
 pub struct MarkedBuild {
     /// The verdict.
     #[serde(flatten)]
     pub entry: VerdictEntry,
-    /// Whether it is new; `false` where it repeats the verdict before it.
+    /// True if it is new; false if it repeats the previous verdict.
     pub recorded: bool,
     /// The build that `latest_green_build` points at now.
     pub latest_green_build: Option<BuildDate>,
@@ -118,8 +118,7 @@ pub(crate) async fn record(
     })
 }
 
-/// The verdicts on the builds of a catalog, by build, each build's oldest first. Those of a mirror that can only be read are taken from
-/// its `index.json`.
+/// The verdicts on the builds of a catalog, by build, oldest first. Those of a read-only mirror are taken from its `index.json`.
 pub async fn verdicts(
     site: &Site,
     reader: &Reader,
@@ -155,7 +154,7 @@ async fn listed(reader: &Reader, catalog: &Catalog) -> Result<Vec<VerdictEntry>,
     Ok(found)
 }
 
-/// The verdicts by the build that they are on, each in the order in which they came.
+/// The verdicts by build, in their original order.
 pub(crate) fn by_build(all: Vec<VerdictEntry>) -> BTreeMap<BuildId, Vec<VerdictEntry>> {
     let mut builds: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for entry in all {

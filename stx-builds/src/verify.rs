@@ -1,4 +1,4 @@
-//! A mirror against its records: verify and repair.
+//! Check a mirror against its records: verify and repair.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,43 +21,44 @@ use crate::images::Registry;
 use crate::trust::{self, Keyring};
 use crate::{Reader, Site, build_ref, hint_of, pages, refused};
 
-/// How long pages may be behind the mirror before that is a finding: who changed it makes them then.
+/// The time for which pages may be outdated before that is a finding: after a change, a command needs time to make them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a publisher takes at most from a build to the names of its release, and how often they are looked at meanwhile.
+/// The longest time that a publisher takes from a build to the names of its release, and the interval at which they are checked
+/// meanwhile.
 const BETWEEN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A mirror against its records.
+/// The result of a verification.
 #[derive(Debug, Serialize)]
 pub struct Verified {
-    /// The findings that are left.
+    /// The remaining findings.
     #[serde(flatten)]
     pub report: VerifyReport,
-    /// The repairs; absent where none were asked for.
+    /// The repairs; absent if none were requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repaired: Option<RepairReport>,
 }
 
-/// How a mirror is verified.
+/// The options of a verification.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// Whether derived data is repaired.
+    /// True to repair derived data.
     pub repair: bool,
-    /// Public keys whose signatures builds and indexes have to bear, beside or instead of those of the site's options.
+    /// Public keys one of which must have signed builds and indexes, used instead of those of the site's options.
     pub keyring: Option<Utf8PathBuf>,
-    /// Public keys one of which has to have signed the provenance of each build.
+    /// Public keys one of which must have signed the provenance of each build.
     pub provenance_keys: Vec<Utf8PathBuf>,
 }
 
-/// Whose signatures are asked for; nobody's where there are none.
+/// The keys of the required signatures; without keys, none are required.
 struct Keys {
     openpgp: Option<Keyring>,
     provenance: Vec<PublicKey>,
 }
 
-/// Verifies, and changes nothing.
+/// Verifies once, and changes nothing.
 async fn check(
     site: &Site,
     reader: &Reader,
@@ -93,8 +94,8 @@ async fn check(
     Ok(report)
 }
 
-/// Finds the faults of the names above the channels. A publisher may be between a build and its names, so they are looked
-/// at again until nothing is wrong, or until no publisher can be that slow.
+/// Finds the faults of the names above the channels. A publisher may be between a build and its names, so the check is repeated until
+/// there are no faults, or until the slowest publisher must have finished.
 async fn root_findings(site: &Site, reader: &Reader) -> Result<Vec<Finding>, StoreError> {
     let store = reader.store();
     let policy = site.policy_of(reader);
@@ -117,8 +118,8 @@ async fn root_findings(site: &Site, reader: &Reader) -> Result<Vec<Finding>, Sto
     }
 }
 
-/// Repairs the names above the channels by the configuration; `release/latest_release` may move back if its target is gone. A
-/// name that cannot be repaired is reported, with the next step for the user.
+/// Repairs the names above the channels by the configuration; `release/latest_release` may move back if its target no longer exists.
+/// A name that cannot be repaired is reported, with the next step for the user.
 async fn repair_names(
     site: &Site,
     store: &dyn MirrorStore,
@@ -132,7 +133,7 @@ async fn repair_names(
         | FindingKind::AliasMalformed
         | FindingKind::AliasMissing
         | FindingKind::AliasDiffers => true,
-        // The others are not about names above the channels.
+        // The other findings are not about names above the channels.
         _ => false,
     });
     let wrong = wrong.filter_map(|finding| Some((finding.path.as_deref()?, finding.kind)));
@@ -158,8 +159,8 @@ async fn repair_names(
     Ok(())
 }
 
-/// The reason why a name above the channels is still wrong after its `step`, and the next step for the user; `None` if the name is
-/// right now.
+/// The reason why a name above the channels is still wrong after its `step`, with the next step for the user; `None` if the name is
+/// now correct.
 fn left_by(policy: &AliasPolicy, name: &str, step: Option<&RootStep>) -> Option<String> {
     let by_hand = || {
         format!(
@@ -183,7 +184,7 @@ fn left_by(policy: &AliasPolicy, name: &str, step: Option<&RootStep>) -> Option<
     }
 }
 
-/// A channel or a build that is not there; `failure` where it is something else.
+/// The error about a channel or build that does not exist; `failure` if it exists, or for the whole mirror.
 async fn absent(reader: &Reader, scope: &Scope, failure: Error) -> Error {
     let Ok(catalog) = reader.store().catalog(&Scope::All).await else {
         return failure;
@@ -198,8 +199,8 @@ async fn absent(reader: &Reader, scope: &Scope, failure: Error) -> Error {
 }
 
 impl Site {
-    /// Verifies a mirror, a channel or a build: sums, records, aliases, pages, repositories, signatures, images. Repairs what
-    /// is derived if asked to, and verifies again.
+    /// Verifies a mirror, a channel or a build: sums, records, aliases, pages, repositories, signatures, images. On request, repairs
+    /// derived data, and verifies again.
     pub async fn verify(&self, scope: &Scope, how: &VerifyOptions) -> Result<Verified, Error> {
         let to_repair = how.repair.then(|| self.mirror()).transpose()?;
         let reader = self.reader()?;
@@ -229,13 +230,13 @@ impl Site {
         let registry = Registry::open(self)?;
         if let Some(store) = &to_repair {
             if let Some(registry) = &registry {
-                // Before an alias is moved to a build, the tags of the build are made.
+                // The tags of a build are made before an alias is moved to the build.
                 registry.finish_all(self, &**store, scope).await?;
             }
             let mut done = repair(&**store, &report).await.map_err(fail)?;
             let names = repair_names(self, &**store, &report.findings, &mut done).await;
             names.map_err(refused)?;
-            // An alias that moved is on the pages, too.
+            // A moved alias also changes the pages.
             if report.findings.iter().any(Finding::is_repairable) {
                 done.pages = pages::made(self, &**store).await?;
             }

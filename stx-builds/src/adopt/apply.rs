@@ -1,4 +1,4 @@
-//! Executes a plan: hashes, and adds to each build what it lacks as soon as its files are hashed.
+//! Executes a plan: hashes, and completes each build as soon as its files are hashed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,10 +23,10 @@ use crate::site::AdoptEvent;
 /// The author of the pins that `KEEP` asks for, and of verdicts.
 const AUTHOR: &str = "adopt";
 
-/// Bytes that are read before the digests are written down: some seconds of work.
+/// The number of bytes to read between two saves of the digests: some seconds of work.
 const WRITE_DOWN: u64 = 4 << 30;
 
-/// How long a publisher that is at work in a channel is waited for, and how often it is asked.
+/// The number of attempts to lock a channel in which another publisher works, and the pause between them.
 const PATIENCE: u32 = 50;
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
@@ -34,7 +34,7 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Locks<'a> {
     store: &'a LocalStore,
     channels: BTreeMap<Channel, Mutex<()>>,
-    /// Channels that were waited for in vain: each further build of them would wait as long.
+    /// Channels whose lock did not become free in time: each further build of them would wait as long.
     busy: Mutex<BTreeSet<Channel>>,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Locks<'a> {
         };
         for _ in 0..patience {
             match self.store.adopter(channel) {
-                // It may be a publisher that is done in a moment.
+                // The other publisher may finish soon.
                 Err(StoreError::Busy { .. }) => std::thread::sleep(ASK_EVERY),
                 taken => return Ok((taken?, alone)),
             }
@@ -107,7 +107,7 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
         .filter_map(|build| move_parts(&locks, build));
     let without_alias: BTreeSet<_> = moved.chain(without_alias).collect();
     if options.fix_modes {
-        // Before anything is hashed: it changes times by which files are known again.
+        // Before anything is hashed: this changes the timestamps by which hashed files are recognised.
         for build in &mut builds {
             fix_modes(&locks, build, &mut report);
         }
@@ -187,8 +187,8 @@ fn adopt_all(
     });
     site.progress().finished();
     if let Some(hints) = digests.to_write_down(1) {
-        // All that was read is in a SHA256SUMS by now, but for the builds that were left. Any channel that is free will do: the
-        // digests are those of the whole mirror.
+        // All digests are now in a `SHA256SUMS`, except those of builds that were skipped. The lock of any free channel will do: the
+        // stored digests are those of the whole mirror.
         let mut free = locks.channels.keys();
         let adopter = free.find_map(|channel| locks.take(channel).ok());
         if let Some((adopter, _alone)) = adopter {
@@ -204,7 +204,7 @@ fn adopt_all(
     report.left.sort_by(|a, b| a.build.cmp(&b.build));
 }
 
-/// Removes what an adoption that was killed has left behind, also where no build is left to be adopted.
+/// Removes the leftovers of a killed adoption, even if no build remains to be adopted.
 fn sweep(locks: &Locks<'_>, report: &mut AdoptReport) {
     for channel in locks.channels.keys() {
         match locks
@@ -212,14 +212,14 @@ fn sweep(locks: &Locks<'_>, report: &mut AdoptReport) {
             .adopter(channel)
             .and_then(|adopter| adopter.sweep())
         {
-            // Whoever is at work there sweeps before it begins.
+            // A publisher sweeps before it begins.
             Ok(_) | Err(StoreError::Busy { .. }) => {}
             Err(error) => report.problems.push(chain(&error).to_string()),
         }
     }
 }
 
-/// Moves the parts of a release without a date into its build; its channel, if that was done.
+/// Moves the parts of an undated release into its build. Returns its channel if it moved them.
 fn move_parts(locks: &Locks<'_>, planned: &mut PlannedBuild) -> Option<Channel> {
     planned.adoptable()?;
     let undated = planned.undated.as_ref()?;
@@ -254,7 +254,7 @@ fn fix_modes(locks: &Locks<'_>, planned: &mut PlannedBuild, report: &mut AdoptRe
         planned.decision = failed(&error);
         return;
     }
-    // The times of the files have changed.
+    // The timestamps of the files have changed.
     if let Some(looked) = &mut planned.looked {
         looked.refresh();
     }
@@ -307,7 +307,7 @@ fn adopt(
     notes.extend(checksums(digests, index, looked));
     let sealed = locks.take(&id.channel).and_then(|(adopter, _alone)| {
         if work.adoption.pin {
-            // First: a build that is not pinned yet may be retired as soon as its record says how old it is.
+            // Pin first: retention may retire an unpinned build as soon as its record tells its age.
             adopter.pin(&pin(id))?;
         }
         if let Some(marked) = &work.adoption.verdict {
@@ -341,7 +341,7 @@ fn pin(id: &BuildId) -> Pin {
     }
 }
 
-/// The verdict that a mark tells of.
+/// The verdict that a mark records.
 fn verdict(id: &BuildId, marked: &MarkedVerdict) -> VerdictEntry {
     VerdictEntry {
         build: id.clone(),
@@ -353,7 +353,7 @@ fn verdict(id: &BuildId, marked: &MarkedVerdict) -> VerdictEntry {
     }
 }
 
-/// The files that an `StxChecksums` beside them describes otherwise. It is a hint: the file may have been replaced on purpose.
+/// The files whose digests differ from the `StxChecksums` beside them. This is only a note: a file may have been replaced on purpose.
 fn checksums(digests: &Digests, index: usize, looked: &Looked) -> Vec<String> {
     let files: BTreeMap<&BuildPath, usize> = looked
         .files

@@ -12,10 +12,10 @@ use stx_layout::{
 
 use super::texts;
 
-/// How long a build has to be left alone before it counts as complete: nothing tells when the older publisher is done.
+/// The time for which a build must be unchanged to count as complete: the older publisher leaves no mark when it finishes.
 const SETTLED: TimeDelta = TimeDelta::hours(1);
 
-/// The marks of the result, in the order in which they count.
+/// The marks of the result, in order of precedence.
 const RESULTS: [(&str, BuildOutcome); 10] = [
     ("outputs/success", BuildOutcome::Success),
     ("outputs/fail", BuildOutcome::Fail),
@@ -29,8 +29,8 @@ const RESULTS: [(&str, BuildOutcome); 10] = [
     ("logs/FAIL", BuildOutcome::Fail),
 ];
 
-/// The marks of a sanity test. Of several the worst counts, as for the cleanup that read them. A build that was tested was
-/// complete, whatever the test found.
+/// The marks of a sanity test. If several exist, the worst counts, as in the cleanup that read them. A tested build was complete,
+/// whatever the result of the test.
 const VERDICTS: [(&str, Verdict); 6] = [
     ("outputs/RED", Verdict::Red),
     ("RED", Verdict::Red),
@@ -40,7 +40,7 @@ const VERDICTS: [(&str, Verdict); 6] = [
     ("GREEN", Verdict::Green),
 ];
 
-/// The texts that name the commits, the best first.
+/// The texts that name the commits, in order of preference.
 const SOURCES: [&str; 6] = [
     "outputs/CONTEXT",
     "outputs/CONTEXT.sh",
@@ -53,7 +53,7 @@ const SOURCES: [&str; 6] = [
 /// The build team's mark on a build that is never removed.
 pub(super) const KEEP: &str = "KEEP";
 
-/// Tells whether the mere presence of a file is evidence about its build.
+/// True if the mere presence of a file is evidence about its build.
 pub(super) fn is_mark(path: &BuildPath) -> bool {
     let name = path.as_str();
     name == KEEP
@@ -61,7 +61,7 @@ pub(super) fn is_mark(path: &BuildPath) -> bool {
         || VERDICTS.iter().any(|(mark, _)| *mark == name)
 }
 
-/// Tells whether the text of a file is evidence about its build.
+/// True if the text of a file is evidence about its build.
 pub(super) fn is_text(path: &BuildPath) -> bool {
     SOURCES.contains(&path.as_str())
         || super::undated::INFOS.contains(&path.as_str())
@@ -72,31 +72,31 @@ pub(super) fn is_text(path: &BuildPath) -> bool {
 /// The `SHA256SUMS` of a build without a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum FoundSums {
-    /// There is none.
+    /// It does not exist.
     #[default]
     None,
-    /// An adoption that died left it: it names `build.json`.
+    /// An interrupted adoption left it: it names `build.json`.
     Ours,
-    /// Somebody else made it.
+    /// Another program made it.
     Foreign,
 }
 
 /// The contents of a build that the decision depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Seen {
-    /// The marks that are there, with their times.
+    /// The marks that exist, with their times.
     pub marks: BTreeMap<String, DateTime<Utc>>,
-    /// The texts that are there.
+    /// The texts that exist.
     pub texts: BTreeMap<String, String>,
     /// The newest entry and its time.
     pub newest: Option<(String, DateTime<Utc>)>,
     /// The aliases that point at it.
     pub aliases: BTreeSet<AliasName>,
-    /// The `build.json` that is there and cannot be read, and why.
+    /// The reason why an existing `build.json` cannot be read.
     pub record: Option<String>,
-    /// The `SHA256SUMS` that is there.
+    /// The `SHA256SUMS` that exists.
     pub sums: FoundSums,
-    /// The entries that no `SHA256SUMS` can name or that cannot be read: path and reason.
+    /// The entries that a `SHA256SUMS` cannot name or that cannot be read: path and reason.
     pub unreadable: Vec<(String, String)>,
 }
 
@@ -106,29 +106,29 @@ pub(super) struct Seen {
 pub enum Decision {
     /// It becomes a full build.
     Adopt(Box<Adoption>),
-    /// It stays as it is.
+    /// It stays unchanged.
     Leave {
         /// The kind of the reason.
         reason: Reason,
-        /// The same for people, in a line, with what would decide it.
+        /// The reason for people, in one line, with the information that would decide it.
         message: String,
     },
 }
 
-/// The kind of the reason for which a build stays as it is.
+/// The kind of reason for leaving a build unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Reason {
-    /// Nothing tells how it ended.
+    /// Nothing records how it ended.
     NoEvidence,
-    /// One mark says that it succeeded, and another that it failed.
+    /// One mark records a success, and another a failure.
     Contradiction,
-    /// Something was written to it not long ago, or while it was read.
+    /// It was written to recently, or while it was read.
     BeingWritten,
-    /// It has a `build.json` or a `SHA256SUMS` of somebody else.
+    /// It has a `build.json` or a `SHA256SUMS` that another program made.
     Foreign,
-    /// A file of it cannot be read, or has a name that no `SHA256SUMS` can hold.
+    /// A file cannot be read, or has a name that a `SHA256SUMS` cannot contain.
     Unreadable,
     /// Another publisher was at work in its channel.
     Busy,
@@ -136,25 +136,25 @@ pub enum Reason {
     Failed,
 }
 
-/// The record that a build gets, and what it was concluded from.
+/// The record that a build gets, and the evidence for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Adoption {
-    /// How it ended.
+    /// The result.
     pub result: BuildOutcome,
-    /// The evidence for the record, a line each; that for the result first.
+    /// The evidence for the record, one item per line; the evidence for the result comes first.
     pub evidence: Vec<String>,
-    /// The gits.
+    /// The commits of the git repositories.
     pub sources: Vec<SourceRecord>,
     /// The names of the images.
     pub images: Vec<String>,
-    /// The verdict of a sanity test: which, when, and the mark that says so.
+    /// The verdict of a sanity test, with its time and its mark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<MarkedVerdict>,
-    /// Whether `KEEP` asks for a pin.
+    /// True if a `KEEP` file requests a pin.
     pub pin: bool,
-    /// The parts of a full build's record that nothing tells.
+    /// The parts of a full record for which no evidence exists.
     pub missing: Vec<String>,
-    /// Peculiarities, a line each.
+    /// Peculiarities, one per line.
     pub notes: Vec<String>,
 }
 
@@ -165,7 +165,7 @@ pub struct MarkedVerdict {
     pub verdict: Verdict,
     /// The mark.
     pub mark: String,
-    /// When the mark was made.
+    /// The time of the mark.
     pub at: DateTime<Utc>,
 }
 
@@ -183,7 +183,7 @@ impl Adoption {
     }
 }
 
-/// A reason to leave a build as it is.
+/// A decision to leave a build unchanged.
 pub(super) fn leave(reason: Reason, message: impl fmt::Display) -> Decision {
     Decision::Leave {
         reason,
@@ -191,7 +191,7 @@ pub(super) fn leave(reason: Reason, message: impl fmt::Display) -> Decision {
     }
 }
 
-/// Decides about a build; `assume` is the result of one whose result nothing tells.
+/// Decides about a build; `assume` is the result of a build without evidence of a result.
 pub(super) fn decide(seen: &Seen, assume: Option<BuildOutcome>, now: DateTime<Utc>) -> Decision {
     if let Some(why) = &seen.record {
         let message = format!("its build.json cannot be read: {why}; repair it or move it away");
@@ -224,7 +224,7 @@ pub(super) fn decide(seen: &Seen, assume: Option<BuildOutcome>, now: DateTime<Ut
     }
 }
 
-/// How the build ended, and the marks that say so.
+/// The result of the build, and the marks that record it.
 fn result(
     seen: &Seen,
     assume: Option<BuildOutcome>,

@@ -1,8 +1,8 @@
-//! The digests of the files of many builds: each inode is read once, whatever number of builds has it.
+//! The digests of the files of many builds: each inode is read once, however many builds share it.
 //!
-//! A build is complete as soon as its last file is hashed, and is adopted then, while others are still read. So a run that is
-//! killed has adopted what it had read; the digests of the rest are remembered by inode, size and times, and a later run
-//! does not read them again.
+//! A build is complete as soon as its last file is hashed. It is then adopted while other builds are still being read. A killed run
+//! has therefore adopted the builds that it had finished. The digests of the other files are remembered by inode, size and times, so
+//! that a later run does not read these files again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,19 +15,19 @@ use stx_publish::ingest::{Hints, Source, Stamp, now};
 use super::decide::Reason;
 use super::look::Looked;
 
-/// How often a file is read again that was written or linked to while it was read.
+/// The number of attempts to hash a file that is written or linked to while it is read.
 const TRIES: usize = 3;
 
 /// A file that could not be hashed.
 #[derive(Debug, Clone)]
 pub(super) struct HashError {
-    /// Whether it is written to, or cannot be read.
+    /// Being written to, or unreadable.
     pub(super) reason: Reason,
-    /// The same for people.
+    /// The reason for people.
     pub(super) message: String,
 }
 
-/// A file that is to be hashed, and the builds that wait for it.
+/// A file to be hashed, and the builds that wait for it.
 #[derive(Debug)]
 struct Slot {
     path: Utf8PathBuf,
@@ -42,15 +42,15 @@ pub(super) struct Digests {
     slots: Vec<Slot>,
     /// For each build, the slots of its files in their order.
     builds: Vec<Vec<u32>>,
-    /// For each build, how many slots it waits for.
+    /// For each build, the number of slots that it still waits for.
     left: Vec<AtomicUsize>,
     hints: Hints,
-    /// Bytes that were read since the hints were written down.
+    /// The number of bytes read since the hints were last saved.
     unwritten: Mutex<u64>,
 }
 
 impl Digests {
-    /// The files of these builds; `hints` are what earlier runs have read.
+    /// The files of these builds; `hints` are the digests that earlier runs computed.
     pub(super) fn of(builds: &[&Looked], hints: Hints) -> Self {
         let mut slots: Vec<Slot> = Vec::new();
         let mut by_inode: HashMap<(u64, u64), u32> = HashMap::new();
@@ -89,24 +89,24 @@ impl Digests {
         }
     }
 
-    /// How many files are to be hashed.
+    /// The number of files to hash.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Their bytes.
+    /// The size of these files in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.slots.iter().map(|slot| slot.stamp.size).sum()
     }
 
-    /// The builds that wait for no file.
+    /// The builds that do not wait for any file.
     pub(super) fn complete(&self) -> impl Iterator<Item = usize> {
         let left = self.left.iter().enumerate();
         left.filter(|(_, left)| left.load(Ordering::Relaxed) == 0)
             .map(|(build, _)| build)
     }
 
-    /// Hashes a file, and returns its bytes, whether they were read, and the builds that wait for nothing more.
+    /// Hashes a file. Returns its bytes, whether they were read, and the builds that are now complete.
     pub(super) fn hash(&self, slot: usize) -> (u64, bool, Vec<usize>) {
         let slot = &self.slots[slot];
         let known = self.hints.digest(&slot.stamp);
@@ -118,7 +118,7 @@ impl Digests {
             None => self.read(slot),
         };
         slot.digest.get_or_init(|| digest);
-        // Released to whoever counts the last one, so that all digests of a complete build are seen there.
+        // Release, so that the thread that counts the last slot sees all digests of a complete build.
         let is_last = |build: &&usize| self.left[**build].fetch_sub(1, Ordering::AcqRel) == 1;
         let complete = slot.waiting.iter().filter(is_last).copied().collect();
         (slot.stamp.size, known.is_none(), complete)
@@ -155,7 +155,7 @@ impl Digests {
         digest.as_ref().ok().copied()
     }
 
-    /// The first file of a build that could not be hashed: which one, and why.
+    /// The first file of a build that could not be hashed, with the error.
     pub(super) fn failure(&self, build: usize) -> Option<(usize, &HashError)> {
         let mut slots = self.builds[build].iter().enumerate();
         slots.find_map(
@@ -166,7 +166,7 @@ impl Digests {
         )
     }
 
-    /// The digests that were read, if so many bytes were since the last call that losing them would be felt.
+    /// The hints, if at least `most` bytes were read since the last call, which would be costly to read again.
     pub(super) fn to_write_down(&self, most: u64) -> Option<&Hints> {
         let mut unwritten = self
             .unwritten
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::adopt::look::look;
 
-    /// Three builds: a file that all of them have by a hard link, the first of them twice, and one that only the last has.
+    /// Three builds: one file that all share by hard links, twice in the first build, and one file that only the last build has.
     fn builds(root: &Utf8Path) -> Vec<Looked> {
         let dirs = ["20200105T060000Z", "20200106T060000Z", "20200107T060000Z"];
         for dir in dirs {
@@ -221,7 +221,7 @@ mod tests {
         let digests = Digests::of(&builds, Hints::default());
         assert_eq!((digests.len(), digests.bytes()), (2, 13));
         assert_eq!(digests.complete().count(), 0);
-        // Whoever opens a second name of the shared file finds nothing.
+        // Opening a second name of the shared file fails.
         for name in [
             "20200105T060000Z/b",
             "20200106T060000Z/c",

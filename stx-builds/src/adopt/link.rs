@@ -1,4 +1,4 @@
-//! Equal files of several builds become hard links of one.
+//! Replaces equal files of several builds by hard links to one inode.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -21,11 +21,11 @@ pub struct Linked {
     pub bytes: u64,
 }
 
-/// Equal by these: owner and mode are those of the inode.
+/// Files with equal values here may be linked: owner and mode belong to the inode.
 type Likeness = (Sha256, u64, u32, u32, u64);
 
-/// Replaces files of builds by links to equal ones, the first of which stays. Goes by the sums that were written, and compares
-/// the bytes of both files before one is replaced. The lock of a channel is held for one file at a time.
+/// Replaces files of builds by links to equal ones; the first of them stays. Candidates are found by their written sums, and the
+/// bytes of both files are compared before one is replaced. The lock of a channel is held for one file at a time.
 pub(super) fn link(
     root: &Utf8Path,
     locks: &Locks<'_>,
@@ -38,7 +38,7 @@ pub(super) fn link(
         let dir = root.join(id.to_string());
         let text = fs_err::read_to_string(dir.join(Sums::FILE_NAME));
         let Some(sums) = text.ok().and_then(|text| text.parse::<Sums>().ok()) else {
-            // `verify` names it.
+            // `verify` reports it.
             continue;
         };
         if let Err(error) = link_build(locks, id, &dir, &sums, &mut first, &mut linked) {
@@ -75,7 +75,7 @@ fn link_build(
                 linked.bytes += size;
             }
             Kept::Apart => {
-                // It takes no more links, or was changed: the next equal file is linked to this one.
+                // It has the maximal number of links, or was changed: link the next equal file to this one.
                 first.insert(likeness, (inode, path));
             }
         }
@@ -83,7 +83,7 @@ fn link_build(
     Ok(())
 }
 
-/// The size of a file that may be linked, what an equal one has to be like, and its inode. Not through symlinks.
+/// The size of a file that may be linked, the properties that an equal file must share, and its inode. Does not follow symlinks.
 fn likeness(digest: Sha256, path: &Utf8Path) -> Option<(u64, Likeness, u64)> {
     let found = fs_err::symlink_metadata(path).ok()?;
     let fits = found.is_file() && found.size() > 0;

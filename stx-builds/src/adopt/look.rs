@@ -1,4 +1,4 @@
-//! Looks at what lies in a build of an older publisher.
+//! Inspects the files of a build of an older publisher.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -29,28 +29,28 @@ pub(super) struct File {
     executable: bool,
 }
 
-/// A file or a directory whose owner or mode the publisher would not make.
+/// A file or a directory whose owner or mode differs from the one that the publisher sets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Repair {
     /// Its path in the build; absent for the build's own directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<BuildPath>,
-    /// The permission bits that it has and should have, where they differ.
+    /// The actual and the expected permission bits, if they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<(u32, u32)>,
-    /// The user id of the owner that it has and should have, where they differ.
+    /// The actual and the expected user id of the owner, if they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<(u32, u32)>,
 }
 
-/// A build that was looked at.
+/// An inspected build.
 #[derive(Debug, Clone)]
 pub(super) struct Looked {
     pub(super) id: BuildId,
     pub(super) dir: Utf8PathBuf,
     pub(super) files: Vec<File>,
     links: Vec<(BuildPath, String)>,
-    /// Where its parts lie, of a release without a date; of others none.
+    /// The paths of the parts of an undated release; empty for other builds.
     pub(super) parts: Parts,
     pub(super) seen: Seen,
     pub(super) repairs: Vec<Repair>,
@@ -58,7 +58,7 @@ pub(super) struct Looked {
 }
 
 impl Looked {
-    /// Its newest file and the time of that.
+    /// Its newest file, with its time.
     pub(super) fn newest_file(&self) -> Option<(&BuildPath, DateTime<Utc>)> {
         let newest = self.files.iter().max_by_key(|file| file.modified)?;
         Some((&newest.path, newest.stamp.modified()?))
@@ -72,14 +72,14 @@ impl Looked {
     /// Reads the stamps of its files again, after modes were changed.
     pub(super) fn refresh(&mut self) {
         for file in &mut self.files {
-            // One that has gone meanwhile is found out by the next look.
+            // A later look finds a file that was removed meanwhile.
             if let Ok(stamp) = Stamp::at(&self.dir.join(file.path.as_path())) {
                 file.stamp = stamp;
             }
         }
     }
 
-    /// Its entries, as a `SHA256SUMS` names them; `digest` gives the digest of each file.
+    /// Its entries for a `SHA256SUMS`; `digest` returns the digest of each file.
     pub(super) fn entries(&self, digest: impl Fn(usize) -> Option<Sha256>) -> Incoming {
         let files = self.files.iter().enumerate().map(|(index, file)| {
             let entry = Entry::File {
@@ -99,8 +99,8 @@ impl Looked {
         }
     }
 
-    /// The first path at which another look sees something else. Times of change do not count: a hard link that somebody
-    /// makes of a file changes them.
+    /// The first path at which two looks differ. Change times do not count: a hard link that another user makes of a file changes
+    /// them.
     pub(super) fn difference(&self, later: &Self) -> Option<String> {
         let same = |a: &File, b: &File| {
             (&a.path, a.inode, a.stamp.size, a.modified)
@@ -120,10 +120,10 @@ impl Looked {
     }
 }
 
-/// Looks at a build in the directory `dir` whose files should belong to `owner`.
+/// Inspects a build in the directory `dir` whose files should belong to `owner`.
 ///
 /// # Errors
-/// Where the directory itself cannot be read.
+/// If the directory itself cannot be read.
 pub(super) fn look(
     id: &BuildId,
     dir: &Utf8Path,
@@ -141,7 +141,7 @@ pub(super) fn look(
     Ok(looked)
 }
 
-/// Looks at a build whose parts lie at these places, each with its name in the build.
+/// Inspects a build whose parts are at these paths, each with its name in the build.
 pub(super) fn look_at_parts(
     id: &BuildId,
     dir: &Utf8Path,
@@ -170,7 +170,7 @@ impl Looked {
         }
     }
 
-    /// Takes everything that lies at `place`, which is called `name` in the build, or is the build where that is empty.
+    /// Collects the files at `place`, whose path in the build is `name`; an empty name is the build itself.
     fn walk(&mut self, place: &Utf8Path, name: &str, owner: u32) {
         let least = usize::from(name.is_empty());
         for entry in WalkDir::new(place).min_depth(least) {
@@ -209,8 +209,8 @@ impl Looked {
         }
     }
 
-    /// Sorts what was taken, so that two looks can be compared, and notes the symlinks that lead nowhere or out of the build:
-    /// they stay, and `verify` names them.
+    /// Sorts the collected files, so that two looks can be compared, and notes the symlinks that are dangling or leave the build.
+    /// They stay, and `verify` reports them.
     fn finish(&mut self) {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         self.links.sort();
@@ -228,7 +228,7 @@ impl Looked {
         self.seen.unreadable.push((path, why));
     }
 
-    /// Takes an entry of the build.
+    /// Collects an entry of the build.
     fn take(
         &mut self,
         path: BuildPath,
@@ -278,7 +278,7 @@ impl Looked {
             }
         }
         if path.as_str() == decide::KEEP {
-            // It may be taken away again, and is no part of the build.
+            // It may be removed again, and is not part of the build.
             return;
         }
         self.files.push(File {
@@ -290,7 +290,7 @@ impl Looked {
         });
     }
 
-    /// Takes the files that an adoption makes; whether this is one of them.
+    /// Collects a file that an adoption makes; returns true if this is one.
     fn takes_own(
         &mut self,
         path: &BuildPath,
@@ -339,7 +339,7 @@ impl Looked {
         }
     }
 
-    /// Notes where mode or owner are not those that the publisher would give.
+    /// Notes a mode or owner that differs from the one that the publisher sets.
     fn check_mode(&mut self, path: Option<&BuildPath>, found: &std::fs::Metadata, owner: u32) {
         let mode = found.mode() & 0o7777;
         let right = if found.is_dir() || mode & 0o100 != 0 {
@@ -376,7 +376,7 @@ mod tests {
         fs::os::unix::fs::symlink("a", at("l")).expect("a symlink");
         let first = looked(dir.path());
         assert_eq!(first.difference(&looked(dir.path())), None);
-        // Somebody's hard link changes a time, and nothing else.
+        // A hard link by another user changes a timestamp, and nothing else.
         let elsewhere = camino_tempfile::tempdir().expect("a directory");
         fs::hard_link(at("a"), elsewhere.path().join("a")).expect("a link");
         assert_eq!(first.difference(&looked(dir.path())), None);

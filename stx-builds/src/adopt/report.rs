@@ -20,23 +20,23 @@ pub struct Adopted {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Whether it was pinned.
+    /// True if it was pinned.
     pub pinned: bool,
-    /// The verdict that a mark in it told of.
+    /// The verdict that a mark in it recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// Peculiarities, a line each.
+    /// Peculiarities, one per line.
     pub notes: Vec<String>,
 }
 
-/// A build that was left as it is.
+/// A build that was left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftBuild {
     /// The build.
     pub build: BuildId,
     /// The kind of the reason.
     pub reason: Reason,
-    /// The same for people, in a line.
+    /// The reason for people, in one line.
     pub message: String,
 }
 
@@ -45,26 +45,26 @@ pub struct LeftBuild {
 pub struct AdoptReport {
     /// The builds that are full builds now.
     pub adopted: Vec<Adopted>,
-    /// The builds that were left as they are.
+    /// The builds that were left unchanged.
     pub left: Vec<LeftBuild>,
     /// Builds that were full builds before.
     pub full: u64,
     /// Files that were hashed, each inode once.
     pub files: u64,
-    /// Bytes that were read; those that an interrupted run had read do not count.
+    /// The number of bytes read, without those that an interrupted run had read.
     pub read: u64,
     /// Owners and modes that were changed.
     pub repaired: u64,
-    /// The files that became hard links; absent where that was not asked for.
+    /// The files that became hard links; absent if links were not requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linked: Option<Linked>,
-    /// The files that could not be linked, and the leftovers of an interrupted adoption that could not be removed, a line each.
+    /// The files that could not be linked, and the leftovers of an interrupted adoption that could not be removed, one per line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
 }
 
 impl AdoptReport {
-    /// The failures while builds were adopted, a line each. A rerun tries again.
+    /// The failures of adopting builds, one per line. A rerun tries again.
     pub fn failures(&self) -> Vec<String> {
         let left = self.left.iter();
         let failed = left.filter(|left| matches!(left.reason, Reason::Failed | Reason::Busy));
@@ -72,13 +72,13 @@ impl AdoptReport {
         failed.chain(self.problems.iter().cloned()).collect()
     }
 
-    /// Whether nothing went wrong but that other publishers were at work.
+    /// True if the only failures are that other publishers were at work.
     pub fn is_only_busy(&self) -> bool {
         let mut left = self.left.iter();
         self.problems.is_empty() && !left.any(|left| left.reason == Reason::Failed)
     }
 
-    /// Whether a person has to decide something. Builds that are still written to need an hour, and nobody.
+    /// True if a person has to decide something. Builds that are still being written need only an hour.
     pub fn needs_somebody(&self) -> bool {
         let mut left = self.left.iter();
         left.any(|left| left.reason != Reason::BeingWritten) || !self.problems.is_empty()
@@ -86,7 +86,7 @@ impl AdoptReport {
 }
 
 impl AdoptPlan {
-    /// Whether a person has to decide something.
+    /// True if a person has to decide something.
     pub fn needs_somebody(&self) -> bool {
         self.builds.iter().any(|build| match &build.decision {
             Decision::Adopt(_) => false,
@@ -218,7 +218,7 @@ impl fmt::Display for PlannedBuild {
     }
 }
 
-/// The evidence for the record, and the facts that it lacks.
+/// The evidence for the record, and the missing facts.
 fn details(adoption: &Adoption) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -242,9 +242,9 @@ fn details(adoption: &Adoption) -> String {
 }
 
 impl PlannedBuild {
-    /// The first owners and modes that the publisher would not make.
+    /// The first owners and modes that differ from those that the publisher sets.
     fn repairs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// How many are named.
+        /// The number of them to name.
         const NAMED: usize = 3;
         for repair in self.repairs.iter().take(NAMED) {
             let path = repair

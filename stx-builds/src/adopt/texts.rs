@@ -1,4 +1,4 @@
-//! The small texts by which an older publisher told of its builds.
+//! The small texts in which an older publisher described its builds.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use serde::Serialize;
 use stx_compare::nearest::context_sources;
 use stx_layout::{BuildPath, Channel, Sha256, SourceRecord};
 
-/// Bytes that such a text has at most; what is longer is none.
+/// The maximal size of such a text in bytes; a longer file is ignored.
 pub(super) const LONGEST: u64 = 4 << 20;
 
-/// The name of the file with the digests of a directory, of the Debian generation.
+/// The name of the file with the digests of a directory, as Debian builds have it.
 pub(super) const CHECKSUMS: &str = "StxChecksums";
 
-/// The gits that a text names, sorted by path; none where it is of another form.
+/// The commits of the git repositories that a text names, sorted by path; empty if the text has another form.
 ///
-/// `CONTEXT` and `CONTEXT.sh` hold a command a git, `LAST_COMMITS` a git and its commit a line.
+/// `CONTEXT` and `CONTEXT.sh` hold one command per repository, `LAST_COMMITS` one line per repository with its commit.
 pub(super) fn sources(name: &str, text: &str) -> Vec<SourceRecord> {
     let mut sources = if name.ends_with("LAST_COMMITS") {
         last_commits(text)
@@ -29,7 +29,7 @@ pub(super) fn sources(name: &str, text: &str) -> Vec<SourceRecord> {
     sources
 }
 
-/// `<git> <sha>`, a line a git.
+/// One line per repository: `<git> <sha>`.
 fn last_commits(text: &str) -> Vec<SourceRecord> {
     let sources = text.lines().filter_map(|line| {
         let (path, commit) = line.trim().rsplit_once(char::is_whitespace)?;
@@ -45,7 +45,7 @@ fn last_commits(text: &str) -> Vec<SourceRecord> {
     sources.collect()
 }
 
-/// Whether a file is a list of images: `images-centos-stable-versioned.lst`.
+/// True if a file is a list of images: `images-centos-stable-versioned.lst`.
 pub(super) fn is_image_list(path: &BuildPath) -> bool {
     let name = path.file_name();
     name.starts_with("images-")
@@ -54,14 +54,14 @@ pub(super) fn is_image_list(path: &BuildPath) -> bool {
             .is_some_and(|(_, extension)| extension == "lst")
 }
 
-/// The images that a list names, one a line.
+/// The images that a list names, one per line.
 pub(super) fn images(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().map(str::trim);
     lines.filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// The digests that an `StxChecksums` gives for the files beside it: `<sha256> <name> <size> <mtime> <device> <inode> <path>` a
-/// line. The last words tell of the build server and are passed over.
+/// The digests that an `StxChecksums` gives for the files beside it, one per line: `<sha256> <name> <size> <mtime> <device> <inode>
+/// <path>`. The fields after the name describe the build server and are ignored.
 pub(super) fn checksums(text: &str) -> BTreeMap<&str, Sha256> {
     let lines = text.lines().filter_map(|line| {
         let mut words = line.split(' ');
@@ -71,27 +71,27 @@ pub(super) fn checksums(text: &str) -> BTreeMap<&str, Sha256> {
     lines.collect()
 }
 
-/// The days that an older cleanup kept the builds of a channel: its file `SAVE_DATA`, shell assignments.
+/// The days for which an older cleanup kept the builds of a channel, from its file `SAVE_DATA` of shell assignments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SaveData {
-    /// The channel in whose directory the file lies.
+    /// The channel whose directory contains the file.
     pub channel: Channel,
-    /// Days that a build with `GREEN` stayed.
+    /// The days for which it kept a build with `GREEN`.
     pub green: u32,
-    /// Days that one with `YELLOW` stayed.
+    /// The days for which it kept a build with `YELLOW`.
     pub yellow: u32,
-    /// Days that one with `RED` stayed.
+    /// The days for which it kept a build with `RED`.
     pub red: u32,
-    /// Days that any other stayed.
+    /// The days for which it kept any other build.
     pub unknown: u32,
-    /// How many of the newest builds stayed whatever their age.
+    /// The number of newest builds that it kept regardless of their age.
     pub newest: u32,
-    /// The lines of a retention policy that keep the builds as long.
+    /// The lines of a retention policy that keep the builds for the same time.
     pub policy: String,
 }
 
 impl SaveData {
-    /// Reads the file; what it does not say is as the cleanup had it.
+    /// Reads the file; a missing value is the default of the older cleanup.
     pub(super) fn read(channel: &Channel, text: &str) -> Self {
         let value = |name: &str, default: u32| {
             let mut lines = text.lines().rev().map(str::trim);
@@ -116,8 +116,8 @@ impl SaveData {
         data
     }
 
-    /// The policy that keeps every success as long as the best of them: of a build without verdict it may be longer than the
-    /// cleanup kept it, never shorter.
+    /// The policy that keeps every success as long as the best of them. It may keep a build without a verdict longer than the cleanup
+    /// did, never shorter.
     fn lines(&self) -> String {
         let longest = [self.green, self.yellow, self.red, self.unknown];
         let keep = longest.into_iter().max().unwrap_or(self.green);

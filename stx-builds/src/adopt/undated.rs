@@ -1,8 +1,8 @@
-//! Releases without a build date, as `release/8.0.0/debian/monolithic/outputs/…`, become dated builds.
+//! Turns releases without a build date, such as `release/8.0.0/debian/monolithic/outputs/…`, into dated builds.
 //!
-//! The parts of such a release lie in the directory of its channel. Each is moved into the directory of the build by an exchange
-//! with a symlink that leads there: the old paths answer before, during and after it. A run that is killed has moved some of
-//! the parts; the next one finds the symlinks, and moves the rest to the same place.
+//! The parts of such a release are in the directory of its channel. Each part is moved into the directory of the build by an exchange
+//! with a symlink that leads there, so that the old paths resolve before, during and after the move. A killed run has moved some of
+//! the parts. The next run finds the symlinks, and moves the other parts to the same build.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ use stx_layout::{AliasName, BuildDate, BuildId, Channel, ChannelEntry};
 use super::decide;
 use super::look::{Looked, look_at_parts};
 
-/// Segments of the longest channel, from the root.
+/// The largest number of path segments of a channel.
 const DEEPEST: usize = 6;
 
 /// The directories of a build.
 const SECTIONS: [&str; 3] = ["inputs", "outputs", "logs"];
 
-/// The texts that say when a build began.
+/// The texts that record when a build began.
 pub(super) const INFOS: [&str; 3] = [
     "outputs/BUILD_INFO",
     "outputs/BUILD_INFO.txt",
@@ -31,29 +31,29 @@ pub(super) const INFOS: [&str; 3] = [
 /// A release without a date, and the build that it becomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Undated {
-    /// The parts in the directory of the channel, which are moved; symlinks take their places.
+    /// The parts in the directory of the channel, which are moved; symlinks replace them.
     pub parts: Vec<String>,
     /// The evidence for the build date.
     pub dated_by: String,
 }
 
-/// A release without a date that was looked at.
+/// An inspected release without a date.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) looked: Looked,
     pub(super) undated: Undated,
 }
 
-/// The directories that hold parts of a build without a date.
+/// The directories that hold parts of an undated build.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// The channels in whose directories parts lie, or that an interrupted run has moved in part.
+    /// The channels whose directories hold such parts, or whose parts an interrupted run has moved partly.
     pub(super) channels: BTreeSet<Channel>,
-    /// The directories in channels whose name begins like a build date and is none, with their channels.
+    /// Directories in channels, with their channels, whose names begin like a build date but are not one.
     pub(super) misnamed: Vec<(Channel, String)>,
 }
 
-/// Looks for parts of builds without a date below `root`.
+/// Searches `root` for parts of undated builds.
 pub(super) fn places(root: &Utf8Path) -> Places {
     let mut found = Places::default();
     descend(root, Utf8Path::new(""), 0, &mut found);
@@ -62,7 +62,7 @@ pub(super) fn places(root: &Utf8Path) -> Places {
     found
 }
 
-/// The channel of a directory whose name begins like a build date, and is neither that nor a part of a channel.
+/// The channel of a directory whose name begins like a build date, but is neither a build date nor a segment of a channel.
 fn misnamed(path: &Utf8Path) -> Option<(Channel, String)> {
     let channel = path.parent()?.as_str().parse().ok()?;
     let name = path.file_name()?;
@@ -84,7 +84,7 @@ fn descend(root: &Utf8Path, relative: &Utf8Path, depth: usize, found: &mut Place
             continue;
         }
         if SECTIONS.contains(&name) {
-            // A build in one of its directories is a layer's: what lies deeper is no part of a release.
+            // A build in one of its directories belongs to a layer: deeper directories are not part of a release.
             match &channel {
                 Some(channel) => drop(found.channels.insert(channel.clone())),
                 None => found.misnamed.extend(misnamed(relative)),
@@ -100,7 +100,7 @@ fn begun(dir: &Utf8Path) -> Option<BuildDate> {
     SECTIONS.iter().find_map(|name| moved(dir, name))
 }
 
-/// The date to which a part of a channel was moved.
+/// The date of the build to which a part of a channel was moved.
 pub(super) fn moved(dir: &Utf8Path, name: &str) -> Option<BuildDate> {
     let target = fs::read_link(dir.join(name)).ok()?;
     let (date, rest) = target.to_str()?.split_once('/')?;
@@ -111,13 +111,13 @@ pub(super) fn moved(dir: &Utf8Path, name: &str) -> Option<BuildDate> {
     }
 }
 
-/// Whether `outputs` of a channel is a symlink into a dated build, and no alias shows that.
+/// True if `outputs` of a channel is a symlink into a dated build at which no alias points.
 pub(super) fn lacks_alias(dir: &Utf8Path, entry: &ChannelEntry) -> bool {
     let latest = AliasName::latest_build();
     !entry.aliases.contains_key(&latest) && moved(dir, "outputs").is_some()
 }
 
-/// Looks at the parts of a build in the directory of a channel; `None` where there is nothing that could be dated.
+/// Inspects the parts of a build in the directory of a channel; `None` if nothing can be dated.
 pub(super) fn look(root: &Utf8Path, channel: &Channel, owner: u32) -> Option<Found> {
     let dir = root.join(channel.to_string());
     let begun = begun(&dir);
@@ -167,7 +167,7 @@ pub(super) fn look(root: &Utf8Path, channel: &Channel, owner: u32) -> Option<Fou
     })
 }
 
-/// The build date, and what says so: the date that the build wrote down, else the newest file.
+/// The build date, with its evidence: the date that the build wrote down, else the time of the newest file.
 fn date_of(looked: &Looked) -> Option<(BuildDate, String)> {
     for name in INFOS {
         let Some(text) = looked.seen.texts.get(name) else {
@@ -210,7 +210,7 @@ fn date(text: &str) -> Option<BuildDate> {
     BuildDate::at(time)
 }
 
-/// Where the parts of a build lie before they are moved.
+/// The paths of the parts of a build before they are moved, with their names.
 pub(super) type Parts = Vec<(String, Utf8PathBuf)>;
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Work on many files and builds, side by side.
+//! Work on many files and builds in parallel.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many threads work where nothing else is said.
+/// The default number of threads.
 pub(super) fn default_jobs() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Calls `work` with each number below `count`, in order, on so many threads. Blocks.
+/// Calls `work` with each number below `count`, in order, on `jobs` threads. Blocks.
 pub(super) fn each(jobs: NonZeroUsize, count: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let run = || {

@@ -174,7 +174,7 @@ fn pin(upper: &Channel, below: &BuildId) -> Pin {
     }
 }
 
-/// Drops the pins of earlier builds of `upper`, which are all over: the caller holds the lock of `upper`.
+/// Drops the pins of earlier builds of `upper`, which have all ended: the caller holds the lock of `upper`.
 async fn drop_pins(
     store: &dyn MirrorStore,
     writer: &dyn ChannelWriter,

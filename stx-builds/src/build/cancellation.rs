@@ -1,4 +1,4 @@
-//! How a running build is asked to end: by a file in its state directory.
+//! Requests that a running build end, by a file in its state directory.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use stx_pipeline::Cancel;
 
 use crate::error::{Error, ErrorKind};
 
-/// How often a build looks whether it shall end.
+/// The interval at which a build looks for a request to end.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// The file that asks the build of a state directory to end.
 const REQUEST: &str = "cancel";
 
-/// Waits until somebody asks the build that works in `state` to end, and switches `cancel` then.
+/// Waits for a request to end the build that works in `state`, then triggers `cancel`.
 pub(super) async fn wait_for_request(state: Utf8PathBuf, cancel: Cancel) {
     let file = state.join(REQUEST);
     while !file.exists() {
@@ -23,7 +23,7 @@ pub(super) async fn wait_for_request(state: Utf8PathBuf, cancel: Cancel) {
     cancel.cancel();
 }
 
-/// Forgets that a build should end; the lock of the state directory has to be held.
+/// Removes a request to end; the caller holds the lock of the state directory.
 pub(crate) fn clear_request(state: &Utf8Path) -> Result<(), Error> {
     match fs_err::remove_file(state.join(REQUEST)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -33,7 +33,7 @@ pub(crate) fn clear_request(state: &Utf8Path) -> Result<(), Error> {
     }
 }
 
-/// Asks the build that works in `state` to end.
+/// Requests that the build that works in `state` end.
 pub(crate) fn request(state: &Utf8Path, build: &BuildId) -> Result<(), Error> {
     fs_err::write(state.join(REQUEST), build.to_string())
         .map_err(|error| Error::new(ErrorKind::Bug, error))

@@ -1,4 +1,4 @@
-//! The build to make, where, and who watches it: the input of a build, without the command line.
+//! The build to make, its place, and its observer: the input of a build, without the command line.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{Mirror, Site};
 pub struct BuildOrder {
     /// Git branch or tag.
     pub branch: String,
-    /// The release identifier to publish under; that of the branch if absent.
+    /// The release identifier to publish under; the branch's identifier if absent.
     #[serde(default)]
     pub release: Option<ReleaseId>,
     /// The recipe file, absolute.
@@ -27,7 +27,7 @@ pub struct BuildOrder {
     /// Globs of the changed files that count as a change; see [`PathRules`](stx_pipeline::PathRules).
     #[serde(default)]
     pub paths: Vec<String>,
-    /// The channel upon whose newest success the build is made.
+    /// The channel on whose newest success the build is based.
     #[serde(default)]
     pub after: Option<Channel>,
     /// The build date; the start of the source sync if absent.
@@ -72,14 +72,14 @@ impl BuildOrder {
     }
 }
 
-/// Where builds work and what they are published on.
+/// The directories in which builds work, and the mirror to which they are published.
 #[derive(Debug, Clone)]
 pub struct BuildArea {
     /// The mirror's root, absolute.
     pub mirror: Utf8PathBuf,
     /// The state of all channels, absolute.
     pub state: Utf8PathBuf,
-    /// The time that decisions go by instead of the clock's.
+    /// The fixed time for decisions, instead of the clock.
     pub now: Option<DateTime<Utc>>,
     /// Configuration and options, for publishing.
     pub site: Site,
@@ -98,7 +98,7 @@ impl BuildArea {
         })
     }
 
-    /// The mirror, if it is there.
+    /// The mirror, if it exists.
     pub fn published(&self) -> Result<Option<Mirror>, Error> {
         match Mirror::open(&self.site, &self.mirror) {
             Ok(mirror) => Ok(Some(mirror)),
@@ -107,14 +107,14 @@ impl BuildArea {
         }
     }
 
-    /// The mirror, made if it is not there; refused if it was there before.
+    /// The mirror; creates it if it does not exist. Refuses a mirror that has disappeared.
     pub fn create(&self) -> Result<Mirror, Error> {
         let mirror = Mirror::open_or_create(&self.site, &self.mirror)?;
         note_known(&self.site, &self.mirror)?;
         Ok(mirror)
     }
 
-    /// Refuses a mirror that is not there, but was there before.
+    /// Refuses a mirror that existed before and has disappeared.
     pub(crate) fn check_known(&self) -> Result<(), Error> {
         check_known(&self.site, &self.mirror)
     }
@@ -130,12 +130,12 @@ impl BuildArea {
     }
 }
 
-/// Who watches a build, and can end it.
+/// The observer of a build, which can also cancel it.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
-    /// Takes what happens to the phases.
+    /// Receives the events of the phases.
     pub events: &'a (dyn Fn(&Event) + Sync),
-    /// Takes notes about the build as a whole, a line each.
+    /// Receives notes about the build as a whole, one line each.
     pub note: &'a (dyn Fn(&str) + Sync),
     /// Cancels the build.
     pub cancel: &'a Cancel,

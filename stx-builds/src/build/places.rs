@@ -1,4 +1,4 @@
-//! Where the phases of a build run, as the configuration says.
+//! The places where the phases of a build run, as configured.
 
 use camino::Utf8Path;
 use stx_executors::{PlaceError, PlacedRunner};
@@ -8,7 +8,7 @@ use stx_pipeline::{BuildPlan, Env};
 use super::{BuildArea, Watch};
 use crate::error::{Error, ErrorKind};
 
-/// The runner of the phases of a plan, once nothing of an earlier build runs any more; the lock has to be held.
+/// The runner of the phases of a plan, after all processes of an earlier build have ended; the caller holds the lock.
 pub(super) async fn runner(
     area: &BuildArea,
     state: &Utf8Path,
@@ -21,7 +21,7 @@ pub(super) async fn runner(
         .map_err(unusable)
 }
 
-/// Tries the places that the phases need, and says which rules name none of them.
+/// Tries the places that the phases need, and reports rules that match no phase.
 pub(super) async fn check(
     area: &BuildArea,
     runner: &PlacedRunner,
@@ -49,7 +49,7 @@ fn unusable(error: PlaceError) -> Error {
     }
 }
 
-/// The variables of our own environment that `ssh`, `podman`, `kubectl`, `sbatch` and the like read.
+/// The variables of this process's environment that `ssh`, `podman`, `kubectl`, `sbatch` and the like read.
 pub(crate) fn place_env() -> Env {
     [
         "PATH",

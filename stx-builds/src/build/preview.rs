@@ -30,7 +30,7 @@ use crate::error::{Error, ErrorKind, chain};
 use crate::mirror::metadata;
 use crate::server::{files, serve};
 
-/// The preview's directory in the state of a channel.
+/// The name of the preview's directory in the state of a channel.
 const DIR: &str = "preview";
 
 /// Removes the directory that the preview of a killed build left. The caller holds the lock of the state.
@@ -38,7 +38,7 @@ pub(super) fn clear(state: &Utf8Path) -> Result<(), Error> {
     remove_tree(&state.join(DIR))
 }
 
-/// The preview of a build that runs.
+/// The preview of a running build.
 pub(super) struct Preview {
     shared: Arc<Shared>,
     url: String,
@@ -64,7 +64,7 @@ struct Shown {
 }
 
 impl Preview {
-    /// Starts the server. `over` are the phases that had finished before.
+    /// Starts the server. `over` are the phases that had already finished.
     pub(super) async fn open(
         area: &BuildArea,
         state: &Utf8Path,
@@ -94,10 +94,10 @@ impl Preview {
             .map_err(|error| Error::new(ErrorKind::Bug, error))?;
         let served = tree.root();
         let (end, ended) = oneshot::channel::<()>();
-        // The server outlives nobody: it ends when `end` is dropped, and with the process.
+        // The server ends when `end` is dropped, and with the process.
         tokio::spawn(async move {
             let ended = async {
-                // An error means that the sender was dropped, which ends the server, too.
+                // An error means that the sender was dropped, which also ends the server.
                 ended.await.ok();
             };
             if let Err(error) = serve(listener, files(&served), ended).await {
@@ -127,7 +127,7 @@ impl Preview {
         Ok(preview)
     }
 
-    /// Takes note of an event: when a phase finishes, its files are shown.
+    /// Handles an event: when a phase finishes, its files are shown.
     pub(super) fn hear(&self, event: &Event) {
         let EventKind::Finished { status, attempts } = event.what else {
             return;
@@ -142,7 +142,7 @@ impl Preview {
             reason: None,
         };
         lock(&self.shared.over).push(over);
-        // Show the files now, and not only when the next phase starts: people read the preview, too.
+        // Show the files now, not only when the next phase starts: people read the preview, too.
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move { drop(shared.settle().await) });
     }

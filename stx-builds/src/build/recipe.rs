@@ -18,7 +18,7 @@ pub fn recipe_files(file: &Utf8Path) -> Result<RecipeFiles, Error> {
     let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
     Ok(RecipeFiles::gather(file, text, &mut |included| {
         fs_err::read_to_string(included).map_err(|error| {
-            // The path stands in the message already.
+            // The message already contains the path.
             let text = error.to_string();
             let why = text.split_once("`: ").map(|(_, why)| why.to_owned());
             why.unwrap_or(text)

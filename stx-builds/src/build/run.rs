@@ -1,4 +1,4 @@
-//! A build on its way: its phases run, its files published.
+//! Runs the phases of a started build, and publishes its files.
 
 use camino::Utf8Path;
 use stx_executors::PlacedRunner;
@@ -40,8 +40,8 @@ pub(crate) struct Same {
     left_out: bool,
 }
 
-/// The last success of a channel, if it was built upon the same build and from the same commits; commits that change only files
-/// that `paths` leaves out do not count. `None` if the build is forced. If failures count, too, this is about the last build.
+/// The last success of a channel, if it was built upon the same build and from the same commits. Commits that change only files that
+/// `paths` leaves out do not count. `None` if the build is forced. If failures count, too, the last build is compared instead.
 pub(crate) fn unchanged(
     channel: &ChannelEntry,
     started: &Started,
@@ -73,7 +73,7 @@ pub(crate) fn unchanged(
     })
 }
 
-/// A build that somebody has cancelled, by the command `cancel`.
+/// A build that a user has cancelled with the command `cancel`.
 #[derive(Debug, thiserror::Error)]
 #[error("{build}: cancelled; nothing was published")]
 pub(crate) struct Cancelled {
@@ -81,7 +81,7 @@ pub(crate) struct Cancelled {
 }
 
 impl Run<'_> {
-    /// Runs the phases that are left, or only those that always run, and publishes.
+    /// Runs the remaining phases, or only those that always run, and publishes.
     pub(super) async fn go_on(&self, build: Build<'_>, how: OnInterrupt) -> Result<Built, Error> {
         let started = build.started().clone();
         let cancel = Cancel::new();
@@ -99,7 +99,7 @@ impl Run<'_> {
             let same = |now: &Sources| unchanged(self.channel, &started, &now.records).is_some();
             let build = build.cancel(&cancel).interrupt(self.watch.cancel);
             let build = build.unless(&same);
-            // Boxed: a build's future is large, and so is each that holds it.
+            // Boxed: a build's future is large, and so is each future that contains it.
             match how {
                 OnInterrupt::Resume if started.plan.preview.is_some() => {
                     Box::pin(self.run_previewed(build)).await?
@@ -149,7 +149,7 @@ impl Run<'_> {
         }
     }
 
-    /// Runs the phases that are left, with a preview of the finished ones.
+    /// Runs the remaining phases, with a preview of the finished ones.
     async fn run_previewed(&self, build: Build<'_>) -> Result<BuildResult, Error> {
         let plan = &build.started().plan;
         let preview = Preview::open(self.area, self.state, plan, build.records()).await?;
@@ -172,7 +172,7 @@ impl Run<'_> {
         after::release(self.area, self.store, channel, below).await;
     }
 
-    /// Makes the tags of images that a publisher that was killed left behind its build.
+    /// Completes the tags of images that a killed publisher left unfinished for its build.
     async fn finish_images(&self, channel: &Channel) -> Result<(), Error> {
         let site = &self.area.site;
         match Registry::open(site)? {
@@ -181,13 +181,13 @@ impl Run<'_> {
         }
     }
 
-    /// Moves the aliases that a publisher that was killed left behind its build.
+    /// Completes the aliases that a killed publisher left unfinished for its build.
     async fn finish_aliases(&self, channel: &Channel) -> Result<(), Error> {
         let repaired = stx_publish::repair_aliases(self.store, channel)
             .await
             .map_err(|error| Error::new(ErrorKind::Mirror, error))?;
         let repaired = repaired.to_string();
-        // Also where no alias moved: a publisher that was killed later made no pages either.
+        // Even if no alias moved: a killed publisher may not have made the pages either.
         pages::renew(&self.area.site, self.store, self.area.now()).await;
         if !repaired.is_empty() {
             (self.watch.note)(repaired.trim_end());
@@ -195,7 +195,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Publishes a build whose phases are over.
+    /// Publishes a build whose phases have ended.
     async fn publish(&self, started: &Started, result: BuildResult) -> Result<Built, Error> {
         let plan = &started.plan;
         // Its file system may have been unmounted while the phases ran.
@@ -214,7 +214,7 @@ impl Run<'_> {
         record.recipe_files.clone_from(&started.recipe_files);
         let incoming = incoming(self.channel, built)?;
         if let Err(failure) = self.finish_images(&plan.id.channel).await {
-            // What an older build lacks is no reason to hold this one back.
+            // A failure about an older build must not hold this one back.
             (self.watch.note)(&format!("note: {}", failure.line()));
         }
         let mut site = self.area.site.clone();
@@ -232,7 +232,7 @@ impl Run<'_> {
             force,
             pushed.as_ref(),
         );
-        // The same command would build anew.
+        // Running the same command again would start a new build.
         let resume = format!("run `stx-builds resume {}`", plan.id.channel);
         let published = published.await.map_err(|error| error.rerun_by(&resume))?;
         let published = Box::new(published);
@@ -267,7 +267,8 @@ pub(super) fn stopped(error: BuildError) -> Error {
     }
 }
 
-/// True if a build whose phases are over is not published because of what they made, or did not make: another attempt would end the same.
+/// True if a build whose phases have ended is not published because of its output, or the lack of it: another attempt would end the
+/// same.
 pub(super) fn is_spoilt(error: &Error) -> bool {
     let error = &error.error;
     if let Some(error) = error.downcast_ref::<CollectError>() {
@@ -287,7 +288,7 @@ pub(super) fn is_spoilt(error: &Error) -> bool {
 
 fn uncollected(error: CollectError) -> Error {
     let hint = match error {
-        // The phases are over, and need not run again.
+        // The phases have ended, and need not run again.
         CollectError::Walk { .. } | CollectError::List { .. } => {
             "make it readable, then `resume` the build; its phases are over"
         }
@@ -308,7 +309,7 @@ impl Drop for Task {
     }
 }
 
-/// Switches `to` when `from` is.
+/// Triggers `to` when `from` is triggered.
 async fn forward(from: Cancel, to: Cancel) {
     from.cancelled().await;
     to.cancel();

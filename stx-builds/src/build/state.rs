@@ -12,19 +12,19 @@ use stx_pipeline::process::{self, JournalError};
 
 use crate::error::{Error, ErrorKind, unusable};
 
-/// How long orphans have between being asked to end and being killed.
+/// The time between the request that orphans end and their kill.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Attempts to take a lock that somebody who only looks may hold for a moment, and the pause between them.
+/// The number of attempts to take a lock that a reader may hold briefly, and the pause between them.
 const LOOKERS: u32 = 20;
 const MOMENT: Duration = Duration::from_millis(5);
 
-/// Ends what a killed build of the channel left running; the lock has to be held.
+/// Ends the processes that a killed build of the channel left running; the caller holds the lock.
 pub(super) async fn end_orphans(
     state: &Utf8Path,
     note: &(dyn Fn(&str) + Sync),
 ) -> Result<(), Error> {
-    // As long as its recipe gave them.
+    // The grace period that its recipe gave them.
     let journal = process::read_journal(state).ok().flatten();
     let phases = journal
         .iter()
@@ -43,7 +43,7 @@ pub(super) async fn end_orphans(
     Ok(())
 }
 
-/// The lock of a channel's state, which ends with the process.
+/// The lock of a channel's state, which the end of the process releases.
 pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, Error> {
     let bug = |error: io::Error| Error::new(ErrorKind::Bug, error);
     let wrong = |error| unusable(state, error);
@@ -52,7 +52,7 @@ pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, 
     let mut locked = lock.file().try_lock();
     for _ in 0..LOOKERS {
         if matches!(locked, Err(TryLockError::WouldBlock)) {
-            // Whoever looks whether a build runs has the lock for a moment.
+            // A reader that checks whether a build runs holds the lock briefly.
             std::thread::sleep(MOMENT);
             locked = lock.file().try_lock();
         }
@@ -73,7 +73,7 @@ pub(super) fn unwritten(error: JournalError) -> Error {
     Error::new(ErrorKind::Bug, error).hint("is the disk full? a new `build` starts over")
 }
 
-/// Removes a tree of an earlier build, if it is there; directories that it left unwritable are made writable first.
+/// Removes a tree of an earlier build, if it exists; makes unwritable directories writable first.
 pub(super) fn remove_tree(dir: &Utf8Path) -> Result<(), Error> {
     let removed = match fs_err::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -1,5 +1,5 @@
-//! Builds that are not published, because they never came to a commit: a branch that does not exist, or a server that does
-//! not answer. Their logs are kept in the state of their channel, which is not for others.
+//! Builds that are not published because they have no commit: the branch does not exist, or a server does not answer. Their logs are
+//! kept in the state of their channel, which other users cannot read.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -11,30 +11,30 @@ use super::BuildArea;
 use super::state::remove_tree;
 use crate::error::{Error, ErrorKind};
 
-/// Where they are, in the state of a channel.
+/// The name of their directory in the state of a channel.
 pub(crate) const UNPUBLISHED: &str = "unpublished";
 
-/// Of how many builds of a channel the logs are kept, the newest ones.
+/// The number of builds of a channel whose logs are kept, newest first.
 const KEPT: usize = 10;
 
-/// Where the logs of a build are if it was not published.
+/// The directory of the logs of an unpublished build.
 pub(crate) fn logs(area: &BuildArea, id: &BuildId) -> Utf8PathBuf {
     let state = area.channel(&id.channel);
     state.join(UNPUBLISHED).join(id.date.to_string())
 }
 
-/// A build that is not published, because it never came to a commit.
+/// A build that is not published because it has no commit.
 #[derive(Debug, thiserror::Error)]
 #[error("{build} never came to a commit, so nothing was published: {why}")]
 #[non_exhaustive]
 pub struct NeverCommitted {
     /// The build.
     pub build: Box<BuildId>,
-    /// The phase that failed, and why, in a line.
+    /// The phase that failed, and the reason, in one line.
     pub why: String,
 }
 
-/// Keeps the logs of a build, which nothing runs of any more; why it is not published.
+/// Keeps the logs of a build whose processes have ended; returns the reason why it is not published.
 pub(super) fn keep(
     area: &BuildArea,
     id: &BuildId,
@@ -60,7 +60,7 @@ pub(super) fn keep(
 }
 
 fn put(state: &Utf8Path, logs: &Utf8Path) -> io::Result<()> {
-    // One that was killed right after this is done already.
+    // A run that was killed right after the move has already done this.
     if logs.exists() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! A build before its phases run: its recipe read, its channel locked, its journal begun or read.
+//! Prepares a build before its phases run: reads its recipe, locks its channel, and begins or reads its journal.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -98,12 +98,12 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The channel that it is published in.
+    /// The channel to publish in.
     pub(super) fn channel(&self) -> &Channel {
         &self.channel
     }
 
-    /// The plan of a build that is made upon `below`.
+    /// The plan of a build that is based on `below`.
     pub(super) fn plan(&self, date: BuildDate, below: Option<Below>) -> Result<BuildPlan, Error> {
         let plan = planned(&self.recipe, &self.request(date, below))?;
         // Fail before the phases run, not after them.
@@ -124,7 +124,7 @@ impl<'a> Work<'a> {
         match process::read_journal(&self.state) {
             Ok(None) => {}
             Ok(Some(journal)) if self.is_published(&*store, &journal).await? => {
-                // Killed before it removed its journal, which `start` does.
+                // It was killed before it removed its journal, which `start` does.
                 let id = &journal.started.plan.id;
                 (watch.note)(&format!(
                     "{id} was published by a run that was killed afterwards"
@@ -133,7 +133,7 @@ impl<'a> Work<'a> {
             Ok(Some(journal)) if journal.unfinished().is_empty() => {
                 let id = journal.started.plan.id.clone();
                 match Box::pin(self.publish_finished(journal, watch)).await {
-                    // A date names one build, and its work is done.
+                    // A date identifies one build, and that build is published.
                     Ok(built) if self.wanted_date()? == Some(id.date) => return Ok(built),
                     Ok(_) => (watch.note)(&format!("{id} is published")),
                     Err(error) if run::is_spoilt(&error) => (watch.note)(&format!(
@@ -161,7 +161,7 @@ impl<'a> Work<'a> {
             None => None,
         };
         let plan = self.plan(self.date_now()?, below.clone())?;
-        // Before places are tried: containers have them as volumes.
+        // Before places are tried: containers mount them as volumes.
         let dirs = [&plan.workspace, &plan.source_root].into_iter();
         for dir in dirs.chain(&plan.state_dirs) {
             fs_err::create_dir_all(dir).map_err(|error| Error::new(ErrorKind::Bug, error))?;
@@ -169,7 +169,7 @@ impl<'a> Work<'a> {
         let runner = places::runner(self.area, &self.state, &plan).await?;
         let built = async {
             places::check(self.area, &runner, &plan, watch).await?;
-            // Boxed: a build is large, and so is each future that holds it.
+            // Boxed: a build is large, and so is each future that contains it.
             Box::pin(self.start(&*store, &runner, below, watch)).await
         };
         let built = built.await;
@@ -187,7 +187,7 @@ impl<'a> Work<'a> {
         Ok(channel.builds.contains_key(&journal.started.plan.id.date))
     }
 
-    /// Publishes an earlier build whose phases are all over: they may have taken hours, and a new build would empty the workspace.
+    /// Publishes an earlier build whose phases have all ended: they may have taken hours, and a new build would empty the workspace.
     async fn publish_finished(&self, journal: Journal, watch: Watch<'_>) -> Result<Built, Error> {
         preview::clear(&self.state)?;
         let runner = places::runner(self.area, &self.state, &journal.started.plan).await?;
@@ -197,7 +197,7 @@ impl<'a> Work<'a> {
         built
     }
 
-    /// The build date of the order, or of the fixed clock (`--now`); `None` where the current time decides.
+    /// The build date of the order, or of the fixed clock (`--now`); `None` if the current time decides.
     fn wanted_date(&self) -> Result<Option<BuildDate>, Error> {
         match (self.order.date, self.area.now) {
             (Some(date), _) => Ok(Some(date)),
@@ -250,7 +250,7 @@ impl<'a> Work<'a> {
         Box::pin(run.go_on(build, OnInterrupt::Resume)).await
     }
 
-    /// Runs the recipe's commands that remove what the builder cannot, if an earlier build left a workspace.
+    /// Runs the recipe's commands that remove files that the builder cannot, if an earlier build left a workspace.
     async fn clean(
         &self,
         workspace: &Utf8Path,
@@ -274,7 +274,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The build date: the one that was asked for, else now, when the source sync starts.
+    /// The build date: the requested one, else the current time, when the source sync starts.
     async fn date(&self, channel: &ChannelEntry) -> Result<BuildDate, Error> {
         if let Some(date) = self.order.date {
             if channel.builds.contains_key(&date) {
@@ -297,13 +297,13 @@ impl<'a> Work<'a> {
                     format!("{}/{date}: already exists", self.channel),
                 ));
             }
-            // The build before took less than a second.
+            // The previous build took less than a second.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 }
 
-/// Resumes the unfinished build of a channel, or publishes it as failed. `only` is the build that it has to be.
+/// Resumes the unfinished build of a channel, or publishes it as failed. `only` is the required build, if given.
 pub(crate) async fn resume(
     area: &BuildArea,
     channel: &Channel,
@@ -312,7 +312,7 @@ pub(crate) async fn resume(
     watch: Watch<'_>,
 ) -> Result<Built, Error> {
     let span = info_span!("channel", %channel);
-    // Boxed: a build is large, and so is each future that holds it.
+    // Boxed: a build is large, and so is each future that contains it.
     Box::pin(resume_in(area, channel, only, how, watch))
         .instrument(span)
         .await
@@ -379,7 +379,7 @@ async fn resume_in(
     resumed
 }
 
-/// Goes on with a build of which nothing runs any more.
+/// Continues a build whose processes have all ended.
 async fn go_on(
     area: &BuildArea,
     state: &Utf8Path,
@@ -415,7 +415,7 @@ fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Error> 
     })
 }
 
-/// Fails if a program is not there that the phases call.
+/// Fails if a program that the phases call is missing.
 fn tools(recipe: &Recipe) -> Result<(), Error> {
     let path = std::env::var("PATH").unwrap_or_default();
     let missing = process::missing_tools(recipe, &path);

@@ -9,7 +9,7 @@ use super::{BuildRef, channels, latest, listed, named, newest, otherwise, resolv
 use crate::error::{Error, ErrorKind};
 use crate::refused;
 
-/// The pairs of builds that two names mean.
+/// The pairs of builds that two names refer to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pairs {
     /// Pairs of a build of the first name and a build of the second, by channel.
@@ -20,18 +20,18 @@ pub struct Pairs {
     pub only_to: Vec<Channel>,
 }
 
-/// The meaning of one name: a build, or the channels that begin with the name.
+/// The builds that one name refers to: a build, or the channels that begin with the name.
 enum Side {
     Build(BuildId),
     Channels(Vec<Channel>),
 }
 
-/// Pairs the builds that two names mean. A name may mean one build. If it means several channels, each channel is paired with the
-/// channel of the other name that has the same distro, platform and layer, or else the same distro and layer; if each name means
-/// one channel, the two are a pair. The newest good builds of a pair of channels are taken, and `note` is told their names.
+/// Pairs the builds that two names refer to. A name may refer to one build. If it refers to several channels, each channel is paired
+/// with the channel of the other name that has the same distro, platform and layer, or else the same distro and layer; if each name
+/// refers to one channel, the two are a pair. The newest good builds of a pair of channels are taken, and passed to `note`.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if there is no pair; [`ErrorKind::Usage`], with the candidates, if the pairs are ambiguous.
+/// [`ErrorKind::NotFound`] if no pair exists; [`ErrorKind::Usage`], with the candidates, if the pairs are ambiguous.
 pub async fn pairs(
     store: &dyn MirrorRead,
     from: &str,
@@ -74,7 +74,7 @@ pub async fn pairs(
     Ok(found)
 }
 
-/// The build or the channels that a name means.
+/// The build or the channels that a name refers to.
 async fn side(
     store: &dyn MirrorRead,
     text: &str,
@@ -121,7 +121,7 @@ fn counterpart<'a>(
     }
 }
 
-/// True if two channels differ in nothing but their releases.
+/// True if two channels differ only in their releases.
 fn is_exact(one: &Channel, other: &Channel) -> bool {
     group(one) == group(other) && one.platform == other.platform
 }
@@ -154,7 +154,7 @@ impl Matched {
     fn of(before: &[Channel], after: &[Channel]) -> Result<Self, Error> {
         let mut matched = Self::default();
         if let ([one], [other]) = (before, after) {
-            // There is no other candidate, so that the names do not matter.
+            // No other candidate exists, so the names do not matter.
             matched.pairs.push((one.clone(), other.clone()));
             return Ok(matched);
         }
@@ -249,7 +249,7 @@ mod tests {
                 2,
                 (0, 0),
             ),
-            // The same codename goes before another one.
+            // The same codename takes precedence over another one.
             (
                 &["debian/bullseye/amd64/monolithic", "centos/flock"],
                 &[

@@ -11,18 +11,19 @@ use crate::options::{MirrorLocation, Options, anywhere};
 /// A build named by a URL or a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The root of the mirror, as the text has it; `None` if it is the mirror of the options.
+    /// The root of the mirror, as written in the text; `None` if it is the mirror of the options.
     pub mirror: Option<String>,
     /// The build on that mirror, in a form of [`BuildRef`].
     pub build: String,
 }
 
 impl Options {
-    /// The build at a URL or an absolute path; `None` for any other text. The place has to begin with the location of the mirror in the
-    /// options or with a URL that they give the mirror. Without a mirror in the options, the place before the channel is the mirror.
+    /// The build at a URL or an absolute path; `None` for any other text. The place must begin with the location of the mirror in the
+    /// options or with a URL that the options give for the mirror. Without a mirror in the options, the part before the channel is
+    /// the mirror.
     ///
     /// # Errors
-    /// A place on another mirror than that of the options, or a place that cannot be that of a build.
+    /// A place on a mirror other than that of the options, or a place that cannot be that of a build.
     pub fn place(&self, text: &str) -> Result<Option<Place>, Error> {
         if !text.contains("://") && !text.starts_with('/') {
             return Ok(None);
@@ -55,13 +56,13 @@ impl Options {
         }
     }
 
-    /// The roots that the mirror is known by, in the form of [`plain`]. A directory is also known by its path without symlinks.
+    /// The known roots of the mirror, in the form of [`plain`]. A directory is also known by its path without symlinks.
     fn roots(&self) -> Vec<String> {
         let mut roots = Vec::new();
         if let Some(mirror) = &self.mirror {
             roots.extend(anywhere(mirror).ok());
             if MirrorLocation::of(mirror) == MirrorLocation::Directory {
-                // A mirror that does not exist has no build to find.
+                // A mirror that does not exist contains no build.
                 roots.extend(mirror.canonicalize_utf8().ok());
             }
         }
@@ -73,7 +74,7 @@ impl Options {
     }
 }
 
-/// A URL without user, query and fragment, and decoded; a path as it is.
+/// A URL without user, query and fragment, and decoded; a path unchanged.
 fn plain(text: &str) -> Result<Cow<'_, str>, ParseError> {
     if !text.contains("://") {
         return Ok(Cow::Borrowed(text));
@@ -84,7 +85,7 @@ fn plain(text: &str) -> Result<Cow<'_, str>, ParseError> {
 }
 
 /// The build that a path of the mirror belongs to: the path up to a date or an alias, or else the whole path. The page of a build is
-/// named by the date, that of a channel is `index.html`.
+/// named by the date, the page of a channel is `index.html`.
 fn within(path: &str) -> String {
     let mut kept = Vec::new();
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -101,7 +102,7 @@ fn within(path: &str) -> String {
     kept.join("/")
 }
 
-/// The mirror and the build of a place. The root ends before the first segment from which on the rest is a name of a build.
+/// The mirror and the build of a place. The root ends before the first segment from which the rest is the name of a build.
 fn guess(text: &str) -> Option<Place> {
     let start = match text.split_once("://") {
         Some((scheme, rest)) => scheme.len() + 3 + rest.find('/')?,

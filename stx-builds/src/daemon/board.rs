@@ -19,13 +19,13 @@ use super::spool::{STATUS, place};
 use crate::build::{self, BuildArea};
 use crate::site::clock;
 
-/// The number of last lines that are shown of the log of a failed phase, and of the bytes at its end that are read for them.
+/// The number of last lines to show of the log of a failed phase, and the number of bytes at its end to read for them.
 const LINES: usize = 20;
 const BYTES: u64 = 16 * 1024;
 /// The number of newest requests that are searched for those that have just ended.
 const RECENT: usize = 1000;
 
-/// Shows the state of the service to those who may ask for builds.
+/// Shows the state of the service to the users who may request builds.
 #[derive(Debug)]
 pub(super) struct Board {
     dir: Utf8PathBuf,
@@ -53,7 +53,7 @@ struct Memory {
 }
 
 impl Board {
-    /// Opens the board in the spool. Gives the problem that keeps the logs of running builds from being shown, if any.
+    /// Opens the board in the spool. Also returns the problem that prevents the logs of running builds from being shown, if any.
     pub(super) fn new(dir: &Utf8Path) -> (Self, Option<String>) {
         let (follower, problem) = match Follower::start(dir) {
             Ok(follower) => (Some(follower), None),
@@ -73,7 +73,7 @@ impl Board {
         (board, problem)
     }
 
-    /// Writes the document if something changed, or if it gets old. Gives the new problems, a line each.
+    /// Writes the document if something changed, or if it gets old. Returns the new problems, one line each.
     pub(super) fn show(
         &self,
         pulse: &Pulse<'_>,
@@ -112,7 +112,7 @@ impl Board {
         memory.new.take()
     }
 
-    /// The metrics of a moment.
+    /// The current metrics.
     pub(super) fn metrics(&self, pulse: &Pulse<'_>, prunes: &Prunes, now: DateTime<Utc>) -> String {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         metrics(
@@ -125,13 +125,13 @@ impl Board {
         )
     }
 
-    /// Stops following logs, and removes what was shown of them.
+    /// Stops following logs, and removes their copies.
     pub(super) fn finish(&self) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         drop(memory.follower.take());
     }
 
-    /// The document is written again in a moment and need not survive a loss of power, so nothing is synced.
+    /// The document is rewritten soon and need not survive a power loss, so nothing is synced.
     fn write(&self, status: &Status) -> std::io::Result<()> {
         let text = serde_json::to_vec(status)?;
         place(&self.dir, STATUS, |file| file.write_all(&text)).map(drop)
@@ -139,7 +139,7 @@ impl Board {
 }
 
 impl Memory {
-    /// Reads the past again if something has ended since.
+    /// Reads the history again if something has ended since.
     fn look_back(
         &mut self,
         pulse: &Pulse<'_>,
@@ -208,7 +208,7 @@ impl Memory {
         }
     }
 
-    /// Shows the logs of the phases that have started, and says where they are.
+    /// Shows the logs of the phases that have started, and records their paths in the document.
     fn follow(
         &mut self,
         running: &mut [RunningBuild],
@@ -271,7 +271,7 @@ fn failed(past: &Past) -> Option<(&BuildId, &str)> {
     Some((run.build.as_ref()?, &past.failing.as_ref()?.phase))
 }
 
-/// The last lines of the log of a phase: as it was published, else as the state has it, redacted.
+/// The last lines of the log of a phase: from the published log, else redacted from the log in the state directory.
 fn last_lines(area: &BuildArea, service: &Service, build: &BuildId, phase: &str) -> Vec<String> {
     let name = format!("{phase}.log");
     let logs = area.mirror.join(build.to_string()).join("outputs/logs");
@@ -281,7 +281,7 @@ fn last_lines(area: &BuildArea, service: &Service, build: &BuildId, phase: &str)
     if !service.config.running_logs {
         return Vec::new();
     }
-    // Only the newest ones are kept, and those of a bucket are not here: without a log there are no lines.
+    // Only the newest logs are kept, and published logs in a bucket are not on this machine: without a log, no lines are shown.
     let text = tail(&build::unpublished_logs(area, build).join(&name)).unwrap_or_default();
     match service.options.privacy.compile() {
         Ok(Some(privacy)) => lines(&privacy.redact(&text).0),
@@ -300,7 +300,7 @@ fn tail(file: &Utf8Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.take(BYTES).read_to_end(&mut text)?;
     if start > 0 {
-        // Half a line may be half a secret.
+        // Half a line may contain half a secret, which no pattern recognises.
         let end = text.iter().position(|byte| *byte == b'\n');
         text.drain(..end.map_or(text.len(), |at| at + 1));
     }

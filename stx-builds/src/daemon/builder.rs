@@ -1,4 +1,4 @@
-//! Builds of the service, by the same functions as `build` and `resume`.
+//! Builds of the service, with the same functions as `build` and `resume`.
 
 mod apart;
 
@@ -15,7 +15,7 @@ use self::apart::Work;
 use crate::build::{self, BuildArea, BuildOrder, Built, Cancelled, OnInterrupt, UNPUBLISHED};
 use crate::error::{Error, ErrorKind};
 
-/// Builds in a area.
+/// Builds in an area.
 #[derive(Debug)]
 pub(super) struct SiteBuilder {
     area: BuildArea,
@@ -49,17 +49,17 @@ impl SiteBuilder {
                 }
             }
             Err(_) if cancel.is_cancelled() => {
-                // What somebody does not want any more is not gone on with.
+                // A cancelled build is not resumed, so its pin is released.
                 build::release_below(&self.area, channel).await;
                 match process::remove_journal(&self.area.channel(channel)) {
                     Ok(()) => Left::Over(RunEnd::Cancelled),
                     Err(error) => refused(error.to_string()),
                 }
             }
-            // By the command `cancel`, which the service does not hear of.
+            // Cancelled by the command `cancel`, which does not notify the service.
             Err(failure) if failure.error.is::<Cancelled>() => Left::Over(RunEnd::Cancelled),
             Err(failure) if failure.kind == ErrorKind::Busy => Left::Busy(failure.line()),
-            // An error after the commit: the build is on the mirror all the same, and its next one moves the alias.
+            // An error after the commit: the build is on the mirror nevertheless, and the next build moves the alias.
             Err(failure) => match self.published_anyway(channel).await {
                 Some(end) => {
                     self.area.site.note(&format!("note: {}", failure.line()));
@@ -70,12 +70,12 @@ impl SiteBuilder {
         }
     }
 
-    /// How the build of a channel ended that has an unfinished journal, if the mirror has it.
+    /// The end of a channel's build that has an unfinished journal, if the mirror has the build.
     async fn published_anyway(&self, channel: &Channel) -> Option<RunEnd> {
         let state = self.area.channel(channel);
         let journal = process::read_journal(&state).ok()??;
         let end = self.published(&journal.started.plan.id).await.ok()??;
-        // There is nothing to go on with. One that stays is removed by the next build.
+        // The build needs no resumption. If the journal cannot be removed, the next build removes it.
         process::remove_journal(&state).ok();
         Some(end)
     }
@@ -109,7 +109,7 @@ impl Builder for SiteBuilder {
     async fn resume(&self, id: &BuildId, tell: &Tell, cancel: &Cancel) -> Left {
         let work = Work::Resume(id.clone(), OnInterrupt::Resume);
         match apart::run(&self.area, &id.channel, work, tell, cancel).await {
-            // It cannot go on as it was started, or is gone: another build starts over.
+            // The build cannot be resumed as it was started, or no longer exists: another build starts over.
             Err(failure) if matches!(failure.kind, ErrorKind::Usage | ErrorKind::NotFound) => {
                 Left::Busy(failure.line())
             }
@@ -166,7 +166,7 @@ fn end(record: &BuildRecord) -> RunEnd {
 /// The service's own entries of a channel's state directory.
 const OWN: [&str; 6] = ["sources", "work", "logs", "running", "journal", UNPUBLISHED];
 
-/// The builds of all channels that were neither published nor given up, also those that run.
+/// The builds of all channels that were neither published nor abandoned, including running ones.
 pub(crate) fn unfinished(area: &BuildArea) -> Result<Vec<BuildId>, String> {
     let mut found = Vec::new();
     walk(&area.state, 0, &mut |dir| {
@@ -177,7 +177,7 @@ pub(crate) fn unfinished(area: &BuildArea) -> Result<Vec<BuildId>, String> {
     Ok(found)
 }
 
-/// Visits the state directories of channels, which hold a lock.
+/// Visits the state directories of channels, recognised by their lock file.
 fn walk(
     dir: &Utf8Path,
     depth: usize,
@@ -196,7 +196,7 @@ fn walk(
         .map_err(|error| format!("{dir}: {error}"))?;
     for entry in entries {
         let entry = entry.map_err(|error| format!("{dir}: {error}"))?;
-        // A layer has its state within that of the channel without one.
+        // The state of a layer is within the state of the channel without a layer.
         let own = channel && OWN.contains(&entry.file_name());
         // A channel's state may be a link to another disk.
         if !own && entry.path().is_dir() {

@@ -14,10 +14,10 @@ use stx_service::status::{Outcome, Past, PhaseNow, PhaseState, RunningBuild, Sta
 
 use crate::retention::Forecast;
 
-/// After how many seconds a browser reads the page again.
+/// The number of seconds after which a browser reloads the page.
 const REFRESH: u64 = 30;
 
-/// The page of a moment.
+/// The page for the current state.
 pub(super) fn page(status: &Status, facts: &Facts, forecast: Option<&Forecast>) -> String {
     let alarms = status.alarms.iter().map(|alarm| ShownAlarm {
         kind: alarm.alarm.kind.as_str().to_owned(),
@@ -82,7 +82,7 @@ fn phase(phase: &PhaseNow, now: DateTime<Utc>) -> ShownPhase {
         state: phase.state.as_str().to_owned(),
         failed,
         over: !matches!(phase.state, PhaseState::Waiting | PhaseState::Running),
-        // A clock that was put back gives no negative duration.
+        // The clock may have been set back: no duration is negative.
         took: took.map(|took| took.max(TimeDelta::zero())),
         past: phase.past_seconds.map(TimeDelta::seconds),
     }

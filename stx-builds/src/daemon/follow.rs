@@ -1,12 +1,12 @@
 //! The logs of running builds in the spool, for the members of its group.
 //!
-//! The logs themselves are in the state directory, which only the service can enter, and were not searched yet for names and
-//! secrets of the build server. So each is copied as it grows, line by line, redacted by the patterns of the guard, which
+//! The logs themselves are in the state directory, which only the service can enter, and have not been searched yet for names and
+//! secrets of the build server. So each log is copied as it grows, line by line, redacted by the patterns of the guard, which also
 //! redacts published logs: a member sees no more than the public log will show. A copy is in `running/RUN/PHASE.log`.
 //!
-//! A phase that prints more than half of its limit (`log_limit`) is shown up to there, and whole once it is over: what is
-//! here is never larger than the logs are. The copies of a run stay a while after its end, so that their readers
-//! come to the end. The next service removes the copies that a killed one left.
+//! While a phase runs, its log is shown up to half of its limit (`log_limit`), and completely after its end: a copy is never larger
+//! than the log. The copies of a run stay for a while after its end, so that their readers reach the end. The next service removes
+//! the copies that a killed service left.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -30,14 +30,14 @@ const LOOK: Duration = Duration::from_millis(500);
 const STAY: Duration = Duration::from_secs(30);
 /// The bytes of a log that are copied at once.
 const PIECE: u64 = 4 * 1024 * 1024;
-/// A longer line is redacted and shown in pieces.
+/// A longer line is redacted and shown in parts.
 const LONGEST_LINE: usize = 1024 * 1024;
 
 /// A run whose logs are to be shown.
 #[derive(Debug, Clone)]
 pub(super) struct Followed {
     pub(super) run: u64,
-    /// The patterns; `None` inside where the configuration switches the search off.
+    /// The patterns; `None` inside if the configuration disables the search.
     pub(super) privacy: Arc<Option<Privacy>>,
     pub(super) logs: Vec<Log>,
 }
@@ -47,11 +47,11 @@ pub(super) struct Followed {
 pub(super) struct Log {
     pub(super) phase: String,
     pub(super) file: Utf8PathBuf,
-    /// True if the phase is over.
+    /// True if the phase has ended.
     pub(super) over: bool,
 }
 
-/// The thread that copies; it ends, and removes what it has copied, when this is dropped.
+/// The thread that copies; when this is dropped, it ends, and its copies are removed.
 #[derive(Debug)]
 pub(super) struct Follower {
     sender: Option<Sender<Vec<Followed>>>,
@@ -81,7 +81,7 @@ impl Follower {
                     }
                     copies.step(&wanted);
                 }
-                // The next start removes what stays.
+                // The next start removes leftovers.
                 fs_err::remove_dir_all(&copies.dir).ok();
             })?;
         Ok(Self {
@@ -100,7 +100,7 @@ impl Follower {
     /// Shows these logs from now on.
     pub(super) fn follow(&self, wanted: Vec<Followed>) {
         if let Some(sender) = &self.sender {
-            // A thread that panicked shows nothing any more, and builds go on.
+            // A panicked thread shows no more logs; builds continue.
             sender.send(wanted).ok();
         }
     }
@@ -110,13 +110,13 @@ impl Drop for Follower {
     fn drop(&mut self) {
         drop(self.sender.take());
         if let Some(thread) = self.thread.take() {
-            // A panic was printed.
+            // The panic message was printed.
             thread.join().ok();
         }
     }
 }
 
-/// The copies, and how far they are.
+/// The copies, with the progress of each.
 #[derive(Debug)]
 struct Copies {
     dir: Utf8PathBuf,
@@ -155,7 +155,7 @@ impl Copies {
         self.runs.retain(|number, run| {
             let old = old(run);
             if old {
-                // The next start removes what stays.
+                // The next start removes leftovers.
                 fs_err::remove_dir_all(dir.join(number.to_string())).ok();
             }
             !old
@@ -168,20 +168,20 @@ impl Run {
         for log in &self.followed.logs {
             let copied = self.copied.entry(log.phase.clone()).or_default();
             let privacy = (*self.followed.privacy).as_ref();
-            // A log that is not there yet, is moved away or cannot be copied is looked at again the next time.
+            // A log that does not exist yet, is being moved or cannot be copied is tried again at the next look.
             copy(log, copied, privacy, dir).ok();
         }
     }
 }
 
-/// Copies the lines that were added since.
+/// Copies the lines that were added since the last call.
 fn copy(log: &Log, copied: &mut u64, privacy: Option<&Privacy>, dir: &Utf8Path) -> io::Result<()> {
     let mut from = fs_err::File::open(&log.file)?;
     from.seek(SeekFrom::Start(*copied))?;
     let mut text = Vec::new();
     from.take(PIECE).read_to_end(&mut text)?;
     let end = text.iter().rposition(|byte| *byte == b'\n');
-    // No pattern reaches beyond a line, as each line begins with its time.
+    // No pattern spans lines, because each line begins with its time.
     let end = match end {
         _ if log.over && (text.len() as u64) < PIECE => text.len(),
         Some(at) => at + 1,
@@ -203,7 +203,7 @@ fn copy(log: &Log, copied: &mut u64, privacy: Option<&Privacy>, dir: &Utf8Path) 
         .create(true)
         .mode(0o640)
         .open(to)?;
-    // The group reads the copy, whatever the umask.
+    // The group can read the copy regardless of the umask.
     to.set_permissions(PermissionsExt::from_mode(0o640))?;
     // Counted after the write: if it fails, lines are shown twice rather than never.
     to.write_all(&shown)?;
@@ -220,7 +220,7 @@ fn make(dir: &Utf8Path) -> io::Result<()> {
     }
 }
 
-/// Removes the file or directory that a killed service, or a member of the group, has left under the name. No link is followed.
+/// Removes the file or directory that a killed service, or a member of the group, has left under the name. Does not follow links.
 fn clear(dir: &Utf8Path) -> io::Result<()> {
     let found = match fs_err::symlink_metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -1,4 +1,4 @@
-//! The command that is given notices: it may fail, hang or be slow, and the service goes on.
+//! Runs the command for notices: it may fail, hang or be slow without affecting the service.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tokio::task::JoinHandle;
 
 use crate::Site;
 
-/// How many notices wait at most; more are lost, and that is said.
+/// The maximal number of waiting notices; further ones are dropped, which is logged.
 const WAITING: usize = 100;
 
-/// A notice and the command that is given it.
+/// A notice with its command and time limit.
 type Call = (Vec<String>, Duration, Notice);
 
-/// Calls the command, one notice after the other.
+/// Runs the command for one notice after the other.
 #[derive(Debug)]
 pub(super) struct Hook {
     sender: Sender<Call>,
@@ -45,7 +45,7 @@ impl Hook {
         }
     }
 
-    /// Waits for the calls that wait, but not for long.
+    /// Waits up to `limit` for the remaining calls.
     pub(super) async fn finish(self, limit: Duration) {
         drop(self.sender);
         if tokio::time::timeout(limit, self.task).await.is_err() {
@@ -74,7 +74,7 @@ struct Group(Option<rustix::process::Pid>);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(pid) = self.0 {
-            // A group that is gone already needs no end.
+            // The group may already be gone.
             rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).ok();
         }
     }
@@ -102,7 +102,7 @@ async fn call(command: &[String], notice: &Notice) -> Result<(), String> {
     let mut text = serde_json::to_vec(notice).map_err(|error| error.to_string())?;
     text.push(b'\n');
     if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read what it is told is right all the same.
+        // A command may ignore its input; its exit status decides.
         stdin.write_all(&text).await.ok();
     }
     let status = child.wait().await.map_err(failed)?;

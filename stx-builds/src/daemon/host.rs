@@ -28,13 +28,13 @@ use crate::site::clock;
 use crate::users::{is_member, user_name};
 use crate::{pages, retention, verdicts};
 
-/// How often the metrics are written.
+/// The interval at which the metrics are written.
 const METRICS: Duration = Duration::from_secs(10);
 
 /// The days of the dashboard's forecast.
 const DAYS: u32 = 30;
 
-/// How often signed pages are looked at, so that a mirror to which nobody publishes does not seem to stand still.
+/// The interval at which signed pages are checked, so that a mirror without publications does not seem to be outdated.
 const PAGES: Duration = Duration::from_hours(1);
 
 /// Clock, spool, mirror, disks, hook and service manager.
@@ -47,9 +47,9 @@ pub(super) struct LocalHost {
     hook: Mutex<Option<Hook>>,
     written: Mutex<Option<Instant>>,
     renewed: Mutex<Option<Instant>>,
-    /// Builds and bytes that retention removed.
+    /// The builds and bytes that retention removed.
     prunes: Mutex<Prunes>,
-    /// The newest forecast for the dashboard, and when it was made.
+    /// The newest forecast for the dashboard, and its time.
     forecast: Mutex<Option<(Instant, Option<Forecast>)>>,
 }
 
@@ -69,7 +69,7 @@ impl LocalHost {
             .as_deref()
             .into_iter()
             .for_each(|problem| area.site.log(problem));
-        // Those of an earlier service; without a text they begin anew.
+        // Continues the numbers of an earlier service; without its file they start anew.
         let file = service.config.metrics.as_ref();
         let text = file.and_then(|file| fs_err::read_to_string(file).ok());
         let prunes = text.map(|text| Prunes::read(&text)).unwrap_or_default();
@@ -97,7 +97,7 @@ impl LocalHost {
         service.clone()
     }
 
-    /// Signs anew the indexes that have less than half of their time left, once in a while.
+    /// Periodically signs again the indexes whose remaining validity is less than half.
     async fn renew(&self, store: &dyn MirrorStore) {
         let service = self.service();
         if !service.options.signing.signs() {
@@ -114,7 +114,7 @@ impl LocalHost {
         pages::renew(&site, store, site.now).await;
     }
 
-    /// Forecasts the use of the disk for the dashboard, once in a while: it reads all records.
+    /// Periodically forecasts the use of the disk for the dashboard. Not at every look, since it reads all records.
     async fn foretell(&self) {
         let service = self.service();
         if service.config.dashboard.is_none() {
@@ -128,7 +128,7 @@ impl LocalHost {
             {
                 return;
             }
-            // Not twice at a time; the old one is shown meanwhile.
+            // Only one forecast at a time; the old one is shown meanwhile.
             let old = forecast.take().and_then(|(_, old)| old);
             *forecast = Some((Instant::now(), old));
         }
@@ -160,13 +160,13 @@ impl LocalHost {
             .as_ref()
             .and_then(|(_, forecast)| forecast.as_ref());
         let text = dashboard::page(&status, pulse.facts, forecast);
-        // The next one comes in a moment: none of them has to survive a loss of power.
+        // The page is rewritten soon and need not survive a power loss.
         if let Err(error) = files::replace(file, text.as_bytes(), Durable::No) {
             self.area.site.log(&format!("dashboard: {error}"));
         }
     }
 
-    /// Waits for the notices that wait, but not for long. No build runs any more.
+    /// Waits up to `limit` for the remaining notices, after all builds have ended.
     pub(super) async fn finish(&self, limit: Duration) {
         self.board.finish();
         let hook = self
@@ -211,7 +211,7 @@ impl Host for LocalHost {
         let group = service.cancel_group.as_deref();
         own.contains(&uid)
             || group.is_some_and(|group| {
-                // What cannot be looked up allows nothing.
+                // A failed look-up permits nothing.
                 is_member(group, uid).unwrap_or_else(|why| {
                     self.area.site.log(&format!("cancel_group {group}: {why}"));
                     false
@@ -301,7 +301,7 @@ impl Host for LocalHost {
     fn pulse(&self, pulse: &Pulse<'_>) {
         let state = pulse.state();
         let status = format!("{} run, {} wait", state.runs.len(), state.queue.len());
-        // Without a service manager there is nobody to tell; with one that does not listen, its watchdog says so.
+        // Without a service manager there is no receiver; if the manager does not receive it, its watchdog reports that.
         sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]).ok();
         let service = self.service();
         for problem in self.board.show(pulse, &self.area, &service) {
@@ -317,7 +317,7 @@ impl Host for LocalHost {
             let prunes = self.prunes.lock().unwrap_or_else(PoisonError::into_inner);
             let text = self.board.metrics(pulse, &prunes, clock());
             drop(prunes);
-            // The next ones come in a moment: none of them has to survive a loss of power.
+            // The metrics are rewritten soon and need not survive a power loss.
             if let Err(error) = files::replace(file, text.as_bytes(), Durable::No) {
                 self.area.site.log(&format!("metrics: {error}"));
             }
@@ -329,7 +329,7 @@ impl Host for LocalHost {
     }
 }
 
-/// The targets of the mirror's aliases.
+/// The targets of the mirror's aliases, by channel.
 fn channels(catalog: &Catalog) -> std::collections::BTreeMap<stx_layout::Channel, ChannelFacts> {
     let channels = catalog.channels.iter();
     channels

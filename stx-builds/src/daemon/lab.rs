@@ -1,5 +1,5 @@
-//! The commands of labs, run like the phases of a build: in a group of their own, with a log and a time limit, and with an
-//! end for all that they start.
+//! The commands of labs, run like the phases of a build: in a process group of their own, with a log and a time limit, and all
+//! processes that they start are ended.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,11 +14,11 @@ use stx_service::{LONGEST_REASON, Lab, Tested};
 
 use crate::Site;
 
-/// The time between the request to end and the kill of a command.
+/// The time between the request that a command end and its kill.
 const GRACE: Duration = Duration::from_secs(10);
 /// The number of last lines of the output that become the reason.
 const LINES: usize = 3;
-/// Bytes of output that a log keeps of one test.
+/// The maximal size of the log of one test, in bytes.
 const LOG_LIMIT: u64 = 16 * 1024 * 1024;
 /// The number of logs that are kept of each lab.
 const LOGS: usize = 20;
@@ -155,7 +155,7 @@ impl LabTest<'_> {
         Ok(logs.join(format!("{}.log", self.request)))
     }
 
-    /// The link that the command left. An invalid link is logged and left out.
+    /// The link that the command wrote. An invalid link is logged and left out.
     fn results(&self, file: &Utf8Path) -> Option<String> {
         let found = fs_err::symlink_metadata(file).ok()?;
         let text = if found.is_file() && found.len() <= LINK {
@@ -174,7 +174,7 @@ impl LabTest<'_> {
     }
 }
 
-/// Creates an empty directory, in place of an older one.
+/// Creates an empty directory, replacing an older one.
 fn empty(dir: &Utf8Path) -> io::Result<()> {
     match fs_err::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

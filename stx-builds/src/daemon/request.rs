@@ -1,4 +1,4 @@
-//! Requests from outside: a message in the spool of the service.
+//! Requests from users: messages in the spool of the service.
 
 use std::io;
 
@@ -27,14 +27,14 @@ pub struct RequestedVerdict {
     pub request: Requested,
 }
 
-/// A request that was left for the service.
+/// A request for the service.
 #[derive(Debug, Clone)]
 pub struct Requested {
     /// The name of the message.
     pub message: String,
-    /// When it was left.
+    /// The time at which it was left.
     pub at: DateTime<Utc>,
-    /// True if a service runs, which reads the message now.
+    /// True if a service runs, which reads the message soon.
     pub service_running: bool,
 }
 
@@ -42,7 +42,7 @@ pub struct Requested {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WantedBuild {
-    /// A branch as git has it, a release identifier as the mirror has it, or the channel of an entry of the configuration.
+    /// A branch as git names it, a release identifier as the mirror names it, or the channel of an entry of the configuration.
     pub branch: String,
     /// The git branch or tag, if `branch` is a release identifier.
     pub tag: Option<String>,
@@ -50,7 +50,7 @@ pub struct WantedBuild {
     pub reason: Option<String>,
     /// True to build even if nothing changed since the last success.
     pub force: bool,
-    /// True if no entry of the configuration has to name the channel.
+    /// True if the channel may be one that no entry of the configuration names.
     pub new_channel: bool,
 }
 
@@ -66,12 +66,12 @@ impl WantedBuild {
         }
     }
 
-    /// The request for it, by the branches that the service watches.
+    /// The message for this request, resolved by the branches that the service watches.
     pub fn ask(&self, setup: &Setup) -> Result<Ask, Error> {
         let Self { branch, tag, .. } = self;
         let entry = branch.parse().ok();
         let entry = entry.and_then(|channel: Channel| setup.entry_of(&channel));
-        // A branch that is called as a channel is a branch.
+        // If a branch has the name of a channel, the branch takes precedence.
         let entry = entry.filter(|_| setup.watches.iter().all(|watch| watch.git != *branch));
         let ask = |release, git, channel| Ask::Build {
             release,
@@ -107,7 +107,7 @@ impl WantedBuild {
 }
 
 impl Site {
-    /// Whether the service of the site runs.
+    /// True if the service of the site runs.
     pub fn service_running(&self, service: &Service) -> Result<bool, Error> {
         Ok(spool::is_alive(&service.spool(&BuildArea::new(self)?)))
     }
@@ -166,7 +166,7 @@ impl Site {
         }
     }
 
-    /// Leaves a request for the service: a build, or the end of one. A branch that does not exist is refused at once.
+    /// Leaves a request for the service: to build, or to cancel a build. A branch that does not exist is refused at once.
     pub async fn request(&self, service: &Service, ask: &Ask) -> Result<Requested, Error> {
         let dir = service.spool(&BuildArea::new(self)?);
         ask.check().map_err(|error| {
@@ -213,7 +213,7 @@ impl Site {
     }
 }
 
-/// Finds a typo at once. The service looks again: it need not see what the caller sees.
+/// Finds a typo at once. The service checks again, since it need not see the same repositories as the caller.
 async fn look(
     site: &Site,
     service: &Service,
@@ -243,7 +243,7 @@ async fn look(
         return Err(Error::usage(unnamed(&target)).hint(named(setup)));
     }
     for upstream in setup.upstreams(&target) {
-        // Nothing is fetched, so nothing is kept.
+        // Nothing is fetched, so the working directory does not matter.
         match GitUpstream::new("/".into()).has(&upstream, git).await {
             Ok(true) => return Ok(()),
             Ok(false) => {}

@@ -24,7 +24,7 @@ pub struct Service {
     pub options: Options,
     /// The service's part of the file.
     pub config: ServiceConfig,
-    /// The same, checked, with the recipes that it names.
+    /// The same part, checked, with the recipes that it names.
     pub setup: Setup,
 }
 
@@ -102,7 +102,7 @@ impl Service {
         })
     }
 
-    /// Where requests are left: beside the state directory, which nobody else can enter.
+    /// The directory for requests: beside the state directory, which no other user can enter.
     pub fn spool(&self, area: &BuildArea) -> Utf8PathBuf {
         if let Some(dir) = &self.config.spool {
             return dir.clone();
@@ -112,7 +112,7 @@ impl Service {
     }
 }
 
-/// The recipe's absolute path, and where it publishes a release.
+/// The recipe's absolute path, and the channel in which it publishes a release.
 fn channel(
     file: &Utf8Path,
     release: &ReleaseId,
@@ -123,12 +123,12 @@ fn channel(
     Ok((file, recipe.channel(release.clone())))
 }
 
-/// Where the service keeps its own; no channel is called so.
+/// The directory for the service's own files; the name cannot be that of a channel.
 pub(crate) fn service_dir(area: &BuildArea) -> Utf8PathBuf {
     area.state.join(".service")
 }
 
-/// Makes a directory that only the service can enter, or makes it so.
+/// Makes a directory that only the service can enter; restricts an existing one.
 pub(super) fn private(dir: &Utf8Path) -> Result<(), Error> {
     let made = std::fs::DirBuilder::new()
         .recursive(true)
@@ -141,7 +141,7 @@ pub(super) fn private(dir: &Utf8Path) -> Result<(), Error> {
         })
 }
 
-/// A disk that is full, which is no mistake of the configuration.
+/// The error about a full disk, which is not a mistake of the configuration.
 fn of_disk(error: &io::Error) -> Option<Error> {
     let full = matches!(
         error.kind(),
@@ -150,7 +150,7 @@ fn of_disk(error: &io::Error) -> Option<Error> {
     full.then(|| Error::new(ErrorKind::Mirror, error.to_string()))
 }
 
-/// The lock that only one service has.
+/// The lock that keeps out a second service.
 pub(super) fn only_one(dir: &Utf8Path) -> Result<fs_err::File, Error> {
     let lock = fs_err::File::create(dir.join("lock"))
         .map_err(|error| of_disk(&error).unwrap_or_else(|| Error::usage(error)))?;

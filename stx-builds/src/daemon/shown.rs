@@ -1,4 +1,4 @@
-//! Reads the status document, for users who may ask for builds.
+//! Reads the status document, for users who may request builds.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ impl Site {
         Ok(running)
     }
 
-    /// The status document that the service keeps in the spool; it is stale if the service does not run or hangs.
+    /// The status document that the service keeps in the spool; it is stale if the service hangs or does not run.
     pub fn service_status(&self, service: &Service) -> Result<Read, Error> {
         let dir = self.spool(service)?;
         let file = dir.join(STATUS);
@@ -70,7 +70,7 @@ impl Site {
         })
     }
 
-    /// Waits for the answer of a running service to a message; `None` if it has not come after `limit`, or cannot be read.
+    /// Waits for the answer of a running service to a message; `None` if no readable answer arrives within `limit`.
     pub async fn answer(
         &self,
         service: &Service,
@@ -79,7 +79,7 @@ impl Site {
     ) -> Option<Answer> {
         let end = Instant::now() + limit;
         loop {
-            // Without a document that can be read, as of an older service, no number is known.
+            // An older service has no readable document, and thus no number.
             if let Read::Fresh(status) = self.service_status(service).ok()?
                 && let Some(answer) = status.answers.into_iter().rfind(|it| it.message == message)
             {
@@ -92,8 +92,8 @@ impl Site {
         }
     }
 
-    /// Follows a message that asks for a build until its request has ended, and passes each step to `step`. Waits for a
-    /// service that restarts.
+    /// Follows a message that requests a build until the request has ended, and passes each step to `step`. Waits for a service that
+    /// restarts.
     pub async fn follow(
         &self,
         service: &Service,
@@ -152,7 +152,7 @@ impl Site {
     }
 }
 
-/// Waits for the next look; fails if there is none before the end.
+/// Waits for the next look; fails if the end comes first.
 async fn pause(end: Option<Instant>) -> Result<(), Error> {
     if end.is_some_and(|end| Instant::now() >= end) {
         return Err(
@@ -171,18 +171,18 @@ pub enum Followed<'a> {
     Answer(&'a Answer),
     /// The request has made a step.
     Step(&'a Step),
-    /// The service does not run for now.
+    /// The service does not run at the moment.
     Silent,
 }
 
-/// A message that was left for a build.
+/// A message that requests a build.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// The name of the message.
     pub message: &'a str,
     /// Its text.
     pub ask: &'a Ask,
-    /// When it was left.
+    /// The time at which it was left.
     pub at: DateTime<Utc>,
 }
 
@@ -198,7 +198,7 @@ impl Asked<'_> {
         if status.started <= self.at {
             return None;
         }
-        // The service that read it has been restarted since.
+        // The service that read it has been restarted meanwhile.
         let me = rustix::process::geteuid().as_raw();
         let request = status.asked_by(me, git, reason, self.at)?;
         Some(Answer {

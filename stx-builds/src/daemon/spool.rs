@@ -1,11 +1,11 @@
-//! The requests of people, as files that appear by a rename.
+//! The requests of users, as files that appear by a rename.
 //!
-//! A file's owner is who asked: the kernel says so, nobody can claim it. The directory is of the service's user and the
-//! build group, mode 3770: members add files, cannot read the state, and cannot touch each other's files.
+//! The owner of a file is the requester, as the kernel records it; it cannot be forged. The directory belongs to the service's user
+//! and the build group, with mode 3770: members add files, cannot read the state, and cannot touch each other's files.
 //!
-//! Members may ask for builds and nothing more, and whatever lies here may be theirs: links, pipes, directories, any name.
-//! So nothing is opened that is followed or waited for, nothing is written under a name that exists, and what cannot be
-//! removed is reported once.
+//! Members may only request builds, and any entry here may come from them: links, pipes, directories, any name. So an entry is opened
+//! without following links or waiting, a file is never written under an existing name, and an entry that cannot be removed is
+//! reported once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -24,52 +24,52 @@ use stx_service::{Ask, Message};
 
 use crate::error::{Error, ErrorKind};
 
-/// The file that the running service has locked, so that others can see that it runs.
+/// The file that the running service locks to show that it runs.
 const ALIVE: &str = ".service";
-/// The file that the running service has locked to keep a second one out. Only its user can open it.
+/// The file that the running service locks to keep a second service out. Only its user can open it.
 const LOCK: &str = ".lock";
-/// The document that says what the service does; see [`Status`](stx_service::status::Status).
+/// The document about the state of the service; see [`Status`](stx_service::status::Status).
 pub(super) const STATUS: &str = "status.json";
 /// The directory of the logs of running builds.
 pub(crate) const RUNNING: &str = "running";
-/// No message is longer.
+/// The maximal size of a message in bytes.
 const LONGEST: u64 = Ask::LONGEST as u64;
-/// How many messages of one user are read at a time; the rest is read at the next look.
+/// The number of messages of one user that one look reads; the next look reads more.
 const MOST_OF_ONE: usize = 20;
-/// How many are read at a time of all users together: a look must not keep the service from anything else.
+/// The number of messages of all users that one look reads: a look must not delay the service.
 const MOST_OF_ALL: usize = 100;
-/// How often whatever has the name of the lock is removed.
+/// The number of attempts to remove an entry with the name of the lock.
 const ATTEMPTS: u32 = 3;
-/// How many names are listed at a time.
+/// The number of names that one look lists.
 const MOST_NAMES: usize = 10_000;
 
-/// The directory as the service has it.
+/// The directory, opened by the service.
 #[derive(Debug)]
 pub(super) struct Spool {
     dir: Utf8PathBuf,
-    /// Names that could not be removed, which was reported; an empty one for the directory that cannot be read.
+    /// Names that could not be removed, and were reported; an empty name is the directory that cannot be read.
     stuck: Mutex<BTreeSet<OsString>>,
     /// Kept for its lock.
     _alive: Option<File>,
-    /// The same.
+    /// Kept for its lock.
     _lock: Option<File>,
 }
 
 /// The files found in the spool.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The messages, oldest first, at most so many of each user.
+    /// The messages, oldest first, at most [`MOST_OF_ONE`] of each user.
     pub(super) messages: Vec<Message>,
-    /// The problems to report, a line each: files that are no messages, and files that could not be removed.
+    /// The problems to report, one line each: files that are not messages, and files that could not be removed.
     pub(super) problems: Vec<String>,
 }
 
 impl Spool {
-    /// Makes the directory, or finds that others can write it, and shows that the service runs. What keeps the latter from
-    /// being shown is given, and is no reason not to serve.
+    /// Makes the directory, or finds that others can write it, and shows that the service runs. Also returns the problem that
+    /// prevents showing it, which does not prevent serving.
     pub(super) fn open(dir: &Utf8Path) -> Result<(Self, Option<String>), Error> {
         make(dir).map_err(Error::usage)?;
-        // First of all: nothing here belongs to a service that comes second.
+        // First of all: a second service must not change anything here.
         let (lock, unlocked) = match lock(dir) {
             Ok(Some(file)) => (Some(file), None),
             Ok(None) => {
@@ -82,7 +82,7 @@ impl Spool {
                 (None, Some(text))
             }
         };
-        // What stays is of no harm, and is removed by the next start.
+        // Leftovers are harmless, and the next start removes them.
         sweep(dir).ok();
         let (alive, problem) = match alive(dir) {
             Ok(file) => (Some(file), None),
@@ -100,7 +100,7 @@ impl Spool {
         Ok((spool, unlocked.or(problem)))
     }
 
-    /// The messages; files that are none are removed.
+    /// The messages. Files that are not messages are removed.
     pub(super) fn read(&self) -> Found {
         let mut found = Found::default();
         let itself = OsString::new();
@@ -119,7 +119,7 @@ impl Spool {
         let mut left = MOST_OF_ALL;
         for name in names {
             let Ok(there) = fs_err::symlink_metadata(self.path(&name)) else {
-                // Taken back by whoever left it.
+                // Its owner has removed it.
                 continue;
             };
             let count = of_one.entry(there.uid()).or_default();
@@ -174,12 +174,12 @@ impl Spool {
             .open(self.dir.join(id))
             .map_err(failed)?;
         let found = open.metadata().map_err(failed)?;
-        // A second name could be given to somebody else's file.
+        // A file with a second name may be another user's.
         if !found.is_file() || found.nlink() != 1 || found.len() > LONGEST {
             return Err(no("not a small file with one name".to_owned()));
         }
         let mut text = Vec::new();
-        // It may have grown since.
+        // It may have grown meanwhile.
         let mut start = open.take(LONGEST + 1);
         start.read_to_end(&mut text).map_err(failed)?;
         let ask = Ask::from_json(&text).map_err(|error| no(error.to_string()))?;
@@ -187,12 +187,12 @@ impl Spool {
         Ok(Message { id, uid, ask })
     }
 
-    /// Removes a message; what keeps it there, the first time.
+    /// Removes a message; returns the reason if it cannot be removed, once.
     pub(super) fn discard(&self, id: &str) -> Option<String> {
         self.remove(OsStr::new(id))
     }
 
-    /// Whether there is a message, or anything else of this name.
+    /// True if a message, or any other entry, has this name.
     pub(super) fn has(&self, id: &str) -> bool {
         fs_err::symlink_metadata(self.dir.join(id)).is_ok()
     }
@@ -213,15 +213,15 @@ impl Spool {
     }
 }
 
-/// Why a file is no message.
+/// The reason why a file is not a message.
 enum Refused {
-    /// It is not there any more.
+    /// It no longer exists.
     Gone,
-    /// It is something else.
+    /// It is something else, for this reason.
     No(String),
 }
 
-/// How anything in the spool is opened: no link is followed, and no pipe is waited for.
+/// The options to open an entry of the spool: without following links, and without waiting for pipes.
 fn unfollowed() -> OpenOptions {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
@@ -254,18 +254,18 @@ fn make(dir: &Utf8Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Shows that the service runs, as long as the file is open: by a lock that it takes before anybody else can open the file.
+/// Shows that the service runs, as long as the file is open: by a lock that it takes before another process can open the file.
 ///
-/// Only for `trigger` and `status`, which cannot look into the state directory. It keeps no second service out, since members can
-/// lock it, too, once it is free. Whatever had the name is replaced, never opened.
+/// Only for `trigger` and `status`, which cannot look into the state directory. It does not keep a second service out, since members
+/// can lock it, too, once it is free. An existing entry of the name is replaced, never opened.
 fn alive(dir: &Utf8Path) -> io::Result<File> {
     place(dir, ALIVE, |file| file.try_lock().map_err(io::Error::from))
 }
 
-/// The lock that only one service has; `None` if another one has it.
+/// The lock that keeps out a second service; `None` if another service holds it.
 ///
-/// Members cannot open the file, and in a directory with the sticky bit they cannot replace it. Whatever one of them has put there before
-/// is removed.
+/// Members cannot open the file, and in a directory with the sticky bit they cannot replace it. An entry that a member has put there
+/// before is removed.
 fn lock(dir: &Utf8Path) -> io::Result<Option<File>> {
     let path = dir.join(LOCK);
     let user = rustix::process::geteuid().as_raw();
@@ -292,7 +292,7 @@ fn lock(dir: &Utf8Path) -> io::Result<Option<File>> {
                 Err(TryLockError::Error(error)) => Err(error),
             };
         }
-        // It may be there again: whoever makes it can go on doing so.
+        // The entry may be back: its author can recreate it any number of times, hence the limit.
         remove(path.as_std_path())?;
     }
     Err(io::Error::other(format!(
@@ -300,7 +300,7 @@ fn lock(dir: &Utf8Path) -> io::Result<Option<File>> {
     )))
 }
 
-/// Removes a file or an empty directory, if it is there.
+/// Removes a file or an empty directory, if it exists.
 fn remove(path: &Path) -> io::Result<()> {
     let is_dir = fs_err::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let removed = if is_dir {
@@ -314,7 +314,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Puts a file that the group can read in the place of whatever has the name; `write` is given it before it has the name.
+/// Puts a file that the group can read in place of any entry of the name; `write` fills it before it gets the name.
 pub(super) fn place(
     dir: &Utf8Path,
     name: &str,
@@ -332,20 +332,20 @@ pub(super) fn place(
         .mode(0o600)
         .open(&new)?;
     let placed = write(&mut file)
-        // Whoever can read it can lock it once it is free, which misleads nobody but those who ask whether a service runs.
+        // A reader can lock it once it is free, which misleads only those who ask whether a service runs.
         .and_then(|()| file.set_permissions(PermissionsExt::from_mode(0o640)))
         .and_then(|()| fs_err::rename(&new, dir.join(name)));
     match placed {
         Ok(()) => Ok(file),
         Err(error) => {
-            // The first error is what is reported.
+            // Report the first error.
             fs_err::remove_file(&new).ok();
             Err(error)
         }
     }
 }
 
-/// Removes what a killed service left of the files that it was placing.
+/// Removes the unfinished files of a killed service.
 fn sweep(dir: &Utf8Path) -> io::Result<()> {
     let user = rustix::process::geteuid().as_raw();
     for entry in fs_err::read_dir(dir)?.take(MOST_NAMES) {
@@ -365,7 +365,7 @@ fn sweep(dir: &Utf8Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The text of a file of the service's own; nothing of one that a member has put there.
+/// The text of one of the service's own files. A file that a member has put there is not read.
 pub(super) fn own_text(dir: &Utf8Path, name: &str, longest: u64) -> io::Result<Vec<u8>> {
     let of = fs_err::symlink_metadata(dir)?;
     let file = unfollowed().read(true).open(dir.join(name))?;
@@ -380,7 +380,7 @@ pub(super) fn own_text(dir: &Utf8Path, name: &str, longest: u64) -> io::Result<V
     Ok(text)
 }
 
-/// True if a directory in the spool is the service's own, and not one that a member has put there.
+/// True if a directory in the spool is the service's own, not one that a member has put there.
 pub(crate) fn is_own_dir(dir: &Utf8Path, name: &str) -> bool {
     let found = fs_err::symlink_metadata(dir.join(name)).ok();
     let of = fs_err::symlink_metadata(dir).ok();
@@ -389,7 +389,7 @@ pub(crate) fn is_own_dir(dir: &Utf8Path, name: &str) -> bool {
         .is_some_and(|(found, of)| found.is_dir() && found.uid() == of.uid())
 }
 
-/// Whether a service is alive.
+/// True if a service runs.
 pub(crate) fn is_alive(dir: &Utf8Path) -> bool {
     let Ok(of) = fs_err::symlink_metadata(dir) else {
         return false;
@@ -397,14 +397,14 @@ pub(crate) fn is_alive(dir: &Utf8Path) -> bool {
     let Ok(file) = unfollowed().read(true).open(dir.join(ALIVE)) else {
         return false;
     };
-    // One of the directory's owner, who runs the service; not one that a member has put there.
+    // A file of the directory's owner, who runs the service; not one that a member has put there.
     let own = file
         .metadata()
         .is_ok_and(|found| found.is_file() && found.uid() == of.uid());
     own && matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// Leaves a message; what it is known by.
+/// Leaves a message; returns its name.
 pub(crate) fn leave(
     dir: &Utf8Path,
     ask: &Ask,
@@ -421,7 +421,7 @@ pub(crate) fn leave(
         .create_new(true)
         .mode(0o640)
         .open(&part)?;
-    // Whatever the mask says, the service reads it through the group.
+    // Regardless of the umask: the service reads it through the group.
     file.set_permissions(PermissionsExt::from_mode(0o640))?;
     file.write_all(&serde_json::to_vec(ask)?)?;
     file.sync_all()?;

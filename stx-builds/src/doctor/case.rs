@@ -1,4 +1,4 @@
-//! The configuration with everything that it names, read as far as it can be, and the mistakes in these files.
+//! The configuration with all files that it names, read as far as possible, and the mistakes in these files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ pub(super) struct Named {
     pub(super) at: Option<Position>,
 }
 
-/// The configuration of a site, as far as it can be read, and the machine that it is for.
+/// The configuration of a site, as far as it can be read, and its machine.
 pub struct Case<'a> {
     pub(super) site: &'a Site,
     pub(super) machine: &'a dyn Machine,
@@ -45,22 +45,22 @@ pub struct Case<'a> {
     /// True if each recipe that the configuration names could be read.
     pub(super) has_all_recipes: bool,
     pub(super) policy: Option<PolicyFile>,
-    /// The channels that are built, and those of the mirror.
+    /// The channels to build, and those of the mirror.
     pub(super) channels: BTreeSet<Channel>,
-    /// The keys that misspelt ones were probably meant to be: they are not missing.
+    /// The keys that misspelt ones were probably meant to be: they are not reported as missing.
     pub(super) meant: BTreeSet<String>,
     /// The releases of branches whose channels are not known, because their recipes have mistakes.
     pub(super) open: Vec<ReleaseId>,
-    /// The mirror's content; `None` where it is not in a directory, or not there.
+    /// The mirror's content; `None` if the mirror is not a directory, or does not exist.
     pub(super) catalog: Option<Catalog>,
-    /// The reason why the directory is not a mirror, and will be none.
+    /// The reason why the directory is not a mirror, and cannot become one.
     pub(super) no_mirror: Option<Error>,
     /// The user that builds: the owner of the state directory, else of the spool, else the user of the command.
     pub(super) user: u32,
 }
 
 impl<'a> Case<'a> {
-    /// Reads everything, and finds what is wrong in these files.
+    /// Reads everything, and finds the mistakes in these files.
     pub(super) async fn read(
         site: &'a Site,
         mistakes: ConfigErrors,
@@ -118,7 +118,7 @@ impl<'a> Case<'a> {
         Ok((case, findings))
     }
 
-    /// Where an entry of the configuration stands, or the innermost table of it that is there.
+    /// The position of an entry of the configuration, or of the innermost existing table around it.
     pub(super) fn at(&self, path: &[&str]) -> Option<Position> {
         position(&self.text, path)
     }
@@ -142,7 +142,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The directory of a mirror that is in one.
+    /// The directory of the mirror, if the mirror is a directory.
     pub(super) fn mirror_dir(&self) -> Option<Utf8PathBuf> {
         let mirror = self.site.options.mirror.as_deref()?;
         (MirrorLocation::of(mirror) == MirrorLocation::Directory).then(|| mirror.to_owned())
@@ -155,7 +155,7 @@ impl<'a> Case<'a> {
         options.state(mirror).ok()
     }
 
-    /// Reads the recipes that the configuration names, and resolves the branches whose recipes are right.
+    /// Reads the recipes that the configuration names, and resolves the branches whose recipes are valid.
     fn recipes(&mut self, of_file: &mut ConfigErrors) -> Vec<Finding> {
         let options = &self.site.options;
         let mut findings = Vec::new();
@@ -179,7 +179,7 @@ impl<'a> Case<'a> {
             }
         }
         if let Some(recipe) = &options.recipe {
-            // Without a service, people build with it; beside one, only builds on demand of other branches do.
+            // Without a service, users build with this recipe; with a service, only builds on demand of other branches use it.
             wanted.push((recipe.clone(), service.is_none(), self.at(&["recipe"])));
         }
         for (file, is_used, at) in wanted {
@@ -231,7 +231,7 @@ impl<'a> Case<'a> {
                 let recipe = read.get(&file)?.as_ref()?;
                 Some((file, recipe.channel(branch.release.clone())))
             };
-            // The others were reported with their recipes.
+            // The channels of other branches were reported with their recipes.
             let open = service
                 .branches
                 .iter()
@@ -293,14 +293,14 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Reads what is on a mirror in a directory.
+    /// Reads the content of a mirror in a directory.
     async fn mirror(&mut self) {
         if self.mirror_dir().is_none() {
             return;
         }
         let store = match self.site.mirror() {
             Ok(store) => store,
-            // The first build makes it.
+            // The first build creates it.
             Err(failure) if failure.kind == ErrorKind::NotFound => return,
             Err(failure) => {
                 self.no_mirror = Some(failure);
@@ -327,13 +327,13 @@ impl<'a> Case<'a> {
 
 const NO_BUILD: &str = "no build of this recipe starts";
 
-/// The word that a message says was meant.
+/// The word that a message suggests.
 fn meant(message: &str) -> Option<&str> {
     let (_, rest) = message.rsplit_once("did you mean `")?;
     rest.split('`').next()
 }
 
-/// The correction that a message names itself, else where the form is described.
+/// The correction that a message itself suggests, else the document that describes the form.
 fn fix_of(message: &str, form: &str) -> String {
     match meant(message) {
         Some(word) => format!("write `{word}`; {form}"),

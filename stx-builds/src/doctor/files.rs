@@ -50,7 +50,7 @@ fn unwritable(case: &Case<'_>, dir: &Utf8Path) -> Option<String> {
     }
 }
 
-/// The command that makes a directory of the builder's.
+/// The command that makes a directory for the builder.
 fn install(case: &Case<'_>, dir: &Utf8Path) -> String {
     format!("install -d -o {} {dir}", user_name(case.user))
 }
@@ -62,7 +62,7 @@ fn mirror(case: &Case<'_>) -> Option<Finding> {
         case.finding(Severity::Error, Subject::Files, &["mirror"], texts)
     };
     let Some(mirror) = &case.site.options.mirror else {
-        // A wrong value or a misspelt key is a mistake of the file already.
+        // A wrong value or a misspelt key was already reported as a mistake of the file.
         let is_known = case.at(&["mirror"]).is_some() || case.meant.contains("mirror");
         return (!is_known).then(|| {
             finding(
@@ -77,7 +77,7 @@ fn mirror(case: &Case<'_>) -> Option<Finding> {
             if let Some(message) = unwritable(case, mirror) {
                 return Some(finding(message, install(case, mirror)));
             }
-            // It is there and can be written, and is something else.
+            // It exists and is writable, but is something else.
             let failure = case.no_mirror.as_ref()?;
             let fix = failure.hint.clone();
             let fix =
@@ -99,7 +99,7 @@ fn state(case: &Case<'_>) -> Option<Finding> {
     };
     let message = unwritable(case, &dir)?;
     let is_there = case.machine.entry(&dir).is_ok();
-    // The service manager makes the one of the package when it first starts the service.
+    // When the service manager first starts the service, it makes the directory of the package.
     let severity = if is_there {
         Severity::Error
     } else {
@@ -160,7 +160,7 @@ fn spool(case: &Case<'_>) -> Option<Finding> {
     ))
 }
 
-/// A ledger that the service would refuse. One of an older version is no mistake: the service brings it up to date.
+/// A ledger that the service would refuse. An older version is not a mistake: the service migrates it.
 fn ledger(case: &Case<'_>) -> Option<Finding> {
     case.service.as_ref()?;
     let failure = case.site.ledger().err()?;
@@ -182,7 +182,7 @@ fn ledger(case: &Case<'_>) -> Option<Finding> {
     Some(case.finding(Severity::Error, Subject::Files, &["state"], texts))
 }
 
-/// The files that the service writes beside its own.
+/// The files that the service writes outside of its own directories.
 fn written(case: &Case<'_>) -> Vec<Finding> {
     let Some(service) = &case.service else {
         return Vec::new();
@@ -208,7 +208,7 @@ fn written(case: &Case<'_>) -> Vec<Finding> {
             } else {
                 let message = match case.machine.entry(dir) {
                     Ok(_) => unwritable(case, dir)?,
-                    // The service does not make it.
+                    // The service does not create the directory.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         format!("{dir} does not exist")
                     }
@@ -253,7 +253,7 @@ fn source_roots(case: &Case<'_>) -> Vec<Finding> {
     missing.map(finding).collect()
 }
 
-/// Directories and files of the builder within the mirror, which everybody can read.
+/// Directories and files of the builder within the mirror, where every reader could read them.
 fn inside(case: &Case<'_>) -> Vec<Finding> {
     let Some(mirror) = case.mirror_dir() else {
         return Vec::new();

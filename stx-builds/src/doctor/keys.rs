@@ -35,7 +35,7 @@ fn of_table(case: &Case<'_>, table: &str, failure: &Error) -> Finding {
     let fix = failure.hint.clone();
     let fix = fix.unwrap_or_else(|| format!("correct or remove this entry of [{table}]"));
     let message = failure.chain();
-    // The key that the message is about, if it names the file of one.
+    // The key whose file the message names, if any.
     let path = case
         .at(&[table])
         .and_then(|_| key_of(case, table, &message));
@@ -74,7 +74,7 @@ fn key_of(case: &Case<'_>, table: &str, message: &str) -> Option<&'static str> {
     })
 }
 
-/// A signing key that is good today and not any more soon.
+/// A signing key that is valid today but expires soon.
 fn expires(case: &Case<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let signing = &case.site.options.signing;
     let failure = signing.check(now + SOON).err()?;
@@ -86,7 +86,7 @@ fn expires(case: &Case<'_>, now: DateTime<Utc>) -> Option<Finding> {
     Some(case.finding(Severity::Warning, Subject::Keys, &["signing"], texts))
 }
 
-/// The keyring that readers go by.
+/// The keyring that readers use.
 fn keyring(case: &Case<'_>) -> Option<Finding> {
     let file = case.site.options.keyring()?;
     let message = match fs_err::read(file) {

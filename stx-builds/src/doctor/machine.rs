@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::site::clock;
 use crate::{Reader, Site, refused};
 
-/// A file or directory, links followed.
+/// A file or directory, after following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// True for a directory.
@@ -36,12 +36,12 @@ pub struct Space {
     pub free: u64,
 }
 
-/// The clock, and a file that was written not long ago.
+/// The clock, and recently written files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clock {
     /// The time.
     pub now: DateTime<Utc>,
-    /// A file that this machine or its file server wrote, and when by its own date.
+    /// Files that this machine or its file server wrote, with their timestamps.
     pub written: Vec<(Utf8PathBuf, DateTime<Utc>)>,
 }
 
@@ -65,18 +65,18 @@ pub trait Machine: Send + Sync {
     fn entry(&self, path: &Utf8Path) -> io::Result<Entry>;
     /// True if a user may create files in a directory.
     fn can_write(&self, dir: &Utf8Path, user: u32) -> bool;
-    /// The executable file of a program: a path, or a name that is looked for in `PATH`.
+    /// The executable file of a program: a path, or a name to search in `PATH`.
     fn program(&self, word: &str) -> io::Result<Utf8PathBuf>;
     /// The disk of a directory.
     fn space(&self, dir: &Utf8Path) -> io::Result<Space>;
-    /// The clock, and the dates of those of `files` that are there.
+    /// The clock, and the timestamps of the existing ones of `files`.
     fn clock(&self, files: &[Utf8PathBuf]) -> Clock;
     /// True if a group of this name exists.
     fn has_group(&self, name: &str) -> bool;
-    /// Runs a program for at most so long. An error tells why it did not end by itself.
+    /// Runs a program for at most `limit`. The error is the reason why it did not end by itself.
     async fn run(&self, invocation: Invocation, limit: Duration) -> Result<Said, String>;
-    /// Asks a mirror for its index. True if it has one, false if it answers without one; an error tells why it does not answer, and
-    /// the next step where that is known.
+    /// Asks a mirror for its index. True if it has one, false if it answers without one; an error tells why it does not answer, with
+    /// the next step if that is known.
     async fn reach(&self, site: &Site, mirror: &Utf8Path, limit: Duration) -> Result<bool, Error>;
 }
 
@@ -101,7 +101,7 @@ impl Machine for ThisMachine {
 
     fn can_write(&self, dir: &Utf8Path, user: u32) -> bool {
         if user == self.user() {
-            // The kernel also knows of access lists and read-only file systems.
+            // The kernel also considers access lists and read-only file systems.
             return access(dir.as_std_path(), Access::WRITE_OK | Access::EXEC_OK).is_ok();
         }
         let Ok(found) = fs_err::metadata(dir) else {
@@ -165,7 +165,7 @@ impl Machine for ThisMachine {
     }
 
     fn has_group(&self, name: &str) -> bool {
-        // A database that gives no answer does not deny the group.
+        // A database that does not answer does not disprove the group.
         !matches!(Group::from_name(name), Ok(None))
     }
 
@@ -176,7 +176,7 @@ impl Machine for ThisMachine {
     async fn run(&self, invocation: Invocation, limit: Duration) -> Result<Said, String> {
         let command = process::command(&invocation).map_err(|error| error.to_string())?;
         let mut command = tokio::process::Command::from(command);
-        // A limit drops the future, and with it the process.
+        // The time limit drops the future, which must kill the process.
         command.kill_on_drop(true);
         match tokio::time::timeout(limit, command.output()).await {
             Ok(Ok(output)) => Ok(Said {
@@ -206,7 +206,7 @@ impl Machine for ThisMachine {
     }
 }
 
-/// The groups of a user, as the system's user database says.
+/// The groups of a user, by the system's user database.
 fn groups(user: u32) -> Vec<u32> {
     let Ok(Some(user)) = User::from_uid(Uid::from_raw(user)) else {
         return Vec::new();

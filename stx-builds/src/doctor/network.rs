@@ -13,7 +13,7 @@ use super::{Finding, Severity, Subject};
 use crate::build::{BuildOrder, place_env};
 use crate::options::MirrorLocation;
 
-/// The time in which each must answer; all are asked at the same time.
+/// The time within which each must answer; all are asked in parallel.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The checks.
@@ -93,7 +93,7 @@ async fn common(case: &Case<'_>) -> Env {
     plan.await.unwrap_or_default()
 }
 
-/// Tries a place as a build does. Whether it sees the files of the build server is left to the build, which has some there.
+/// Tries a place as a build does. The check that it sees the files of the build server is left to the build, which has some there.
 async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(), String> {
     let tools = place_env();
     let dir = camino_tempfile::Utf8TempDir::new().map_err(|error| error.to_string())?;
@@ -122,11 +122,11 @@ async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(
     let program = invocation.program.clone();
     let said = case.machine.run(invocation, LIMIT).await;
     if let Some(close) = place.close(&job, &tools) {
-        // Without a connection there is nothing to close, and nothing to say.
+        // Without a connection there is nothing to close, and nothing to report.
         case.machine.run(close, LIMIT).await.ok();
     }
     let said = said?;
-    // The directory is this machine's: who does not see it was reached.
+    // The directory exists only on this machine: a complaint about it proves that the place was reached.
     if said.ok || said.stderr.contains(dir.path().as_str()) {
         return Ok(());
     }

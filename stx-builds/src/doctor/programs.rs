@@ -14,7 +14,7 @@ use crate::options::Metadata;
 /// The time in which a program must print its version or state.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
-/// The checks of programs that are only looked for.
+/// The checks that only look for programs.
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut look = |word: &str, path: &[&str], why: &str| {
@@ -61,7 +61,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The tools of a recipe that are not here, in one finding.
+/// The missing tools of a recipe, in one finding.
 fn tools(case: &Case<'_>, named: &Named) -> Option<Finding> {
     let Named { file, recipe, .. } = named;
     let missing = recipe.tools.iter();
@@ -111,7 +111,7 @@ pub(super) fn call(program: Utf8PathBuf, args: &[&str]) -> Invocation {
     }
 }
 
-/// `git`: there, and new enough to take credentials from its environment.
+/// Checks that `git` is installed, and new enough to take credentials from its environment.
 pub(super) async fn git(case: &Case<'_>) -> Option<Finding> {
     if case.recipes.is_empty() {
         return None;
@@ -127,7 +127,7 @@ pub(super) async fn git(case: &Case<'_>) -> Option<Finding> {
     let program = match case.machine.program("git") {
         Ok(program) => program,
         Err(error) => {
-            // Recipes that name it as a tool have said so.
+            // If a recipe names it as a tool, it was already reported.
             if case
                 .recipes
                 .iter()

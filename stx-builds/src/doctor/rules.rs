@@ -15,7 +15,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The channels, in a few words.
+/// The channels, in short.
 fn known(case: &Case<'_>) -> String {
     let mut names: Vec<_> = case
         .channels
@@ -29,7 +29,7 @@ fn known(case: &Case<'_>) -> String {
     names.join(", ")
 }
 
-/// True if a glob could match a channel of a branch whose channel is not known, so that one mistake does not lead to a second finding.
+/// True if a glob could match a channel of a branch whose channel is unknown, so that one mistake does not lead to a second finding.
 fn may_match(case: &Case<'_>, glob: &str) -> bool {
     case.open.iter().any(|release| {
         let release = release.to_string();
@@ -99,7 +99,7 @@ fn labs(case: &Case<'_>) -> Vec<Finding> {
 
 fn places(case: &Case<'_>) -> Vec<Finding> {
     if !case.has_all_recipes {
-        // The phase may be one of a recipe that has a mistake.
+        // The phase may belong to a recipe with a mistake.
         return Vec::new();
     }
     let recipes = case.recipes.iter();
@@ -122,7 +122,7 @@ fn places(case: &Case<'_>) -> Vec<Finding> {
     .collect()
 }
 
-/// Branches that wait for a channel that nobody builds.
+/// Branches that wait for a channel that is never built.
 fn after(case: &Case<'_>) -> Vec<Finding> {
     let Some(service) = &case.service else {
         return Vec::new();

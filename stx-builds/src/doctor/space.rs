@@ -17,7 +17,7 @@ pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
     let dirs = [("mirror", case.mirror_dir()), ("state", case.state_dir())];
     for (key, dir) in dirs {
         let Some(dir) = dir else { continue };
-        // The disk of a directory that is not there yet is that of the nearest one above.
+        // The disk of a directory that does not exist yet is that of its nearest existing parent.
         let is_dir =
             |dir: &&camino::Utf8Path| case.machine.entry(dir).is_ok_and(|entry| entry.is_dir);
         let Some(space) = dir
@@ -57,8 +57,8 @@ pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-/// When the mirror's disk, with so many free bytes, is full by the forecast. Without a catalog, or with a policy that has
-/// mistakes, there is no forecast.
+/// The time at which the mirror's disk, with `free` bytes left, will be full by the forecast. Without a catalog, or with a policy
+/// that has mistakes, there is no forecast.
 async fn full(case: &Case<'_>, free: u64) -> Option<DateTime<Utc>> {
     let catalog = case.catalog.as_ref()?;
     let policy = policy(case.site).ok()?.policy;

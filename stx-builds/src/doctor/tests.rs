@@ -1,4 +1,4 @@
-//! The checks, on machines that are made up.
+//! The checks, on simulated machines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,7 +22,7 @@ use crate::{Options, Site};
 /// The user that builds.
 const BUILDER: u32 = 4711;
 
-/// A machine on which everything is as the configuration below wants it.
+/// A machine that matches the configuration below.
 #[derive(Clone)]
 struct Fake {
     user: u32,
@@ -36,7 +36,7 @@ struct Fake {
     git: &'static str,
     /// The answer of every mirror.
     mirrors: Result<bool, String>,
-    /// The standard error of every place; empty where it works.
+    /// The standard error of every place; empty if it works.
     places: &'static str,
 }
 
@@ -210,7 +210,7 @@ async fn nothing_is_found_where_all_is_well() {
     assert_eq!(findings(CONFIG, POLICY, &good()).await, []);
 }
 
-/// A change of the machine, and the one finding that it makes.
+/// A change of the machine, and the one finding that it causes.
 type Row = (fn(&mut Fake), Severity, Subject, &'static str, &'static str);
 
 impl Fake {
@@ -328,7 +328,7 @@ async fn each_fault_of_a_machine_is_one_finding() {
     );
 }
 
-/// The findings about a mirror with three daily builds of 20 bytes, with so many bytes left on its disk of 100.
+/// The findings about a mirror with three daily builds of 20 bytes, on a disk of 100 bytes with `free` bytes left.
 async fn with_builds(policy: &str, free: u64) -> Vec<Finding> {
     let dir = Utf8TempDir::new().expect("a directory");
     let mirror = dir.path().join("mirror");
@@ -365,11 +365,11 @@ async fn a_mirror_that_fills_its_disk_within_a_month_is_found() {
         );
         assert!(one.fix.contains("forecast --days 30"), "{one:?}");
     }
-    // 30 days add 600 bytes: with room for them all, or a policy that makes room, there is nothing to find.
+    // 30 days add 600 bytes: with room for them all, or a policy that makes room, there are no findings.
     assert_eq!(with_builds(POLICY, 600).await, []);
     let short = POLICY.replace("30 days", "2 days");
     assert_eq!(with_builds(&short, 59).await, []);
-    // A policy with a mistake is one finding: no forecast is made of another policy.
+    // A policy with a mistake is one finding: no forecast is made with another policy.
     let wrong = POLICY.replace("keep", "kepe");
     let found = with_builds(&wrong, 39).await;
     assert!(
@@ -378,7 +378,7 @@ async fn a_mirror_that_fills_its_disk_within_a_month_is_found() {
     );
 }
 
-/// Nobody knows how much room is left in a bucket; the disk is that of the state directory only.
+/// The free space of a bucket is unknown; the only disk is that of the state directory.
 #[tokio::test]
 async fn the_room_of_a_bucket_is_not_judged() {
     let config = CONFIG.replace("/srv/mirror", "s3://bucket/mirror");
@@ -425,7 +425,7 @@ async fn rules_that_match_nothing_are_found() {
     );
 }
 
-/// The phase of a place rule may be one of a recipe that cannot be read.
+/// The phase of a place rule may belong to a recipe that cannot be read.
 #[tokio::test]
 async fn a_missing_recipe_is_one_finding() {
     let config = CONFIG.replace("phases = [\"sync\"]", "phases = [\"other\"]")

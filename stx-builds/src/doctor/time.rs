@@ -1,4 +1,4 @@
-//! The clock: unsynchronised, or not the time that files and builds tell.
+//! The clock: unsynchronised, or inconsistent with the times of files and builds.
 
 use camino::Utf8PathBuf;
 use chrono::TimeDelta;
@@ -20,7 +20,7 @@ fn finding(case: &Case<'_>, severity: Severity, message: String) -> Finding {
     case.finding(severity, Subject::Time, &[], texts)
 }
 
-/// The clock against files that were written, and against the dates of builds.
+/// Compares the clock with the timestamps of files and the dates of builds.
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let state = case
@@ -53,12 +53,12 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Checks that the clock is synchronised, if the service manager tells.
+/// Checks that the clock is synchronised, if the service manager reports it.
 pub(super) async fn synchronised(case: &Case<'_>) -> Option<Finding> {
     case.file.as_ref()?;
     let program = case.machine.program("timedatectl").ok()?;
     let asked = call(program, &["show", "--property=NTPSynchronized", "--value"]);
-    // In a container nobody answers, and the clock is that of the host.
+    // In a container there is no answer, and the clock is that of the host.
     let said = case
         .machine
         .run(asked, LIMIT)

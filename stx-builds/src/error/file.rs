@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use super::Error;
 use crate::users::denied;
 
-/// A file that could not be used, with whose it is where that is the reason.
+/// The error about a file that could not be used; if access was denied, with the owner of the file.
 pub(crate) fn unusable(path: &Utf8Path, error: io::Error) -> Error {
     let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
     let failure = Error::usage(error);
@@ -18,7 +18,7 @@ pub(crate) fn unusable(path: &Utf8Path, error: io::Error) -> Error {
     }
 }
 
-/// Checks whether a path exists. Fails where the caller may not look, as in a directory that only its owner may enter.
+/// True if a path exists. Fails if the caller may not look, as in a directory that only its owner may enter.
 pub(crate) fn is_there(path: &Utf8Path) -> Result<bool, Error> {
     match path.metadata() {
         Ok(_) => Ok(true),

@@ -5,7 +5,7 @@ use stx_publish::{HookError, WebPage};
 
 use super::unreached;
 
-/// The next step after an error of the registry `host`; `None` if the same command helps as soon as the registry answers.
+/// The next step after an error of the registry `host`; `None` if the same command succeeds as soon as the registry answers.
 pub(crate) fn remedy(host: &str, error: &RegistryError) -> Option<String> {
     match error {
         RegistryError::Denied { .. } | RegistryError::Credentials { .. } => Some(
@@ -22,7 +22,7 @@ pub(crate) fn remedy(host: &str, error: &RegistryError) -> Option<String> {
             "read the log of the registry, or of a proxy in front of it; does the project exist there?"
                 .to_owned(),
         ),
-        // Another attempt may do, and there is nothing else to say.
+        // Another attempt may succeed; no other advice exists.
         _ => None,
     }
 }

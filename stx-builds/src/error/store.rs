@@ -1,4 +1,4 @@
-//! A store's refusal as the error of an operation.
+//! Converts the errors of stores.
 
 use std::error::Error as StdError;
 use std::io;
@@ -21,7 +21,7 @@ impl From<stx_publish::ErrorKind> for ErrorKind {
     }
 }
 
-/// The hint for a request that failed, if its cause is known: another attempt would fail as well.
+/// The hint for a failed request whose cause is known, so that another attempt would fail as well.
 pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<String> {
     if let Some(failure) = source.downcast_ref::<RequestFailure>() {
         let hint = failure.hint().map(ToOwned::to_owned);
@@ -51,10 +51,10 @@ pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<
     ))
 }
 
-/// The hint where another publisher is at work.
+/// The hint if another publisher is at work.
 pub(crate) const DONE: &str = "run the same command again when it is done; the lock of one that died ends with it, in a bucket 75 seconds later";
 
-/// The hint for an error of a store, where the error alone is enough to give one.
+/// The hint for an error of a store, if the error alone determines one.
 pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
     match error {
         StoreError::Io { path, source, .. } => {
@@ -100,7 +100,7 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
                 "is the URL right, and does this machine reach the server?".to_owned()
             }))
         }
-        // The refusal itself says all that is known: its kind decides the exit code, and adds nothing to do.
+        // The error itself contains all that is known: its kind determines the exit code, and no next step.
         _ => None,
     }
 }
@@ -112,7 +112,7 @@ fn causes<'a>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// The hint for an error that a store's refusal caused.
+/// The hint for an error that was caused by an error of a store.
 pub(crate) fn hint_below(error: &(dyn StdError + 'static)) -> Option<String> {
     causes(error).find_map(|error| error.downcast_ref().and_then(hint_of))
 }
@@ -125,7 +125,7 @@ pub(crate) fn answer_below(error: &(dyn StdError + 'static)) -> Option<String> {
     })
 }
 
-/// A store's refusal as an error.
+/// The error of a store as the error of an operation.
 pub fn refused(error: StoreError) -> Error {
     let hint = hint_of(&error);
     Error {

@@ -18,7 +18,7 @@ use crate::refused;
 /// The time between two looks at a running build.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A build that runs, as it was seen last.
+/// A running build, in its last known state.
 struct Watched {
     area: BuildArea,
     shown: Shown,
@@ -32,7 +32,7 @@ impl Watched {
         self.area.channel(&self.shown.build.channel)
     }
 
-    /// Looks at the build again; gives its phases.
+    /// Reads the state of the build again; returns its phases.
     fn look(&mut self) -> Result<Vec<PhaseLog>, Error> {
         let state = self.state();
         // The lock first: once it is free, the journal is final.
@@ -51,7 +51,7 @@ impl Watched {
         stages(&self.journal, !self.is_over)
     }
 
-    /// The directory of its logs if it never came to a commit.
+    /// The directory of its logs if it had no commit.
     fn kept(&self) -> Utf8PathBuf {
         let date = self.shown.build.date.to_string();
         self.state().join(UNPUBLISHED).join(date)
@@ -82,8 +82,8 @@ impl Watched {
         })
     }
 
-    /// True if only the source phase ran, and its commits are those of the last success: the journal of a build that was
-    /// cancelled at that moment looks the same.
+    /// True if only the source phase ran, and its commits are those of the last success. The journal of a build that was cancelled at
+    /// that moment is the same.
     async fn is_unchanged(&self, mirror: &dyn MirrorStore) -> Result<bool, Error> {
         let Journal {
             started,
@@ -118,8 +118,8 @@ fn interrupted(shown: &Shown) -> Error {
     Error::new(ErrorKind::BuildFailed, error).hint(hint)
 }
 
-/// Follows a build: the phases that run, then those that start, or only the one that is wanted. Fails after the lines of a build that
-/// was interrupted.
+/// Follows a build: the running phases, then those that start, or only the requested one. Fails after the lines of a build that was
+/// interrupted.
 pub(super) async fn follow(
     shown: Shown,
     phases: Vec<PhaseLog>,

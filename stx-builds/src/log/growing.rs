@@ -1,9 +1,9 @@
-//! A log that is still written, as [`stx_pipeline::process`] writes it.
+//! A log that is still being written, in the form of [`stx_pipeline::process`].
 //!
-//! An attempt that prints more than half of its limit writes on into `LOG.2`, which becomes `LOG.1` when it is full. At the end
-//! of the attempt, both are moved to the end of the log. So a reader follows the log, then the newer of the two by its open
-//! handle. After their end it looks for the last bytes that it has passed on, and continues behind them. A member of the spool's group reads a copy, which grows at
-//! its end only.
+//! An attempt that prints more than half of its limit continues in `LOG.2`, which becomes `LOG.1` when it is full. At the end of the
+//! attempt, both are moved to the end of the log. So a reader follows the log, then the newer of the two by its open handle. After
+//! the move, it searches the log for the last bytes that it has passed on, and continues after them. A member of the spool's group
+//! reads a copy, which only grows at its end.
 
 use std::fs::Metadata;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -25,7 +25,7 @@ pub(super) struct Growing {
     lines: Lines,
 }
 
-/// An open file, and how far it was read.
+/// An open file, and the offset up to which it was read.
 #[derive(Debug)]
 struct Open {
     file: fs_err::File,
@@ -36,11 +36,11 @@ struct Open {
 #[derive(Debug)]
 struct Tail {
     newer: Open,
-    /// The last bytes of the file before it.
+    /// The last bytes of the previous file.
     before: Vec<u8>,
 }
 
-/// The size of the text that is looked for, in bytes: a few lines, which begin with their times.
+/// The size of the text to search for, in bytes: a few lines, which begin with their times.
 const MARK: u64 = 4096;
 
 impl Open {
@@ -82,7 +82,7 @@ fn found(path: &Utf8Path) -> io::Result<Option<Metadata>> {
 }
 
 impl Growing {
-    /// The log of a phase from its beginning. It need not be there yet.
+    /// The log of a phase from its beginning. It need not exist yet.
     pub(super) fn new(phase: &str, path: &Utf8Path) -> Self {
         Self {
             phase: phase.to_owned(),
@@ -93,7 +93,7 @@ impl Growing {
         }
     }
 
-    /// The log of a phase from the end that it had when it was opened.
+    /// The log of a phase after the content that `log` had when it was opened.
     pub(super) fn after(phase: &str, log: FileLog) -> io::Result<Self> {
         let mut growing = Self::new(phase, &log.path);
         let open = |file: Option<(fs_err::File, u64)>| file.map(|(file, at)| Open { file, at });
@@ -106,15 +106,15 @@ impl Growing {
         Ok(growing)
     }
 
-    /// Looks for a log that was not there yet in this file.
+    /// Changes the path of a log that did not exist yet.
     pub(super) fn moved_to(&mut self, path: &Utf8Path) {
         if self.log.is_none() {
             path.clone_into(&mut self.path);
         }
     }
 
-    /// Continues in the file that has the name of the log now, once it is as long as this one was read: another copy of the
-    /// same log.
+    /// Continues in the file that now has the name of the log, once it is as long as the part that was read: another copy of the same
+    /// log.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         if let Some(log) = &mut self.log
             && let Some(Open { file, .. }) = Open::new(&self.path)?
@@ -127,7 +127,7 @@ impl Growing {
         Ok(())
     }
 
-    /// Passes on what was added since.
+    /// Passes on the bytes that were added since the last call.
     pub(super) fn more(&mut self, sink: &mut Sink<'_>) -> io::Result<ControlFlow<()>> {
         if self.log.is_none() {
             self.log = Open::new(&self.path)?;
@@ -137,7 +137,7 @@ impl Growing {
         };
         loop {
             if self.end.is_none() {
-                // The lines of the log come before those of the files beside it.
+                // The lines of the log precede those of the files beside it.
                 if drain(&self.phase, log, &mut self.lines, sink)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -151,7 +151,7 @@ impl Growing {
                 let inode = newer.file.metadata()?.ino();
                 let mut before = Vec::new();
                 if let Some(mut older) = Open::new(&beside(&self.path, 1))?
-                    // Otherwise it has become full right now, which is seen below.
+                    // Otherwise, it has just become full, which is handled below.
                     && older.file.metadata()?.ino() != inode
                 {
                     if drain(&self.phase, &mut older, &mut self.lines, sink)?.is_break() {
@@ -162,7 +162,7 @@ impl Growing {
                 self.end = Some(Tail { newer, before });
             }
             let Some(tail) = &mut self.end else { break };
-            // Looked at before it is drained: what is renamed or moved afterwards is complete the next time.
+            // Before it is drained: a file that is renamed or moved afterwards is complete at the next look.
             let now = found(&beside(&self.path, 2))?;
             let mine = tail.newer.file.metadata()?;
             if drain(&self.phase, &mut tail.newer, &mut self.lines, sink)?.is_break() {
@@ -171,7 +171,7 @@ impl Growing {
             let is_moved = log.file.metadata()?.len() > log.at;
             match now {
                 Some(now) if now.ino() == mine.ino() => break,
-                // Moved; another attempt may have begun two files of its own.
+                // Moved; another attempt may have created two files of its own.
                 Some(_) if is_moved => {
                     skip(log, tail)?;
                     self.end = None;
@@ -184,7 +184,7 @@ impl Growing {
                     let Some(mut older) = Open::new(&beside(&self.path, 1))? else {
                         break;
                     };
-                    // It became full, and perhaps another one after it.
+                    // It became full, and possibly the next file after it.
                     if older.file.metadata()?.ino() == mine.ino() {
                         older.at = tail.newer.at;
                     }
@@ -204,14 +204,14 @@ impl Growing {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Passes on a last line without an end.
+    /// Passes on a last line without a newline.
     pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> ControlFlow<()> {
         self.lines.finish(&self.phase, sink)
     }
 }
 
-/// Skips what was moved to the end of the log and was passed on before. All of it is new if the last bytes that were passed on
-/// are not there: they are among those that were left out.
+/// Skips the bytes that were moved to the end of the log and already passed on. If the last bytes that were passed on are missing,
+/// the whole log is new: they are among those that were left out.
 fn skip(log: &mut Open, tail: &Tail) -> io::Result<()> {
     let mut mark = tail.newer.mark()?;
     if mark.is_empty() {
@@ -233,7 +233,7 @@ fn skip(log: &mut Open, tail: &Tail) -> io::Result<()> {
             log.at -= (window.len() - at - mark.len()) as u64;
             return Ok(());
         }
-        // It may begin in this piece and end in the next one.
+        // The text may begin in this piece and end in the next one.
         let known = window.len().saturating_sub(mark.len() - 1);
         window.drain(..known);
     }

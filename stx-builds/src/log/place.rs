@@ -26,14 +26,14 @@ pub(super) struct Shown {
     pub(super) place: Place,
 }
 
-/// The place of its logs.
+/// The location of its logs.
 pub(super) enum Place {
     /// In the state of its channel: it runs, or was interrupted.
     State {
         area: Box<BuildArea>,
         journal: Box<Journal>,
     },
-    /// In the state of its channel: it never came to a commit.
+    /// In the state of its channel: it had no commit.
     Unpublished { logs: Utf8PathBuf },
     /// On the mirror.
     Published {
@@ -43,13 +43,13 @@ pub(super) enum Place {
     },
 }
 
-/// Finds the build that a user means.
+/// Finds the build that a user refers to.
 pub(super) async fn find(site: &Site, wanted: Option<&str>) -> Result<Shown, Error> {
     let area = area(site)?;
     let Some(text) = wanted else {
         return running(area.as_ref());
     };
-    // A name that is no build may still be an alias of a release, which only the mirror knows.
+    // A name that is not a build may still be an alias of a release, which only the mirror knows.
     let named = text.parse::<BuildRef>().ok();
     if let (Some(area), Some(named)) = (&area, &named)
         && let Some(shown) = in_state(site, area, named).await?
@@ -59,7 +59,7 @@ pub(super) async fn find(site: &Site, wanted: Option<&str>) -> Result<Shown, Err
     on_mirror(site, text).await
 }
 
-/// Finds the build that a user means on the mirror.
+/// Finds the build that a user refers to on the mirror.
 pub(super) async fn on_mirror(site: &Site, text: &str) -> Result<Shown, Error> {
     let named = text.parse::<BuildRef>().ok();
     let reader = site.reader()?;
@@ -81,12 +81,12 @@ pub(super) async fn on_mirror(site: &Site, text: &str) -> Result<Shown, Error> {
     published(reader, build).await
 }
 
-/// The directories of builds; `None` beside a URL, where there are none.
+/// The directories of builds; `None` for a mirror behind a URL, which has none.
 fn area(site: &Site) -> Result<Option<BuildArea>, Error> {
     if MirrorLocation::of(&site.root()?) == MirrorLocation::Web {
         return Ok(None);
     }
-    // Beside a bucket there may be none either.
+    // A bucket may have none either.
     Ok(BuildArea::new(site).ok())
 }
 
@@ -118,7 +118,7 @@ fn running(area: Option<&BuildArea>) -> Result<Shown, Error> {
     }
 }
 
-/// The build that a name means, if its logs are in the state directory.
+/// The build that a name refers to, if its logs are in the state directory.
 async fn in_state(site: &Site, area: &BuildArea, named: &BuildRef) -> Result<Option<Shown>, Error> {
     let channel = match named {
         BuildRef::Build(id) => &id.channel,
@@ -137,7 +137,7 @@ async fn in_state(site: &Site, area: &BuildArea, named: &BuildRef) -> Result<Opt
     };
     let found = journal(area, channel)?.filter(|shown| means(&shown.build));
     if let Some(shown) = found {
-        // One that was killed after its publication has a journal until the next build.
+        // A build that was killed after its publication keeps its journal until the next build.
         let there = area.published()?;
         let is_public = match there {
             Some(mirror) => mirror.record(&shown.build).await.is_ok(),
@@ -170,7 +170,7 @@ async fn in_state(site: &Site, area: &BuildArea, named: &BuildRef) -> Result<Opt
     }))
 }
 
-/// Tells which build a name means that is not its own.
+/// Tells the user which build a name refers to, if the name is not the build's own.
 fn note(site: &Site, named: &BuildRef, build: &BuildId) {
     match named {
         BuildRef::Build(_) | BuildRef::Alias(..) => {}
@@ -250,7 +250,7 @@ pub(super) fn is_locked(state: &Utf8Path) -> Result<bool, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(unusable(&path, error)),
     };
-    // Shared, so that readers do not take each other for a build; a build that starts tries again.
+    // Shared, so that readers do not mistake each other for a build; a build that starts retries.
     match file.file().try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
@@ -377,7 +377,7 @@ pub(super) fn published_end(record: &BuildRecord) -> BuildEnd {
     }
 }
 
-/// The phases of a build that is not over, as its journal has them.
+/// The phases of an unfinished build, by its journal.
 pub(super) fn stages(journal: &Journal, running: bool) -> Result<Vec<PhaseLog>, Error> {
     let phases = journal.started.plan.phases.iter();
     let of = |name: &str| journal.records.iter().find(|record| record.name == name);
@@ -403,7 +403,7 @@ pub(super) fn stages(journal: &Journal, running: bool) -> Result<Vec<PhaseLog>, 
         .collect()
 }
 
-/// The logs of a build that never came to a commit, in the order in which they were written.
+/// The logs of a build without a commit, in the order in which they were written.
 fn unpublished(dir: &Utf8Path) -> Result<Vec<PhaseLog>, Error> {
     let mut found = Vec::new();
     for entry in dir.read_dir_utf8().map_err(|error| unusable(dir, error))? {

@@ -23,7 +23,7 @@ pub struct UnpublishedLog {
 }
 
 impl Site {
-    /// The logs of the runs of a request whose builds were not published. `NotFound` if there is no such request, or no such log.
+    /// The logs of the runs of a request whose builds were not published. `NotFound` if no such request or log exists.
     pub fn request_logs(&self, request: u64) -> Result<Vec<UnpublishedLog>, Error> {
         let not_found = |error: String| Error::new(ErrorKind::NotFound, error);
         let history = self.ledger()?.history(None, usize::MAX);

@@ -1,4 +1,4 @@
-//! The logs of the builds that the service runs, for those who can read its spool and not its state.
+//! The logs of the builds that the service runs, for users who can read its spool but not its state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,8 +36,8 @@ fn is_denied(error: &Error) -> bool {
 }
 
 impl Site {
-    /// As [`phase_log`](Self::phase_log), which failed with `unreadable`: shows the build by the status document of the service
-    /// if the state directory cannot be read.
+    /// As [`phase_log`](Self::phase_log), after that failed with `unreadable`: if the state directory cannot be read, shows the build
+    /// by the status document of the service.
     pub async fn shown_log(
         &self,
         service: &Service,
@@ -45,7 +45,7 @@ impl Site {
         unreadable: Error,
         sink: &mut Sink<'_>,
     ) -> Result<Logged, Error> {
-        // A build that failed while it was followed was found, and its log was passed on.
+        // A build that failed while it was followed had been found, and its log was passed on.
         let was_found = unreadable.kind == ErrorKind::BuildFailed;
         if was_found || !is_denied(&unreadable) && wanted.build.is_some() {
             return Err(unreadable);
@@ -76,7 +76,7 @@ impl Site {
     }
 }
 
-/// True if a name means a running build.
+/// True if a name refers to a running build.
 fn means(named: &BuildRef, run: &RunningBuild) -> bool {
     match named {
         BuildRef::Build(id) => run.build.as_ref() == Some(id),
@@ -88,7 +88,7 @@ fn means(named: &BuildRef, run: &RunningBuild) -> bool {
     }
 }
 
-/// Passes the logs of a run on, and follows it to its end if that is wanted.
+/// Passes on the logs of a run, and follows it to its end if requested.
 async fn follow(
     site: &Site,
     service: &Service,
@@ -166,12 +166,12 @@ async fn follow(
     }
 }
 
-/// Fails if the service shows no log that is wanted.
+/// Fails if the service does not show the requested log.
 fn check(spool: &Utf8Path, run: &RunningBuild, wanted: &LogWanted) -> Result<(), Error> {
     let channel = &run.channel;
     let has_started = |phase: &PhaseNow| phase.state != PhaseState::Waiting;
     let is_hidden = |phase: &PhaseNow| has_started(phase) && phase.log.is_none();
-    // A directory of another member may hold anything.
+    // Another member's directory may contain anything.
     if !is_own_dir(spool, RUNNING) || run.phases.iter().any(is_hidden) {
         let error = format!("{channel}: the service does not show the logs of running builds");
         return Err(Error::new(ErrorKind::NotFound, error)
@@ -191,7 +191,7 @@ fn check(spool: &Utf8Path, run: &RunningBuild, wanted: &LogWanted) -> Result<(),
     Err(Error::new(ErrorKind::NotFound, error))
 }
 
-/// Passes on the lines that were added to the logs; true if there were any, and `None` if no more is wanted.
+/// Passes on the lines that were added to the logs; true if there were any, and `None` if the sink needs no more.
 fn more(
     spool: &Utf8Path,
     run: &RunningBuild,

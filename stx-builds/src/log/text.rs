@@ -14,7 +14,7 @@ use super::{LogPart, PIECE, Sink};
 use crate::error::{Error, unusable};
 use crate::{Reader, refused};
 
-/// The largest part that is read at a time while the beginning of a line is looked for.
+/// The largest part to read at once while searching for the beginning of a line.
 const LONGEST_STEP: u64 = 4 * 1024 * 1024;
 
 /// A log that can be read in parts.
@@ -40,16 +40,16 @@ impl dyn Log + '_ {
     }
 }
 
-/// A log in a file of this machine, with the two files beside it that the end of a long one is in while it is written.
+/// A log in a file of this machine. While a long log is being written, its end is in two more files beside it.
 #[derive(Debug)]
 pub(super) struct FileLog {
     pub(super) path: Utf8PathBuf,
-    /// The log, and of the two the older and the newer one, with their sizes.
+    /// The log, the older and the newer of the two other files, with their sizes.
     pub(super) files: [Option<(fs_err::File, u64)>; 3],
 }
 
 impl FileLog {
-    /// Opens the log, which is empty if it is not there.
+    /// Opens the log; a missing log is empty.
     pub(super) fn open(path: &Utf8Path) -> Result<Self, Error> {
         let inode = |file: &Option<(fs_err::File, u64)>| -> io::Result<Option<u64>> {
             let file = file.as_ref();
@@ -60,7 +60,7 @@ impl FileLog {
                 let newer = sized(&beside(path, 2))?;
                 let older = sized(&beside(path, 1))?;
                 let log = sized(path)?;
-                // Between two calls the newer one may have become the older one.
+                // Between the two calls, the newer file may have become the older one.
                 let (one, other) = (inode(&newer)?, inode(&older)?);
                 if one.is_none() || one != other {
                     return Ok(Self {
@@ -74,12 +74,12 @@ impl FileLog {
     }
 }
 
-/// The file of this number beside a log.
+/// The file with this number beside a log.
 pub(super) fn beside(log: &Utf8Path, number: u8) -> Utf8PathBuf {
     Utf8PathBuf::from(format!("{log}.{number}"))
 }
 
-/// A file with its size, if it is there.
+/// A file with its size, if it exists.
 fn sized(path: &Utf8Path) -> io::Result<Option<(fs_err::File, u64)>> {
     match fs_err::File::open(path) {
         Ok(file) => {
@@ -164,7 +164,7 @@ async fn line_start(log: &dyn Log, lines: u64) -> Result<u64, Error> {
         let part = log.part(begin, end - begin).await?;
         for (at, byte) in part.iter().enumerate().rev() {
             let next = begin + at as u64 + 1;
-            // The newline at the very end begins no line.
+            // The newline at the very end does not begin a line.
             if *byte == b'\n' && next < size {
                 seen += 1;
                 if seen == lines {
@@ -177,7 +177,7 @@ async fn line_start(log: &dyn Log, lines: u64) -> Result<u64, Error> {
     Ok(0)
 }
 
-/// Passes a log on from byte `from` to the end that it has now.
+/// Passes on a log from byte `from` to its current end.
 pub(super) async fn print(
     log: &dyn Log,
     phase: &str,
@@ -186,7 +186,7 @@ pub(super) async fn print(
 ) -> Result<ControlFlow<()>, Error> {
     let mut lines = Lines::default();
     while from < log.size() {
-        // Several pieces a request: a web server is asked for each part.
+        // Several pieces per request, since a web server is asked for each part.
         let part = log.part(from, LONGEST_STEP.min(log.size() - from)).await?;
         if part.is_empty() {
             break;
@@ -212,7 +212,7 @@ pub(super) async fn last_lines(
     let text = String::from_utf8_lossy(&part);
     let mut all: Vec<_> = text.lines().collect();
     if from > 0 && all.len() > 1 {
-        // Its beginning was not read.
+        // Its beginning was not read, so it is incomplete.
         all.remove(0);
     }
     let most = usize::try_from(lines).unwrap_or(usize::MAX);
@@ -223,14 +223,14 @@ pub(super) async fn last_lines(
         .collect())
 }
 
-/// Cuts a log at the ends of its lines.
+/// Splits a log at the ends of its lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     rest: Vec<u8>,
 }
 
 impl Lines {
-    /// Passes on the lines that are whole, and the beginning of one that is too long.
+    /// Passes on complete lines, and the beginning of a line that is too long.
     pub(super) fn pass(
         &mut self,
         phase: &str,
@@ -251,7 +251,7 @@ impl Lines {
         ControlFlow::Continue(())
     }
 
-    /// Passes on what is left.
+    /// Passes on the rest.
     pub(super) fn finish(&mut self, phase: &str, sink: &mut Sink<'_>) -> ControlFlow<()> {
         let bytes = std::mem::take(&mut self.rest);
         if bytes.is_empty() {

@@ -1,8 +1,8 @@
-//! The note that a mirror was there.
+//! The note that a mirror exists.
 //!
-//! A file system that is not mounted looks like a mirror that is still to be made: its directory is empty, or not there. A build that
-//! was published into that directory would fill the wrong disk, and be covered by the mount. So builds note in their state
-//! directory on which mirror they are published, and that mirror is not made a second time.
+//! An unmounted file system looks like a mirror that is still to be made: its directory is empty, or does not exist. A build that was
+//! published into that directory would fill the wrong disk, and the mount would later hide it. So builds note in their state
+//! directory on which mirror they are published, and that mirror is not created a second time.
 
 use std::io::ErrorKind as Io;
 
@@ -28,13 +28,13 @@ fn note_of(site: &Site, root: &Utf8Path) -> Result<Option<(Utf8PathBuf, Utf8Path
     Ok(Some((state.join(NOTE), root)))
 }
 
-/// Refuses a mirror that is not there, if builds were published on it before.
+/// Refuses a mirror that does not exist, if builds were published on it before.
 pub(crate) fn check_known(site: &Site, root: &Utf8Path) -> Result<(), Error> {
     let Some((note, root)) = note_of(site, root)? else {
         return Ok(());
     };
     let noted = match fs::read_to_string(&note) {
-        // A user who publishes by hand may not look into the state of the builds.
+        // A user who publishes by hand may have no access to the state of the builds.
         Err(error)
             if matches!(
                 error.kind(),
@@ -54,7 +54,7 @@ pub(crate) fn check_known(site: &Site, root: &Utf8Path) -> Result<(), Error> {
     )))
 }
 
-/// Notes that builds are published on a mirror, which is there.
+/// Notes that builds are published on a mirror, which exists.
 pub(crate) fn note_known(site: &Site, root: &Utf8Path) -> Result<(), Error> {
     let Some((note, root)) = note_of(site, root)? else {
         return Ok(());

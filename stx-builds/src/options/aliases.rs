@@ -46,7 +46,7 @@ impl AliasesTable {
         &self.policy
     }
 
-    /// Whether the newest build of a channel can be read without its date.
+    /// True if the newest build of a channel is available under paths without a date.
     pub fn is_undated(&self, channel: &Channel) -> bool {
         self.undated.contains(&channel.release.kind())
     }
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for AliasesTable {
     }
 }
 
-/// Reads the two options, and takes every other key for an alias.
+/// Reads the two options, and treats every other key as an alias.
 struct TableVisitor;
 
 impl<'de> Visitor<'de> for TableVisitor {
@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for TableVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AliasesTable, A::Error> {
         let mut table = AliasesTable::default();
-        // Who writes the table says which names there are.
+        // A table in the file determines the complete set of names.
         table.policy.exclusive = true;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {

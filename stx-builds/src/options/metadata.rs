@@ -1,11 +1,11 @@
-//! The table `[metadata]`, or the name alone.
+//! The table `[metadata]`, or the string form `metadata = "…"`.
 
 use serde::Deserialize;
 
 /// The program that makes the metadata of RPM repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Metadata {
-    /// This program, which knows what publishing found out already.
+    /// This program, which reuses what it already learned while publishing.
     #[default]
     #[serde(rename = "built-in")]
     BuiltIn,
@@ -22,12 +22,12 @@ pub struct MetadataTable {
 }
 
 impl MetadataTable {
-    /// The program that makes it.
+    /// The program that makes the metadata.
     pub fn made_by(self) -> Metadata {
         self.made_by
     }
 
-    /// Whether a success whose metadata would not be complete is refused.
+    /// True if a success with incomplete metadata is refused.
     pub fn strict(self) -> bool {
         self.strict
     }
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for MetadataTable {
     }
 }
 
-/// Reads either form, so that the message about a wrong key or name is that of the form that was written.
+/// Accepts both forms, so that the message about a wrong key or name matches the form in the file.
 struct Visitor;
 
 impl<'de> serde::de::Visitor<'de> for Visitor {

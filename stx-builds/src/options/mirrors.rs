@@ -20,7 +20,7 @@ struct Table {
     urls: Vec<String>,
 }
 
-/// Whether a text is a URL that everybody may know.
+/// True if a text is a URL that may be public.
 fn is_public(url: &str) -> bool {
     let mut schemes = ["https://", "http://"].iter();
     let Some(rest) = schemes.find_map(|scheme| url.strip_prefix(scheme)) else {
@@ -29,7 +29,7 @@ fn is_public(url: &str) -> bool {
     let host = rest.split('/').next().unwrap_or_default();
     let is_odd =
         |letter: char| letter.is_whitespace() || letter.is_control() || "?#<>\"".contains(letter);
-    // What stands before an `@` are credentials, which everybody would read.
+    // The part before an `@` contains credentials, which every reader would see.
     !host.is_empty() && !host.contains('@') && !rest.contains(is_odd)
 }
 

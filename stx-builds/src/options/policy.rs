@@ -6,7 +6,7 @@ use stx_retention::PolicyFile;
 
 use crate::error::{Error, unusable};
 
-/// Reads a policy, or finds what is wrong with it.
+/// Reads a policy; the inner error lists its mistakes.
 pub fn policy_file(file: &Utf8Path) -> Result<Result<PolicyFile, ConfigErrors>, Error> {
     let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
     Ok(PolicyFile::from_toml(&text).map_err(|errors| errors.in_file(file)))

@@ -1,4 +1,4 @@
-//! The table `[preview]`: where builds offer the files of their finished phases.
+//! The table `[preview]`: the address at which builds offer the files of their finished phases.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

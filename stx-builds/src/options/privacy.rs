@@ -1,4 +1,4 @@
-//! `[privacy]`: what no build may tell.
+//! `[privacy]`: the names and secrets that must not appear in builds.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
@@ -7,21 +7,21 @@ use stx_publish::{Identity, PackageSearch, Privacy};
 use crate::error::Error;
 use crate::identity::of_this_machine;
 
-/// The table `[privacy]` of the configuration. Its `Debug` form holds no secret: the file only says where they are.
+/// The table `[privacy]` of the configuration. Its `Debug` form does not contain secrets: the file only names their places.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrivacyTable {
-    /// Whether builds are searched at all.
+    /// True if builds are searched.
     enabled: bool,
-    /// Names that must not get out, beside those of this machine.
+    /// Names that must not be published, besides those of this machine.
     hosts: Vec<String>,
     /// Secrets.
     secrets: Vec<SecretPlace>,
-    /// A file with a secret a line; empty lines and those with `#` first are left out.
+    /// A file with one secret per line; empty lines and lines that begin with `#` are ignored.
     secrets_file: Option<Utf8PathBuf>,
     /// Globs of the paths in a build that are not searched.
     allow: Vec<String>,
-    /// The answer to findings inside of packages.
+    /// The handling of findings inside of packages.
     packages: PackageSearch,
 }
 
@@ -38,7 +38,7 @@ impl Default for PrivacyTable {
     }
 }
 
-/// Where a secret is.
+/// The place of a secret.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SecretPlace {
@@ -59,7 +59,7 @@ impl PrivacyTable {
         }
     }
 
-    /// The compiled patterns; `None` where the search is switched off.
+    /// The compiled patterns; `None` if the search is disabled.
     pub fn compile(&self) -> Result<Option<Privacy>, Error> {
         if !self.enabled {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! `[provenance]` and `[sbom]`: what is stated of builds, and with what that is signed.
+//! `[provenance]` and `[sbom]`: the statements about builds, and their signer.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::error::Error;
 
 const HINT: &str = "docs/provenance.md describes [provenance]; nothing was changed";
 
-/// The table `[provenance]` of the configuration. It says where a key is, and holds none.
+/// The table `[provenance]` of the configuration. It names the place of a key, and does not contain the key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProvenanceTable {
-    /// Whether builds get provenance.
+    /// True if builds get provenance.
     pub enabled: bool,
-    /// The URI that names who builds.
+    /// The URI that identifies the builder.
     builder: Option<String>,
     /// An Ed25519 key in PKCS#8 and PEM form.
     key_file: Option<Utf8PathBuf>,
@@ -26,7 +26,7 @@ pub struct ProvenanceTable {
     command: Option<Vec<String>>,
     /// The public half of the key that the program signs with.
     public_key: Option<Utf8PathBuf>,
-    /// The public keys one of which has to have signed every build, for `verify` and `show`.
+    /// The public keys one of which must have signed every build, for `verify` and `show`.
     trusted_keys: Vec<Utf8PathBuf>,
 }
 
@@ -47,9 +47,9 @@ impl Default for ProvenanceTable {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SbomTable {
-    /// Whether ISO images get a bill of materials.
+    /// True if ISO images get a bill of materials.
     pub enabled: bool,
-    /// Whether a build with an image of which none can be made is refused.
+    /// True if a build is refused when no bill of materials can be made for one of its images.
     pub required: bool,
 }
 
@@ -69,7 +69,7 @@ impl ProvenanceTable {
         for file in files.into_iter().flatten().chain(&mut self.trusted_keys) {
             *file = dir.join(&file);
         }
-        // A program without a slash is one of the `PATH`.
+        // A program without a slash is searched in `PATH`.
         if let Some(program) = self.command.as_mut().and_then(|argv| argv.first_mut())
             && program.contains('/')
         {
@@ -77,12 +77,12 @@ impl ProvenanceTable {
         }
     }
 
-    /// The program that signs, where one does.
+    /// The program that signs, if one is configured.
     pub(super) fn program(&self) -> Option<&str> {
         self.command.as_ref()?.first().map(String::as_str)
     }
 
-    /// Who builds.
+    /// The identity of the builder.
     pub fn builder(&self) -> Result<BuilderId, Error> {
         match &self.builder {
             None => Ok(BuilderId::default()),
@@ -90,7 +90,7 @@ impl ProvenanceTable {
         }
     }
 
-    /// The signer of the statements; `None` where none is configured.
+    /// The signer of the statements; `None` if none is configured.
     pub fn signer(&self) -> Result<Option<Arc<dyn EnvelopeSigner>>, Error> {
         let wrong = |what: &str| Err(Error::usage(format!("[provenance]: {what}")).hint(HINT));
         match (&self.key_file, &self.command, &self.public_key) {
@@ -117,7 +117,7 @@ impl ProvenanceTable {
         }
     }
 
-    /// The keys that are trusted: those of the files that are `given`, else the configuration's.
+    /// The trusted keys: those in the files `given`, else those of the configuration.
     pub fn trusted(&self, given: &[Utf8PathBuf]) -> Result<Vec<PublicKey>, Error> {
         let files = if given.is_empty() {
             &self.trusted_keys
@@ -137,7 +137,7 @@ fn unreadable(file: &Utf8Path, error: &dyn std::error::Error) -> Error {
     Error::usage(format!("{file}: {error}")).hint(HINT)
 }
 
-/// The bytes of a file that nobody else can read.
+/// The content of a file that only its owner can read.
 fn secret(file: &Utf8Path) -> Result<Vec<u8>, Error> {
     let found = fs_err::metadata(file).map_err(Error::usage)?;
     if found.permissions().mode() & 0o077 != 0 {

@@ -1,4 +1,4 @@
-//! `[registry]`: where container images go.
+//! `[registry]`: the registry for container images.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -10,24 +10,24 @@ use stx_layout::Qualifier;
 
 use crate::error::Error;
 
-/// The table `[registry]` of the configuration. Credentials are not in it: Docker's `config.json` has them.
+/// The table `[registry]` of the configuration. It does not contain credentials: those are in Docker's `config.json`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryTable {
-    /// `HOST[:PORT]`, as it begins the names of the images.
+    /// `HOST[:PORT]`, the beginning of the names of images.
     host: String,
-    /// Whether `http` is spoken; only to this machine.
+    /// True to use `http`, which is accepted only for this machine.
     #[serde(default)]
     plain_http: bool,
-    /// The organisation of all images; without it, the one that each has of its own, else `starlingx`.
+    /// The organisation of all images; if absent, each image keeps its own, or gets `starlingx`.
     org: Option<String>,
-    /// How many blobs are sent side by side.
+    /// The number of blobs to send in parallel.
     parallel: Option<NonZeroUsize>,
     /// The moving tags.
     moving: Option<Vec<Moving>>,
 }
 
-/// A tag that moves.
+/// A moving tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Moving {
@@ -36,10 +36,10 @@ enum Moving {
 }
 
 impl RegistryTable {
-    /// How images are named.
+    /// The rules for image names.
     pub fn rules(&self) -> Result<ImageRules, Error> {
         let registry = self.host.clone();
-        // A name that begins with it shows whether it is one.
+        // A trial name that begins with the organisation shows if it is valid.
         let org = self.org.as_deref().unwrap_or("starlingx");
         let sample = format!("{registry}/{org}/image:tag");
         let sample = sample.parse::<stx_layout::ImageName>();
@@ -64,7 +64,7 @@ impl RegistryTable {
         })
     }
 
-    /// The registry; nothing is asked of it yet.
+    /// The registry; no request is sent yet.
     pub fn open(&self) -> Result<OciRegistry, Error> {
         if self.plain_http && !self.is_loopback() {
             return Err(Error::usage(format!(
@@ -92,7 +92,7 @@ impl RegistryTable {
     }
 }
 
-/// Where Docker keeps credentials: `config.json` in `DOCKER_CONFIG`, else in `~/.docker`.
+/// The file with Docker's credentials: `config.json` in `DOCKER_CONFIG`, else in `~/.docker`.
 fn docker_config() -> Option<Utf8PathBuf> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let dir = variable("DOCKER_CONFIG").map(Utf8PathBuf::from);

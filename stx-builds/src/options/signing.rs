@@ -1,4 +1,4 @@
-//! `[signing]`: with what builds, packages and indexes are signed.
+//! `[signing]`: the signer of builds, packages and indexes.
 
 #[cfg(feature = "openpgp")]
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,11 +11,11 @@ use stx_trust::openpgp::OpenPgp;
 
 use crate::error::Error;
 
-/// The table `[signing]` of the configuration. It says where a key is, and holds none.
+/// The table `[signing]` of the configuration. It names the place of a key, and does not contain the key.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SigningTable {
-    /// The key that `gpg` signs with.
+    /// The key with which `gpg` signs.
     gpg: Option<String>,
     /// Its home directory.
     gpg_home: Option<Utf8PathBuf>,
@@ -27,9 +27,9 @@ pub struct SigningTable {
     key_file: Option<Utf8PathBuf>,
     /// The file with its passphrase.
     passphrase_file: Option<Utf8PathBuf>,
-    /// Whether packages are signed; they are.
+    /// True (the default) if packages are signed.
     packages: Option<bool>,
-    /// How many days an index is good.
+    /// The number of days for which an index is valid.
     index_days: Option<u32>,
 }
 
@@ -47,7 +47,7 @@ impl SigningTable {
         {
             *file = dir.join(&file);
         }
-        // A program without a slash is one of the `PATH`.
+        // A program without a slash is searched in `PATH`.
         if let Some(program) = self.command.as_mut().and_then(|argv| argv.first_mut())
             && program.contains('/')
         {
@@ -55,39 +55,39 @@ impl SigningTable {
         }
     }
 
-    /// The program that signs, where one does.
+    /// The program that signs, if one is configured.
     pub(super) fn program(&self) -> Option<&str> {
         self.command.as_ref()?.first().map(String::as_str)
     }
 
-    /// Whether anything is signed.
+    /// True if a signer is configured.
     pub fn signs(&self) -> bool {
         self.gpg.is_some() || self.command.is_some() || self.key_file.is_some()
     }
 
-    /// Whether packages are signed, where anything is.
+    /// True if packages are signed, provided that a signer is configured.
     pub fn signs_packages(&self) -> bool {
         self.packages.unwrap_or(true)
     }
 
-    /// How long an index is good.
+    /// The time for which an index is valid.
     pub fn index_lasts(&self) -> TimeDelta {
         TimeDelta::days(self.index_days.unwrap_or(7).max(1).into())
     }
 
-    /// Checks that what is configured can sign at `now`.
+    /// Checks that the configured signer can sign at `now`.
     #[cfg(feature = "openpgp")]
     pub(crate) fn check(&self, now: DateTime<Utc>) -> Result<(), Error> {
         self.signer(now).map(drop)
     }
 
-    /// As with the feature, but refuses every table that asks for a signature.
+    /// Refuses every table that requests a signature.
     #[cfg(not(feature = "openpgp"))]
     pub(crate) fn check(&self, _: DateTime<Utc>) -> Result<(), Error> {
         self.refuse()
     }
 
-    /// Refuses a table that asks for a signature. Tests have this with every feature, since the gate tests no other program.
+    /// Refuses a table that requests a signature. Tests compile this with every feature, because they do not run without `openpgp`.
     #[cfg(any(test, not(feature = "openpgp")))]
     fn refuse(&self) -> Result<(), Error> {
         if self.signs() || self.says_something() {
@@ -99,7 +99,7 @@ impl SigningTable {
         Ok(())
     }
 
-    /// The OpenPGP signer; `None` where none is configured.
+    /// The OpenPGP signer; `None` if none is configured.
     #[cfg(feature = "openpgp")]
     pub fn signer(&self, now: DateTime<Utc>) -> Result<Option<OpenPgp>, Error> {
         let wrong = |what: &str| Err(Error::usage(format!("[signing]: {what}")).hint(HINT));
@@ -145,7 +145,7 @@ impl SigningTable {
 #[cfg(feature = "openpgp")]
 const HINT: &str = "docs/signing.md describes [signing]; nothing was changed";
 
-/// The text of a file that nobody else can read.
+/// The text of a file that only its owner can read.
 #[cfg(feature = "openpgp")]
 fn secret(file: &Utf8Path) -> Result<String, Error> {
     let found = fs_err::metadata(file).map_err(Error::usage)?;

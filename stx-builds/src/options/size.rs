@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-/// A number of bytes: `16777216`, or with a unit `"16 MiB"`.
+/// A number of bytes: `16777216`, or with a unit, as `"16 MiB"`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size(pub(super) u64);
 

@@ -5,7 +5,7 @@ use stx_publish::ControlRules;
 
 use super::size::Size;
 
-/// Which files get a zsync control file when they are published.
+/// The selection of files that get a zsync control file when they are published.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, try_from = "Table")]
 pub struct ZsyncTable(ControlRules);

@@ -36,7 +36,7 @@ pub(super) struct Maker<'a> {
 struct Inputs {
     contents: MirrorContents,
     facts: PolicyInputs,
-    /// The facts of all channels, also of those whose pages stay.
+    /// The facts of all channels, including those whose pages stay.
     bearings: BTreeMap<Channel, Bearing>,
 }
 
@@ -63,13 +63,13 @@ impl<'a> Maker<'a> {
 
     /// Makes the pages that may be out of date; all of them if `thorough` is set.
     pub(super) async fn renew(mut self, thorough: bool) -> Result<Refreshed, Error> {
-        // Outlines are read before the catalog: a change in between then shows as a different outline next time.
+        // Outlines are read before the catalog: a change in between then appears as a different outline next time.
         let seen = Seen::look(self.store).await?;
         let note = match &seen {
             Some(_) => Note::read(self.pages).await?,
             None => None,
         };
-        // A process that died while it made pages leaves no note. Pages of builds may then differ from what their index says.
+        // A process that was killed while it made pages leaves no note. Pages of builds may then differ from their index.
         self.shown.thorough = thorough || (seen.is_some() && note.is_none());
         if !self.shown.thorough
             && let (Some(seen), Some(note)) = (&seen, note)
@@ -104,13 +104,13 @@ impl<'a> Maker<'a> {
         if self.concerns_all(&note.bearings(), &bearings) {
             return Ok(None);
         }
-        // Other builds than before were made upon builds of these channels, which changes the reasons that keep those.
+        // The builds that are based on builds of these channels have changed, which changes the reasons that keep the latter.
         let below = below(&note.bearings(), &bearings).into_iter();
         let more = below.filter(|it| seen.outlines.contains_key(it) && !stale.contains(it));
         let more: BTreeSet<_> = more.collect();
         let others = self.catalog(&more, seen).await?;
         for (channel, bearing) in self.bearings(&others) {
-            // Somebody published to it after the outlines were read.
+            // Another publisher has added to it since the outlines were read.
             if bearings.get(&channel) != Some(&bearing) {
                 return Ok(None);
             }
@@ -144,7 +144,7 @@ impl<'a> Maker<'a> {
                 if entry.builds.is_empty() && entry.aliases.is_empty() {
                     continue;
                 }
-                // The names that are no builds are known only from the whole mirror: some of them are other channels.
+                // The names that are not builds are known only from the whole mirror: some of them are other channels.
                 if let Some(outline) = seen.outlines.get(&channel) {
                     entry.strays.clone_from(&outline.strays);
                 }
@@ -154,7 +154,7 @@ impl<'a> Maker<'a> {
         Ok(found)
     }
 
-    /// The facts by which retention decides.
+    /// The inputs of retention decisions.
     async fn facts(
         &self,
         contents: &MirrorContents,
@@ -227,7 +227,7 @@ impl<'a> Maker<'a> {
             (channel.clone(), kept)
         });
         let others = others.collect();
-        // Until the new note is there, pages may be old or new: after a crash, all of them are made.
+        // Until the new note exists, pages may be old or new: after a crash, all of them are made.
         self.pages.note(None).await.map_err(refused)?;
         let (store, pages, seal) = (self.store, self.pages, self.seal.as_ref());
         let made = refresh_part(store, pages, contents, others, &shown, seal).await;
@@ -272,7 +272,7 @@ impl Note {
     }
 }
 
-/// The channels with builds upon which other builds were made after a change than before it.
+/// The channels of builds on which different builds are based before and after a change.
 fn below(
     before: &BTreeMap<Channel, Bearing>,
     after: &BTreeMap<Channel, Bearing>,

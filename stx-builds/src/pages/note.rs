@@ -1,16 +1,16 @@
 //! The note beside the pages: the inputs of the pages of each channel.
 //!
-//! Pages of a channel follow from
-//! - the catalog and the verdicts of the channel, and which of its pages are there: [`Outline`];
+//! The pages of a channel depend on
+//! - the catalog and the verdicts of the channel, and its existing pages: [`Outline`];
 //! - the pins of its builds, and their sections in the trash;
 //! - the configuration, the policy, the key and the program: [`Note::key`];
-//! - the time: the note has the next instant at which a build reaches its age, a pin ends, or the index has to be signed anew;
-//! - facts of other channels, in [`Bearing`]: release days, builds that were made upon one of this channel, aliases that are not
-//!   understood. A doubted clock concerns all channels: while it is doubted, the note vouches for no pages.
+//! - the time: the note has the next instant at which a build reaches its age, a pin ends, or the index has to be signed again;
+//! - facts of other channels, in [`Bearing`]: release days, builds that are based on one of this channel, aliases that cannot be
+//!   understood. A doubted clock concerns all channels: while it is doubted, the note does not vouch for any pages.
 //!
-//! Readers of builds are not noted. The pages of a channel that name a reader are made anew each time; a reader who begins to hold a
-//! build of another channel appears with the next change of that channel. A page that was changed by hand is found by `verify`, or
-//! replaced when its channel changes.
+//! Readers of builds are not noted. The pages of a channel that name a reader are made again each time; a reader who begins to hold a
+//! build of another channel appears with the next change of that channel. `verify` finds a page that was edited by hand; a change of
+//! its channel replaces it.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(super) struct Note {
 /// The inputs of the pages of a channel, and the facts of it that the pages of other channels need.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Noted {
-    /// The digest of the inputs of this channel alone; absent if the pages have to be made anew each time.
+    /// The digest of the inputs of this channel alone; absent if the pages have to be made again each time.
     pub(super) of: Option<Sha256>,
     /// The next instant at which the time alone changes a page.
     pub(super) until: Option<DateTime<Utc>>,
@@ -54,7 +54,7 @@ impl Note {
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
-    /// True if the inputs that all channels share are the same, and the clock was not turned back.
+    /// True if the inputs that all channels share are unchanged, and the clock was not set back.
     pub(super) fn is_of(&self, key: Sha256, now: DateTime<Utc>) -> bool {
         self.key == key && self.now <= now
     }
@@ -74,7 +74,7 @@ impl Note {
     }
 }
 
-/// A look at the mirror, without its records.
+/// The state of the mirror, without its records.
 pub(super) struct Seen {
     pub(super) outlines: BTreeMap<Channel, Outline>,
     pub(super) pins: Vec<Pin>,
@@ -83,7 +83,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Looks at the mirror; `None` if the store has no outlines.
+    /// Reads the state of the mirror; `None` if the store has no outlines.
     pub(super) async fn look(store: &dyn MirrorStore) -> Result<Option<Self>, Error> {
         let Some(outlines) = store.outlines().await.map_err(refused)? else {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Seen {
         }))
     }
 
-    /// The digest of the inputs of a channel that has these pages; `None` if the channel was not there.
+    /// The digest of the inputs of a channel with these pages; `None` if the channel did not exist.
     pub(super) fn of<'a>(
         &self,
         channel: &Channel,

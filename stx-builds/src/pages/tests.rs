@@ -39,10 +39,10 @@ fn build(channel: usize, days: i64) -> BuildId {
     BuildId::new(channel, BuildDate::at(day(days)).expect("a date"))
 }
 
-/// A step of a mirror's life. Those that a mirror refuses change nothing.
+/// A step in the life of a mirror. Steps that the mirror refuses change nothing.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Publishes a build, made upon another one or promoted so many days later.
+    /// Publishes a build that is based on another one, or promoted so many days later.
     Publish(
         (usize, i64),
         BuildOutcome,
@@ -60,12 +60,12 @@ enum Step {
     Restore(Index),
     Purge(Index),
     AliasOfRelease(bool),
-    /// Somebody removes a page.
+    /// A user removes a page.
     Lose(usize, Index),
     Title(bool),
     /// Builds of master are kept for three days, or as the specification says.
     Policy(bool),
-    /// So many hours pass; less than none if the clock is set back.
+    /// So many hours pass; a negative number sets the clock back.
     Wait(i64),
     /// All pages are compared.
     Compare,
@@ -276,7 +276,7 @@ impl World {
         assert_eq!(stale(&self.site, &self.store, self.now).await, None);
     }
 
-    /// Makes all pages: they are there already, byte for byte.
+    /// Makes all pages, which must already exist, byte for byte.
     async fn compare(&self) {
         let site = self.site.clone().at(self.now);
         let wrong = made(&site, &self.store).await.expect("made");
@@ -330,7 +330,7 @@ async fn a_channel_that_did_not_change_is_not_looked_at() {
         world.take(&publish(channel, 2)).await;
     }
     world.renew().await;
-    // Nothing but a look at it would find that.
+    // Only a look at the page itself would find that.
     let pages = world.store.lock_pages().await.expect("the lock");
     for channel in 0..CHANNELS.len() {
         let damaged = page(channel, PageName::IndexHtml);
@@ -354,7 +354,7 @@ async fn a_channel_that_did_not_change_is_not_looked_at() {
     world.take(&publish(2, 3)).await;
     world.renew().await;
     assert_eq!(changed(&world).await, [2]);
-    // The build below is kept by the one above from now on.
+    // From now on, the build above keeps the build below.
     world
         .take(&Step::Publish(
             (1, 3),
@@ -387,7 +387,7 @@ async fn another_policy_changes_the_pages_of_every_channel() {
     }
 }
 
-/// Of a mirror whose pages were being made when the process died, the next change of any channel makes all.
+/// If the process died while it made the pages of a mirror, the next change of any channel makes all of them.
 #[tokio::test]
 async fn a_crash_heals_with_the_next_change_also_with_one_that_undoes() {
     let mut world = World::new();
@@ -416,7 +416,7 @@ async fn a_crash_heals_with_the_next_change_also_with_one_that_undoes() {
     }
 }
 
-/// A reader is shown with a change of the channel, and is gone with the next change of any.
+/// A reader appears with a change of the channel, and disappears with the next change of any channel.
 #[tokio::test]
 async fn a_reader_is_not_shown_for_longer_than_until_the_next_change() {
     let mut world = World::new();

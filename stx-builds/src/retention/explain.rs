@@ -1,4 +1,4 @@
-//! Why a build stays or goes.
+//! The reasons for keeping or retiring a build.
 
 use stx_layout::BuildId;
 use stx_publish::Scope;
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::{Site, build_ref, refused};
 
 impl Site {
-    /// Explains why retention keeps or retires a build, in a text.
+    /// Explains in a text why retention keeps or retires a build.
     pub async fn explain(&self, build: &str) -> Result<(BuildId, String), Error> {
         let store = self.mirror()?;
         let build = build_ref::resolve(&*store, build).await?;

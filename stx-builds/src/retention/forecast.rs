@@ -15,12 +15,12 @@ use crate::{Site, refused};
 /// The most builds that given rates may add.
 const MOST: u64 = 100_000;
 
-/// A forecast, and what it takes for granted.
+/// A forecast, with its assumptions.
 #[derive(Debug, Serialize)]
 pub struct Forecast {
-    /// How often each channel gets a build, and the bytes that each adds.
+    /// The build rate of each channel, and the bytes that each build adds.
     pub rates: BTreeMap<Channel, Rate>,
-    /// Bytes that all of them add a day.
+    /// The bytes that all channels add per day.
     pub bytes_per_day: u64,
     /// The days.
     #[serde(flatten)]
@@ -28,7 +28,7 @@ pub struct Forecast {
 }
 
 impl Site {
-    /// Forecasts retention and disk use of so many days; `rates` replace those that were observed.
+    /// Forecasts retention and disk use for `days` days; `rates` replace the observed ones.
     pub async fn forecast(
         &self,
         days: u32,
@@ -46,7 +46,7 @@ impl Site {
     }
 }
 
-/// Fails if so many builds would come that the forecast does not end: each day plans retention for all of them.
+/// Fails if so many builds would be added that the forecast takes too long: each day plans retention for all of them.
 fn check(days: u32, given: &[(Channel, Rate)]) -> Result<(), Error> {
     let seconds = u64::from(days) * 24 * 60 * 60;
     let coming = |(_, rate): &(Channel, Rate)| seconds / rate.every.as_seconds().max(1);
@@ -61,7 +61,7 @@ fn check(days: u32, given: &[(Channel, Rate)]) -> Result<(), Error> {
 }
 
 impl Forecast {
-    /// The forecast of so many days after `now`; `given` replaces the rates that were observed.
+    /// The forecast of so many days after `now`; `given` replaces the observed rates.
     pub(crate) fn new(
         catalog: &Catalog,
         facts: &PolicyInputs,

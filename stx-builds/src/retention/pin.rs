@@ -1,4 +1,4 @@
-//! Pins: wishes to keep a build.
+//! Pins: users' requests to keep a build.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -17,7 +17,7 @@ pub(super) fn user() -> Option<String> {
     known.or_else(my_name)
 }
 
-/// Who says so: the name that was given, by an option, else the user's.
+/// The author: the name that an option gives, else the user's name.
 pub(crate) fn author(given: Option<&String>, option: &str) -> Result<String, Error> {
     let author = given.cloned().or_else(user);
     author
@@ -29,16 +29,16 @@ pub(crate) fn author(given: Option<&String>, option: &str) -> Result<String, Err
         })
 }
 
-/// A pin that is wanted.
+/// A pin to set.
 #[derive(Debug, Clone)]
 pub struct NewPin {
     /// The build, by its date or an alias.
     pub build: String,
-    /// Why it is kept.
+    /// The reason for keeping it.
     pub reason: String,
-    /// Whose pin it is; the user's, by `LOGNAME`, `USER` or the system's user database, if nobody is named.
+    /// The owner of the pin; the user, by `LOGNAME`, `USER` or the system's user database, if absent.
     pub author: Option<String>,
-    /// When it ends.
+    /// The end of the pin.
     pub until: Option<DateTime<Utc>>,
 }
 
@@ -47,7 +47,7 @@ pub struct NewPin {
 pub struct Unpinned {
     /// The pin.
     pub pin: Pin,
-    /// How many pins of others still keep the build.
+    /// The number of pins of other owners that still keep the build.
     pub others: usize,
 }
 
@@ -69,7 +69,7 @@ impl Site {
         let catalog = store.catalog(&scope).await.map_err(refused)?;
         let mut retired = store.retired().await.map_err(refused)?.into_iter();
         if catalog.build(&pin.build).is_none() && retired.any(|it| it.is_whole(&pin.build)) {
-            // The store would take it, and the build would be purged all the same.
+            // The store would accept it, but the build would be purged anyway.
             let error = format!("{}: it is in the trash", pin.build);
             let hint = format!("`stx-builds undelete {}` brings it back", pin.build);
             return Err(Error::new(ErrorKind::NotFound, error).hint(hint));
@@ -86,7 +86,7 @@ impl Site {
         Ok(pin)
     }
 
-    /// Removes the pin that `author`, else the user, has on a build.
+    /// Removes the pin of `author`, else of the user, from a build.
     pub async fn unpin(&self, build: &str, by: Option<&String>) -> Result<Unpinned, Error> {
         let store = self.mirror()?;
         let build = build_ref::resolve(&*store, build).await?;
@@ -136,14 +136,14 @@ impl Site {
     }
 }
 
-/// A pin, and whether it does something.
+/// A pin, with its effect.
 #[derive(Debug, Serialize)]
 pub struct PinState {
     /// The pin.
     #[serde(flatten)]
     pub pin: Pin,
-    /// Whether it holds now.
+    /// True if it is in force.
     pub holds: bool,
-    /// Whether there is such a build.
+    /// True if its build exists.
     pub there: bool,
 }

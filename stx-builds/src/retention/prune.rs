@@ -25,11 +25,11 @@ pub use crate::taken::GRACE;
 pub struct Pruned {
     /// The plan that was executed.
     pub plan: PrunePlan,
-    /// The builds that were taken out of sight; `undelete` brings them back.
+    /// The retired builds; `undelete` restores them.
     pub retired: Vec<BuildId>,
-    /// The sections that were; `undelete` brings them back too.
+    /// The retired sections; `undelete` restores them, too.
     pub thinned: Vec<String>,
-    /// The steps that were not taken, each a build or a section of one, and why.
+    /// The steps that were not taken, each a build or a section of one, with the reason.
     pub left: BTreeMap<String, String>,
     /// The leftovers of interrupted runs that this run finished.
     pub finished: Vec<String>,
@@ -37,9 +37,9 @@ pub struct Pruned {
     pub purged: Vec<Retired>,
     /// The entries that were kept because the clock is doubted: by that clock their grace period is over.
     pub doubted: Vec<Retired>,
-    /// The tags on the registry that went with it.
+    /// The tags on the registry that were removed with them.
     pub untagged: Vec<ImageName>,
-    /// Those that stay, and why.
+    /// The tags that stay, with the reasons.
     pub tags_kept: BTreeMap<ImageName, String>,
     /// The keys of [`left`](Self::left) that failed, rather than being kept on purpose.
     #[serde(skip)]
@@ -62,7 +62,7 @@ impl Pruned {
         }
     }
 
-    /// Takes note of a step that failed. The others are taken all the same: on a full disk one of them makes room.
+    /// Records a failed step. The other steps are taken nevertheless: on a full disk, one of them makes room.
     fn fail(&mut self, what: String, why: &Error) {
         self.left.insert(what.clone(), why.line());
         self.failed.insert(what);
@@ -78,7 +78,7 @@ impl Pruned {
 }
 
 impl Site {
-    /// The plan of the retention policy for this moment; `allow` replaces the policy's limit of removals.
+    /// The plan of the retention policy for the current time; `allow` replaces the policy's limit of removals.
     pub async fn plan_prune(&self, allow: Option<u64>) -> Result<PrunePlan, Error> {
         let store = self.mirror()?;
         let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
@@ -90,10 +90,10 @@ impl Site {
         ))
     }
 
-    /// Applies exactly this plan, each step only if all that the plan went by still holds, and purges what was retired long
-    /// enough ago; with `empty_trash`, all that was.
+    /// Applies exactly this plan, each step only if all of its reasons still hold, and purges the builds whose grace period is over;
+    /// with `empty_trash`, the whole trash.
     ///
-    /// The report says what was done, also where an error ended the run.
+    /// The report contains what was done even if an error ended the run.
     pub async fn apply_prune(
         &self,
         plan: PrunePlan,
@@ -119,7 +119,8 @@ impl Site {
     }
 }
 
-/// Applies the policy, as the service does it on its schedule; what was done, in a line, and what stays although it is due.
+/// Applies the policy, as the service does on its schedule. Returns a one-line summary, and the builds that stay although they are
+/// due.
 pub(crate) async fn prune_now(site: &Site) -> Result<stx_service::Pruned, Error> {
     let store = site.mirror()?;
     let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
@@ -180,14 +181,14 @@ pub(crate) async fn prune_now(site: &Site) -> Result<stx_service::Pruned, Error>
 /// The subject of an alarm that concerns more than one channel.
 const MIRROR: &str = "mirror";
 
-/// The channel that a warning blocks, or `mirror`, and the warning's text; `None` where it blocks nothing.
+/// The channel that a warning blocks, or `mirror`, with the warning's text; `None` if it blocks nothing.
 fn blocks(warning: &Warning) -> Option<(String, String)> {
     warning.allow()?;
     let subject = limited(warning).map_or_else(|| MIRROR.to_owned(), ToString::to_string);
     Some((subject, warning.to_string()))
 }
 
-/// The channel of which so much is eligible that none of it goes.
+/// The channel in which too many builds are eligible, so that none of them is removed.
 pub fn limited(warning: &Warning) -> Option<&Channel> {
     match warning {
         Warning::RemovalLimit { channel, .. } => Some(channel),
@@ -202,20 +203,19 @@ pub fn limited(warning: &Warning) -> Option<&Channel> {
     }
 }
 
-/// The result of a step: the retired entries, or why it was not taken.
+/// The result of a step: the retired entries, or the reason for not taking it.
 enum Outcome {
     Done(Vec<Retired>),
     Left(String),
 }
 
-/// Why a retired build is not purged, in a line.
+/// The reason why a retired build is not purged, in one line.
 pub fn stays(retired: &Retired) -> String {
     format!("{retired} stays in the trash: the clock is doubted")
 }
 
-/// Does what the plan of `pruned` says, step by step, each only if all that the plan went by still holds, and takes note of
-/// it there. With a `doubt` of the clock, nothing is deleted for good; with `empty_trash`, all that is in the trash is,
-/// whatever the clock says.
+/// Executes the plan of `pruned` step by step, each step only if all of its reasons still hold, and records the results there. With a
+/// `doubt` of the clock, nothing is purged; with `empty_trash`, the whole trash is, regardless of the clock.
 async fn apply(
     site: &Site,
     store: &Mirror,
@@ -225,7 +225,7 @@ async fn apply(
     pruned: &mut Pruned,
 ) -> Result<(), Error> {
     let plan = pruned.plan.clone();
-    // What is gone for good makes room first: on a full disk nothing can be retired.
+    // Purging comes first, since it makes room: on a full disk nothing can be retired.
     finish(&**store, pruned).await;
     let mut due = store.retired().await.map_err(refused)?;
     if !empty_trash {
@@ -242,7 +242,7 @@ async fn apply(
     let sections = plan.sections.iter().map(Step::Section);
     let mut elsewhere = store.catalog(&Scope::All).await.map_err(refused)?;
     for channel in elsewhere.channels.values_mut() {
-        // Those in layers keep the builds below them.
+        // Builds in layers keep the builds below them.
         let upper = |build: &BuildEntry| build.record().is_some_and(|it| it.after.is_some());
         channel.builds.retain(|_, build| upper(build));
     }
@@ -282,11 +282,11 @@ struct Seen<'a> {
     plan: &'a PrunePlan,
     /// The releases of the policy.
     calendar: &'a Calendar,
-    /// The mirror when the run began: the aliases, and the builds that were made upon others.
+    /// The mirror at the beginning of the run: the aliases, and the builds that are based on others.
     elsewhere: &'a Catalog,
 }
 
-/// Takes one step of a plan; or says why not.
+/// Takes one step of a plan, or returns the reason for not taking it.
 async fn take(
     site: &Site,
     store: &dyn MirrorStore,
@@ -300,7 +300,7 @@ async fn take(
         Err(error @ StoreError::Busy { .. }) => return Ok(Outcome::Left(error.to_string())),
         Err(error) => return Err(refused(error)),
     };
-    // What the channel holds is read under its lock: nothing comes between the check and the act.
+    // The content of the channel is read under its lock, so that nothing changes between the check and the act.
     if let Some(why) = changed(store, seen, step).await? {
         return Ok(Outcome::Left(why));
     }
@@ -330,7 +330,7 @@ async fn take(
     }
 }
 
-/// An alias that points at a build: nobody who holds the lock moves one there, but a careless hand does.
+/// An alias that points at a build. Programs that hold the lock do not move one there, but an edit by hand may.
 async fn pointed(store: &dyn MirrorStore, build: &BuildId) -> Result<Option<String>, Error> {
     let catalog = store.catalog(&Scope::Build(build.clone())).await;
     let catalog = catalog.map_err(refused)?;
@@ -360,10 +360,10 @@ async fn thin(
     writer.thin(entry.build.date, &[section]).await
 }
 
-/// Why a step may not be taken any more.
+/// The reason why a step may no longer be taken.
 ///
-/// The build's own channel is read now, and so are the other channels of its release: the first build of them tells the day of
-/// the release. Everything else is as it was when the run began.
+/// The build's own channel is read now, and so are the other channels of its release: the first build among them determines the day
+/// of the release. Everything else is as it was at the beginning of the run.
 async fn changed(
     store: &dyn MirrorStore,
     seen: &Seen<'_>,
@@ -405,7 +405,7 @@ async fn changed(
     Ok((!why.is_empty()).then(|| why.join("; ")))
 }
 
-/// Finishes what dead runs left undone; channels that someone works on wait.
+/// Completes interrupted operations of dead processes; skips channels with a working publisher.
 async fn finish(store: &dyn MirrorStore, pruned: &mut Pruned) {
     let mut channels: Vec<_> = match store.leftovers(&Scope::All).await {
         Ok(leftovers) => leftovers.into_iter().map(|left| left.channel).collect(),
@@ -431,10 +431,10 @@ async fn finish(store: &dyn MirrorStore, pruned: &mut Pruned) {
     }
 }
 
-/// Deletes for good what is `due`; channels that someone works on wait.
+/// Purges the builds `due`; skips channels with a working publisher.
 ///
-/// The tags of a build's images go before its files, while its record can be read. Where the registry does not do it, the build
-/// is left in the trash for the next run.
+/// The tags of a build's images are removed before its files, while its record can be read. If the registry fails, the build stays in
+/// the trash for the next run.
 async fn purge(
     site: &Site,
     store: &Mirror,
@@ -452,7 +452,7 @@ async fn purge(
                                 build: retired.id.clone(),
                                 tags: untagged.owed,
                             };
-                            // Before the record is gone, which is the only other place that names them.
+                            // Before the record is deleted, which is the only other place that names them.
                             if let Err(error) = writer.owe(&owed).await {
                                 let why = format!(
                                     "tags that something still needs cannot be noted: {}",
@@ -484,7 +484,7 @@ async fn purge(
     Ok(())
 }
 
-/// Removes the tags that earlier runs had to leave, if nothing needs them any more.
+/// Removes the tags that earlier runs had to leave, if they are no longer needed.
 async fn settle(site: &Site, store: &Mirror, pruned: &mut Pruned) -> Result<(), Error> {
     let Some(registry) = Registry::open(site)? else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Restore a build, and the sections that went before it, from the trash.
+//! Restore a build, and the sections that were removed before it, from the trash.
 
 use std::collections::BTreeSet;
 
@@ -22,16 +22,16 @@ pub struct Restored {
     pub build: BuildId,
     /// The build itself, and its sections.
     pub restored: Vec<Retired>,
-    /// The pin that keeps the next `prune` from taking it away again.
+    /// The pin that prevents the next `prune` from retiring it again.
     pub pin: Pin,
 }
 
-/// Whose pin it is. A build has one pin an author: that of a person stays as it is.
+/// The owner of the pin. A build has one pin per owner, so a user's pin is not changed.
 const AUTHOR: &str = "undelete";
 
 impl Site {
-    /// The newest retired build of that id comes back, if the build is not there, and every section that was taken from it. It is
-    /// pinned for as long as it could have been brought back: the rule by which it was removed still holds, and the next `prune` would
+    /// Restores the newest retired build with this id, unless the build exists, and every section that was removed from it. The build
+    /// is pinned for as long as it could have been restored: the rule that removed it still applies, and the next `prune` would
     /// remove it at once. The build is named as in any other command; the beginning of a date may be that of a retired build.
     pub async fn undelete(&self, text: &str) -> Result<Restored, Error> {
         let store = self.mirror()?;
@@ -58,7 +58,7 @@ impl Site {
             author: AUTHOR.to_owned(),
             until: Some((self.now + GRACE).trunc_subsecs(0)),
         };
-        // Before it is back: a `prune` that comes after a crash in between must find the pin.
+        // Before it is restored: a `prune` after a crash in between must find the pin.
         match writer.pin(&pin).await {
             Ok(()) => {}
             // Pins that cannot be understood keep their build.
@@ -81,7 +81,7 @@ impl Site {
     }
 }
 
-/// The build that a name means. The trash is searched first: the beginning of a date is seldom that of a visible build here.
+/// The build that a name refers to. The trash is searched first: here, the beginning of a date rarely refers to a visible build.
 async fn meant(store: &dyn MirrorStore, text: &str) -> Result<BuildId, Error> {
     if let Ok(BuildRef::Prefix(channel, prefix)) = text.parse() {
         let retired = store.retired().await.map_err(refused)?;
@@ -105,7 +105,7 @@ async fn meant(store: &dyn MirrorStore, text: &str) -> Result<BuildId, Error> {
     build_ref::resolve(store, text).await
 }
 
-/// The error for a build of which nothing can be restored. `gone` lists the sections that retention removed from it.
+/// The error about a build of which nothing can be restored. `gone` lists the sections that retention removed from it.
 fn not_there(
     build: &BuildId,
     retired: &[Retired],

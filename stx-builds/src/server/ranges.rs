@@ -18,7 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-/// Ranges that one request may have. The file is opened for each; a request for more gets the whole file.
+/// The maximal number of ranges in one request. The file is opened for each; a request for more gets the whole file.
 const MOST: usize = 256;
 
 /// One requested range, before the size of the file is known.
@@ -31,7 +31,7 @@ enum Asked {
 }
 
 impl Asked {
-    /// The bytes that are meant of a file of `size` bytes; `None` if it has none of them.
+    /// The requested bytes of a file of `size` bytes; `None` if the file has none of them.
     fn of(self, size: u64) -> Option<Range<u64>> {
         let range = match self {
             Self::From(from, last) => {
@@ -68,18 +68,18 @@ fn parse(text: &str) -> Option<Vec<Asked>> {
     (!ranges.is_empty()).then_some(ranges)
 }
 
-/// A number of any length: one that no file reaches is as good as the largest.
+/// A number of any length: a number beyond the size of any file counts as the largest.
 fn number(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// Answers a request for ranges with requests for one range each to what lies behind.
+/// Answers a request for ranges by requesting each range from the next service.
 pub(super) async fn answer(mut request: Request, next: Next) -> Response {
     let asked = request.headers_mut().remove(header::RANGE);
     let asked = asked.as_ref().and_then(|asked| asked.to_str().ok());
     let asked = asked.and_then(parse).filter(|asked| asked.len() <= MOST);
-    // Other methods know no ranges.
+    // Other methods do not support ranges.
     let Some(asked) = asked.filter(|_| *request.method() == Method::GET) else {
         return next.run(request).await;
     };
@@ -116,7 +116,7 @@ pub(super) async fn answer(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// True unless the ranges were asked for of another version of the file (`If-Range`).
+/// True unless the ranges were requested for another version of the file (`If-Range`).
 fn is_current(request: &Request, head: &Response) -> bool {
     let Some(version) = request.headers().get(IF_RANGE) else {
         return true;
@@ -138,7 +138,7 @@ fn several(
     let kind = kind
         .and_then(|kind| kind.to_str().ok())
         .unwrap_or("application/octet-stream");
-    // Random: a fixed line would be in the files of a mirror that holds this program.
+    // Random: a fixed line would occur in the files of a mirror that contains this program.
     let boundary = format!("{:016x}", RandomState::new().build_hasher().finish());
     let mut length = 0;
     let mut parts = Vec::new();
@@ -192,7 +192,7 @@ fn several(
     response
 }
 
-/// Two versions of a file, as far as its headers tell them apart.
+/// Distinguishes versions of a file as far as its headers allow.
 fn version(headers: &HeaderMap, size: u64) -> (u64, Option<HeaderValue>, Option<HeaderValue>) {
     let of = |name| headers.get(name).cloned();
     (size, of(ETAG), of(LAST_MODIFIED))
@@ -202,7 +202,7 @@ fn number_of(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
-/// The same request, without a body, which no request for a file has.
+/// The same request without a body, which requests for files do not have.
 fn like(request: &Request) -> Request {
     let mut same = Request::new(Body::empty());
     same.method_mut().clone_from(request.method());
@@ -211,7 +211,7 @@ fn like(request: &Request) -> Request {
     same
 }
 
-/// Asks for one range, which is not empty.
+/// Requests one range, which is not empty.
 fn set(request: &mut Request, range: &Range<u64>) {
     let text = format!("bytes={}-{}", range.start, range.end - 1);
     if let Ok(value) = HeaderValue::try_from(text) {

@@ -11,12 +11,12 @@ use stx_trust::openpgp::{OpenPgp, SignPackagesError, sign_packages};
 use crate::Site;
 use crate::error::Error;
 
-/// The OpenPGP signer, with a key that may sign at `now`; `None` where none is configured.
+/// The OpenPGP signer, with a key that may sign at `now`; `None` if none is configured.
 fn signer(site: &Site, now: DateTime<Utc>) -> Result<Option<OpenPgp>, Error> {
     site.options.signing.signer(now)
 }
 
-/// How the builds of the mirror are sealed.
+/// The seal for the builds of the mirror.
 pub(crate) fn seal(site: &Site) -> Result<Seal, Error> {
     let signer = signer(site, site.now)?;
     Ok(Seal {
@@ -26,7 +26,7 @@ pub(crate) fn seal(site: &Site) -> Result<Seal, Error> {
     })
 }
 
-/// How the indexes of the mirror are signed at `now`; `None` where they are not.
+/// The seal for the indexes of the mirror at `now`; `None` if they are not signed.
 pub(crate) fn index_seal(site: &Site, now: DateTime<Utc>) -> Result<Option<IndexSeal>, Error> {
     let Some(signer) = signer(site, now)? else {
         return Ok(None);

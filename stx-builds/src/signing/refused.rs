@@ -1,4 +1,4 @@
-//! No OpenPGP: a configured signer is an error, so that nothing is published unsigned that was to be signed.
+//! No OpenPGP: a configured signer is an error, so that nothing is published unsigned by mistake.
 
 use chrono::{DateTime, Utc};
 use stx_pages::IndexSeal;
@@ -7,7 +7,7 @@ use stx_publish::{PublishRequest, Seal};
 use crate::Site;
 use crate::error::Error;
 
-/// How the builds of the mirror are sealed.
+/// The seal for the builds of the mirror.
 pub(crate) fn seal(site: &Site) -> Result<Seal, Error> {
     site.options.signing.check(site.now)?;
     Ok(Seal {
@@ -16,7 +16,7 @@ pub(crate) fn seal(site: &Site) -> Result<Seal, Error> {
     })
 }
 
-/// No index is signed.
+/// Indexes are not signed.
 pub(crate) fn index_seal(site: &Site, now: DateTime<Utc>) -> Result<Option<IndexSeal>, Error> {
     site.options.signing.check(now)?;
     Ok(None)

@@ -16,16 +16,16 @@ use crate::build_ref;
 use crate::build_ref::pairs::{Pairs, belong_together};
 use crate::error::Error;
 
-/// The number of promotions that are followed from a build back to its origin.
+/// The number of promotions to follow from a build back to its origin.
 const DEEPEST: usize = 8;
 
 /// A build of a line.
 #[derive(Debug, Clone)]
 struct Station {
     id: BuildId,
-    /// The build whose bytes it has; itself where it was not promoted.
+    /// The build whose bytes it has; the build itself if it was not promoted.
     base: BuildId,
-    /// When it was promoted, or else built.
+    /// The time of its promotion, else of its build.
     introduced: DateTime<Utc>,
 }
 
@@ -140,7 +140,7 @@ fn between(catalog: &Catalog, from: &Station, to: &Station) -> Result<Vec<Statio
         }
         let is_release = match &channel.release {
             ReleaseId::Release(_) => true,
-            // Milestones have no number.
+            // Milestones are not numbered.
             ReleaseId::Milestone(_) => !is_numbered,
             ReleaseId::Master | ReleaseId::Feature(_) | ReleaseId::Rc(_) => false,
         };

@@ -17,7 +17,7 @@ use crate::Site;
 use crate::error::{Error, ErrorKind, chain};
 use crate::files::{self, Durable};
 
-/// A mirror that a keyring vouches for, and what is remembered of it.
+/// A mirror that a keyring vouches for, and its remembered state.
 pub struct Trusted {
     mirror: TrustedMirror,
     memory: Option<Memory>,
@@ -29,12 +29,12 @@ struct Memory {
     mirror: String,
 }
 
-/// Its form.
+/// The form of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Remembered {
     /// The mirror's URL or directory.
     mirror: String,
-    /// By key, then by index.
+    /// The serials, by key and index.
     serials: SeenSerials,
 }
 
@@ -55,12 +55,12 @@ impl Site {
     }
 }
 
-/// The problem of the text of a keyring, if it has one.
+/// The fault of a keyring's text, if it has one.
 pub(crate) fn keyring_problem(text: &[u8]) -> Option<String> {
     Some(chain(&Keyring::read(text).err()?).to_string())
 }
 
-/// Judges the signatures of a mirror, of its builds and of their packages by a keyring, and adds the findings to a report.
+/// Checks the signatures of a mirror, of its builds and of their packages with a keyring, and adds the findings to a report.
 pub(crate) async fn verify(
     site: &Site,
     (store, shared): (&dyn MirrorRead, Arc<dyn MirrorRead>),
@@ -78,7 +78,7 @@ pub(crate) async fn verify(
 }
 
 impl Trusted {
-    /// The mirror `store`, which users call `name`, as far as `keyring` vouches for it and as new as it was seen before.
+    /// The mirror `store`, which users call `name`, restricted to data that `keyring` vouches for and that is not older than before.
     pub(crate) fn open(
         site: &Site,
         store: Arc<dyn MirrorRead>,
@@ -98,12 +98,12 @@ impl Trusted {
         })
     }
 
-    /// The store that returns only what the keyring vouches for.
+    /// The store that returns only data that the keyring vouches for.
     pub(crate) fn store(&self) -> &dyn MirrorRead {
         &self.mirror
     }
 
-    /// Remembers what was believed so far. Called after the checks, never before.
+    /// Remembers the serials that were accepted so far. Called after the checks, never before.
     pub fn remember(&self) -> Result<(), Error> {
         let seen = self.mirror.seen();
         match &self.memory {
@@ -114,7 +114,7 @@ impl Trusted {
 }
 
 impl Memory {
-    /// The memory of a mirror: `$XDG_STATE_HOME/stx-builds/mirrors/DIGEST.json`.
+    /// The file for a mirror: `$XDG_STATE_HOME/stx-builds/mirrors/DIGEST.json`.
     fn of(mirror: &str) -> Option<Self> {
         let set = |name| {
             std::env::var(name)
@@ -146,7 +146,7 @@ impl Memory {
         Ok(remembered.serials)
     }
 
-    /// Adds what was seen to what others may have written meanwhile.
+    /// Merges the seen serials with those that other processes may have written meanwhile.
     fn write(&self, seen: &SeenSerials) -> Result<(), Error> {
         let dir = self.file.parent().unwrap_or(Utf8Path::new("/"));
         fs_err::create_dir_all(dir).map_err(Error::usage)?;

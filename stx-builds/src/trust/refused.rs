@@ -1,4 +1,4 @@
-//! No OpenPGP: a keyring that is asked for is an error. Without one, nothing differs from a program that has it.
+//! No OpenPGP: requesting a keyring is an error. Without a keyring, everything works as with OpenPGP.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::{TrustOptions, refused};
 use crate::Site;
 use crate::error::Error;
 
-/// A keyring. There is none.
+/// A keyring, which cannot exist.
 pub(crate) type Keyring = Infallible;
 
-/// A mirror that a keyring vouches for. There is none without the feature `openpgp`.
+/// A mirror that a keyring vouches for, which cannot exist without the feature `openpgp`.
 pub struct Trusted(Infallible);
 
 impl Site {
@@ -26,7 +26,7 @@ impl Site {
     }
 }
 
-/// The reason why no keyring can be read.
+/// The reason why keyrings cannot be read.
 #[expect(
     clippy::unnecessary_wraps,
     reason = "it is what a program with OpenPGP finds, or not"

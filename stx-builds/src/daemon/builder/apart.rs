@@ -1,7 +1,7 @@
 //! A build on a thread of its own.
 //!
-//! A build blocks while it reads and writes files, and must not hold up the service. When its future is dropped here, the one over
-//! there is dropped, too, which ends all that it runs.
+//! A build blocks while it reads and writes files, and must not delay the service. When its future is dropped here, the future on the
+//! other thread is dropped, too, which ends all processes of the build.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -26,7 +26,7 @@ enum Message {
     Done(Result<Built, Error>),
 }
 
-/// A thread whose work is dropped with this, and waited for.
+/// A thread; dropping this drops its work and waits for its end.
 struct Thread {
     stop: Option<oneshot::Sender<()>>,
     handle: Option<JoinHandle<()>>,
@@ -36,13 +36,13 @@ impl Drop for Thread {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(handle) = self.handle.take() {
-            // One that panicked sent nothing, and that was noticed.
+            // A panicked thread sent no result, which the receiver noticed.
             handle.join().ok();
         }
     }
 }
 
-/// Builds, and tells on the way.
+/// Builds, and reports progress.
 pub(super) async fn run(
     area: &BuildArea,
     channel: &Channel,
@@ -95,7 +95,7 @@ fn thread(
         }),
     };
     if let Some(built) = built {
-        // Nobody listens any more if the service stopped just now.
+        // The receiver is gone if the service has just stopped.
         sender.send(Message::Done(built)).ok();
     }
 }
@@ -110,7 +110,7 @@ async fn go(
     let tell = |progress| drop(sender.send(Message::Told(progress)));
     let named = AtomicBool::new(false);
     let events = |event: &Event| {
-        // The journal is there before the first phase starts.
+        // The journal exists before the first phase starts.
         if !named.swap(true, Ordering::Relaxed)
             && let Ok(Some(journal)) = unfinished(area, channel)
         {

@@ -44,7 +44,7 @@ fn what_lies_in_the_way_of_the_mark_is_replaced_and_never_opened() {
     for what in ["symlink", "pipe", "file"] {
         make(what);
         assert!(!is_alive(&path), "{what}");
-        // Somebody has locked whatever it is.
+        // Another process has locked the entry.
         let holder = OpenOptions::new()
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
@@ -91,7 +91,7 @@ fn what_is_no_message_is_reported_once_and_removed_if_possible() {
     let found = spool.read();
     let ids: Vec<_> = found.messages.iter().map(|message| &message.id).collect();
     assert_eq!(ids, ["good"]);
-    // One line each, and one that says that the full directory stays.
+    // One line each, and one about the full directory that stays.
     assert_eq!(found.problems.len(), 9, "{:#?}", found.problems);
     for _ in 0..3 {
         let again = spool.read();
@@ -101,7 +101,7 @@ fn what_is_no_message_is_reported_once_and_removed_if_possible() {
     assert_eq!(spool.discard("good"), None);
     assert_eq!(spool.names().expect("names"), Vec::<OsString>::new());
     assert!(path.join("full").exists() && !path.join("empty").exists());
-    // Once it is gone, another one of its name is reported.
+    // Once it is gone, another entry of the same name is reported.
     fs_err::remove_dir_all(path.join("full")).expect("removed");
     assert_eq!(spool.read().problems, Vec::<String>::new());
     fs_err::create_dir_all(path.join("full/inside")).expect("directories");
@@ -178,7 +178,7 @@ fn a_second_service_keeps_out_whatever_members_put_in_the_place_of_its_lock() {
         drop(spool);
         assert_eq!(fs_err::read_to_string(&victim).expect("a file"), "precious");
     }
-    // One that cannot be removed keeps no service from starting.
+    // A directory that cannot be removed does not prevent the service from starting.
     fs_err::remove_file(&lock).expect("removed");
     fs_err::create_dir_all(lock.join("full")).expect("a directory");
     let (_spool, problem) = Spool::open(&path).expect("a spool");

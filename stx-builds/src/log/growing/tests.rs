@@ -25,7 +25,7 @@ fn numbers(shown: &[u8]) -> Vec<u32> {
     text.lines().filter_map(last).collect()
 }
 
-/// Two attempts of a phase that print so many lines each, followed by a reader that looks after every so many lines.
+/// Two attempts of a phase that print `lines` lines each, followed by a reader that looks after every `look` lines.
 fn followed(limit: u64, lines: u32, look: u32, from_start: bool) -> (Vec<u32>, Vec<u8>) {
     let dir = camino_tempfile::tempdir().expect("a directory");
     let log = dir.path().join("logs/phase.log");
@@ -110,7 +110,7 @@ fn another_copy_of_a_log_is_continued_where_the_first_one_ended() {
     };
     fs_err::write(&log, "1\n2\n").expect("written");
     assert_eq!(look(&mut growing), "1\n2\n");
-    // The first copy is gone, and the second one is not as far yet.
+    // The first copy is gone, and the second one is still shorter.
     fs_err::remove_file(&log).expect("removed");
     assert_eq!(look(&mut growing), "1\n2\n");
     fs_err::write(&log, "1\n").expect("written");

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A log of these files: itself, the older and the newer one beside it.
+/// A log with these files: the log itself, the older and the newer file beside it.
 fn log(files: [Option<&[u8]>; 3]) -> (camino_tempfile::Utf8TempDir, FileLog) {
     let dir = camino_tempfile::tempdir().expect("a directory");
     let path = dir.path().join("phase.log");
@@ -33,7 +33,7 @@ async fn shown(log: &dyn Log, lines: Option<u64>) -> (Vec<u8>, usize) {
     (bytes, longest)
 }
 
-/// The last lines as coreutils has them: the outside judge.
+/// The last lines by `tail`, as an independent reference.
 #[expect(clippy::disallowed_methods, reason = "a test asks a real tool")]
 fn tail(bytes: &[u8], lines: u64) -> Vec<u8> {
     let dir = camino_tempfile::tempdir().expect("a directory");
@@ -53,7 +53,7 @@ async fn the_last_lines_are_those_of_tail() {
     let mut unended = numbers.clone();
     unended.extend_from_slice(b"no end\xff\xfe");
     let one = vec![b'x'; 300_000];
-    // A line begins at each byte, so also where two parts meet.
+    // A line begins at each byte, so also at the boundary of two parts.
     let empty = vec![b'\n'; 300_000];
     for bytes in [
         &b""[..],
@@ -97,7 +97,7 @@ async fn a_log_of_gigabytes_is_read_from_its_end() {
     let dir = camino_tempfile::tempdir().expect("a directory");
     let path = dir.path().join("phase.log");
     let file = fs_err::File::create(&path).expect("a file");
-    // Sparse: nothing of it can have been read in time, or be in memory.
+    // Sparse, and too large to be read in time or to fit in memory.
     file.set_len(1 << 40).expect("a large file");
     let mut file = fs_err::OpenOptions::new()
         .append(true)
@@ -130,7 +130,7 @@ async fn the_end_of_a_failed_log_is_bounded_in_lines_and_in_bytes() {
     let last = async |lines, bytes| last_lines(&log, lines, bytes).await.expect("lines");
     assert_eq!(last(2, 100).await, ["\u{fffd}c", "d"]);
     assert_eq!(last(9, 100).await, ["a", "b", "\u{fffd}c", "d"]);
-    // Half a line is left out, unless there is no other.
+    // An incomplete line is left out, unless it is the only one.
     assert_eq!(last(9, 5).await, ["\u{fffd}c", "d"]);
     assert_eq!(last(9, 1).await, ["d"]);
     let (_dir, log) = self::log([None, None, None]);

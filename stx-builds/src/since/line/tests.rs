@@ -3,7 +3,7 @@ use stx_layout::{BuildEntry, BuildOutcome, BuildRecord, BuildState, Catalog, Ori
 
 use super::*;
 
-/// A mirror with builds: each a path and, of one that was promoted, its origin and the day of the promotion.
+/// A mirror with builds, each given by its path and, if it was promoted, its origin and the day of the promotion.
 fn mirror(builds: &[(&str, Option<(&str, u32)>)]) -> Catalog {
     let mut catalog = Catalog::default();
     for (text, origin) in builds {
@@ -102,7 +102,7 @@ fn releases_are_in_their_order_and_the_builds_of_their_origins_between() {
         id("master/centos/6")
     );
 
-    // From the origins' channel to a release; milestones count where nothing is numbered.
+    // From the origins' channel to a release; milestones count if no release is numbered.
     let whole = line_of(&without, "master/centos/1", "release/10.0.0/centos/6");
     let expected = [
         "master/centos/1",
@@ -198,7 +198,7 @@ fn a_line_that_leads_back_is_refused() {
         ("master/centos/1", "master/centos/1"),
         ("release/2.0.0/centos/2", "release/1.0.0/centos/1"),
         ("master/centos/2", "release/1.0.0/centos/1"),
-        // Of the same release.
+        // Two builds of the same release.
         ("release/2.0.0/centos/2", "release/2.0.0/debian/3"),
     ] {
         let error = line(&catalog, &id(from), &id(to)).expect_err("it leads back");
