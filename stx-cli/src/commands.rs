@@ -1,4 +1,4 @@
-//! One module a command; what several of them need stands here.
+//! One module per command, and the items that several of them share.
 
 pub(crate) mod adopt;
 pub(crate) mod alias;
@@ -77,7 +77,7 @@ impl Context {
         }
     }
 
-    /// Reads the configuration, with every mistake in it.
+    /// Reads the configuration, with all of its mistakes.
     pub(crate) fn read_options(&self) -> Arc<ReadOptions> {
         let Global { config, mirror, .. } = self.global.clone();
         Arc::new(move || {
@@ -94,8 +94,8 @@ impl Context {
     }
 }
 
-/// The status document of the service, for a caller who was denied the ledger; says where the answer is from. `None` if
-/// the caller was not denied, or cannot read that either.
+/// The status document of the service, for a caller who was denied the ledger; notes the source of the answer. `None` if the caller
+/// was not denied, or cannot read the document either.
 pub(crate) fn status_document(context: &Context, unreadable: &Failure) -> Option<Box<Status>> {
     if !unreadable.is_denied() {
         return None;

@@ -1,8 +1,8 @@
-//! Completion: a shell asks the program itself for the words that can follow.
+//! Completion: the shell calls the program for the words that can follow.
 //!
-//! The scripts that `completions` prints run the program with [`VARIABLE`] set and the words of the line as arguments. Names of a
-//! mirror or of the configuration are completed from the mirror and the configuration ([`Site::known_builds`] and its like). An
-//! error completes nothing and prints nothing: it would be printed into the line that the user types.
+//! The scripts that `completions` prints run the program with [`VARIABLE`] set and the words of the line as arguments. Names on a
+//! mirror or in the configuration are completed by reading these ([`Site::known_builds`] and similar methods). An error yields no
+//! completions and prints nothing: a message would appear in the line that the user types.
 
 use std::ffi::OsStr;
 
@@ -19,18 +19,18 @@ use crate::args::Cli;
 /// The environment variable in which a shell names itself.
 pub(crate) const VARIABLE: &str = "STX_BUILDS_COMPLETE";
 
-/// Answers a shell that asks for completions. True if a shell asked.
+/// Answers a shell that requests completions. True if a shell did.
 pub(crate) fn answer() -> bool {
     if std::env::var_os(VARIABLE).is_none_or(|shell| shell.is_empty()) {
         return false;
     }
     for dir in given("-C") {
-        // A directory that does not exist has nothing to complete.
+        // A directory that does not exist yields no completions.
         std::env::set_current_dir(dir).ok();
     }
     let here = std::env::current_dir().ok();
     let asked = CompleteEnv::with_factory(command).var(VARIABLE);
-    // Without an answer the shell offers nothing. An error message would spoil the line.
+    // Without an answer, the shell offers nothing; an error message would spoil the line.
     asked
         .try_complete(std::env::args_os(), here.as_deref())
         .ok();
@@ -87,13 +87,13 @@ impl Kind {
     }
 }
 
-/// The words of the line, from the program's name on.
+/// The words of the line, beginning with the program's name.
 fn line() -> Vec<String> {
     let words = std::env::args().skip_while(|word| word != "--").skip(1);
     words.collect()
 }
 
-/// The values of an option on the line, in their order.
+/// The values of an option on the line, in order.
 fn given(option: &str) -> Vec<String> {
     let line = line();
     let mut words = line.iter();
@@ -122,12 +122,12 @@ fn build() -> String {
         .unwrap_or_default()
 }
 
-/// The site that the line is about.
+/// The site that the command line refers to.
 fn site() -> Option<Site> {
     let file = given("--config").pop();
     let file = file.or_else(|| std::env::var("STX_BUILDS_CONFIG").ok());
     let file = file.map(Utf8PathBuf::from);
-    // A mistake elsewhere in the file does not matter here.
+    // A mistake elsewhere in the file does not prevent completion.
     let read = Options::read(file.as_deref(), &stx_builds::options::Executors::default());
     let (mut options, _) = read.ok()?;
     let mirror = given("--mirror").into_iter().next();
@@ -162,7 +162,7 @@ fn hinted(command: clap::Command) -> clap::Command {
     command.mut_args(hint).mut_subcommands(hinted)
 }
 
-/// The words of a kind that begin with `begun`, and with `files` also the files of the current directory.
+/// The words of a kind that begin with `begun`; with `files`, also the files of the current directory.
 fn candidates(kind: Kind, begun: &OsStr, files: bool) -> Vec<CompletionCandidate> {
     use clap_complete::engine::{PathCompleter, ValueCompleter as _};
     let words = begun.to_str().map(|begun| {
@@ -172,7 +172,7 @@ fn candidates(kind: Kind, begun: &OsStr, files: bool) -> Vec<CompletionCandidate
             .collect::<Vec<_>>()
     });
     let words = words.unwrap_or_default().into_iter().enumerate();
-    // In this order: the newest build is the first.
+    // Keep this order: the newest build is first.
     let words =
         words.map(|(index, word)| CompletionCandidate::new(word).display_order(Some(index)));
     let files = files.then(|| PathCompleter::file().complete(begun));

@@ -1,4 +1,4 @@
-//! Exit codes, and the one way a command fails.
+//! Exit codes, and the single type of command failures.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,21 +15,21 @@ use stx_layout::counted;
 use crate::args::Format;
 use crate::output::{self, note};
 
-/// Why the program ends, as a number that scripts may rely on.
+/// The exit code of the program, on which scripts may rely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Unexpected; a bug. As with `diff`, also what [`Exit::DIFFERENT`] is.
+    /// Unexpected: a bug. As in `diff`, [`Exit::DIFFERENT`] has the same code.
     Bug = 1,
     /// Usage or configuration.
     Usage = 2,
-    /// The build failed; it was published as failed unless it was cancelled or never came to a commit.
+    /// The build failed; it was published as failed unless it was cancelled or had no commit.
     BuildFailed = 3,
-    /// The mirror is wrong, or refused it.
+    /// A fault of the mirror, or a refusal by it.
     Mirror = 4,
     /// Not found.
     NotFound = 5,
-    /// Busy: another publisher or build.
+    /// Another publisher or build is at work.
     Busy = 6,
 }
 
@@ -58,20 +58,20 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Mirror => Self::Mirror,
             ErrorKind::NotFound => Self::NotFound,
             ErrorKind::Busy => Self::Busy,
-            // Also kinds that a later library adds: each of them gets its code here.
+            // Includes kinds that a later library version adds: each of them needs its own code here.
             _ => Self::Bug,
         }
     }
 }
 
-/// A command that ends without its result: the error and its chain, the exit code, and what to do next.
+/// The failure of a command: the error and its chain, the exit code, and the next step.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: Exit,
-    /// The error to print; `None` where everything was printed already.
+    /// The error to print; `None` if everything was already printed.
     pub(crate) error: Option<Box<dyn Error + Send + Sync>>,
-    /// A hint for the user: the next step, in a line.
+    /// A hint for the user: the next step, on one line.
     pub(crate) hint: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl Failure {
         }
     }
 
-    /// Ends with `exit` and prints no error, because the output has it already.
+    /// Ends with `exit` without printing an error, because the output already contains it.
     pub(crate) fn said(exit: Exit) -> Self {
         Self {
             exit,
@@ -109,7 +109,7 @@ impl Failure {
         Self::new(Exit::Usage, error)
     }
 
-    /// The same failure with what to do next.
+    /// The same failure with a hint: the next step.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -122,14 +122,14 @@ impl Failure {
         error.is_some_and(|error| is_denied(error))
     }
 
-    /// The error with its chain, in a line; `None` if no error is printed.
+    /// The error with its chain, on one line; `None` if no error is printed.
     pub(crate) fn chain(&self) -> Option<String> {
         let error = self.error.as_deref()?;
         Some(chain(error).to_string())
     }
 
-    /// Prints the error with its chain and the hint to standard error, and gives the exit code; with `--format json` as one line of
-    /// JSON. A refused build is printed as JSON too, where JSON was asked for.
+    /// Prints the error with its chain and the hint to standard error, with `--format json` as one line of JSON, and returns the exit
+    /// code. With JSON, a refused build is printed as JSON, too.
     pub(crate) fn report(self, format: Format) -> ExitCode {
         let code = ExitCode::from(self.exit as u8);
         let is_json = format == Format::Json;
@@ -189,7 +189,7 @@ struct ErrorDocument<'a> {
     kind: &'static str,
 }
 
-/// Reports a command line that cannot be parsed, in the format that it asks for as far as it is understood.
+/// Reports a command line that cannot be parsed, in the requested format as far as that can be determined.
 pub(crate) fn misused(error: &clap::Error, format: Format) -> ExitCode {
     let code = ExitCode::from(Exit::Usage as u8);
     if format == Format::Human || !error.use_stderr() {
@@ -199,7 +199,8 @@ pub(crate) fn misused(error: &clap::Error, format: Format) -> ExitCode {
             ExitCode::SUCCESS
         };
         return match error.print() {
-            // A reader that has seen enough is no error; nor is one whom nobody can tell of a mistake.
+            // A reader that closes the pipe early is not an error, and a failure to print an error message cannot be reported
+            // anywhere.
             Err(unwritten) if !error.use_stderr() && unwritten.kind() != Io::BrokenPipe => {
                 output::unwritten(&unwritten).report(format)
             }

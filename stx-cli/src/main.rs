@@ -1,4 +1,4 @@
-//! `stx-builds`: arguments, configuration, wiring, printing, exit codes.
+//! `stx-builds`: parses arguments, reads the configuration, calls the library, prints, and sets exit codes.
 
 mod args;
 mod commands;
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Changes to the directories of `-C`, each from the one before, while there is no other thread.
+/// Changes to the directories of `-C`, each relative to the one before. No other thread may run yet.
 fn enter(directories: &[Utf8PathBuf]) -> Result<(), Failure> {
     for directory in directories {
         std::env::set_current_dir(directory).map_err(|error| {
@@ -57,8 +57,8 @@ fn enter(directories: &[Utf8PathBuf]) -> Result<(), Failure> {
 
 /// The runtime that waits for a command's processes, files and connections.
 ///
-/// A build waits for its phases: one thread does so without waking another for each of them, and files are hashed and
-/// copied by threads of their own in any case. Where connections are read and written all the time, several do.
+/// One thread suffices for a build, which waits for its phases: it avoids waking another thread for each of them, and files are
+/// hashed and copied by separate threads anyway. Commands that constantly use connections get several threads.
 fn runtime(command: &Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
         Command::Build(_) | Command::Resume(_) | Command::Demo(_) => Builder::new_current_thread(),
@@ -70,9 +70,9 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
 async fn run(mut cli: Cli) -> Result<(), Failure> {
     let file = cli.global.config.as_deref();
     let mut options = match &cli.command {
-        // A wrong configuration keeps nobody from these.
+        // An invalid configuration must not prevent these commands.
         Command::Completions(_) | Command::Init(_) | Command::Manual(_) => Options::default(),
-        // These read it again, with all that it names, and report the mistakes of all files at once.
+        // These commands read it again with all files that it names, and report the mistakes of all files at once.
         Command::Daemon(_) | Command::Doctor(_) => Options::read(file, &Executors::default())?.0,
         _ => Options::load(file)?,
     };

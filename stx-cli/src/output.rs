@@ -1,8 +1,7 @@
-//! All that the program prints: results on standard output, as text for people or JSON for programs; what it says
-//! beside them on standard error.
+//! All output of the program: results on standard output, as text for people or JSON for programs; messages on standard error.
 //!
-//! Nothing else in the program prints. `println!` and `eprintln!` panic when the terminal is gone, the reader of a log
-//! has died or the disk under it is full, so the lints `print_stdout` and `print_stderr` keep them out.
+//! Only this module prints. `println!` and `eprintln!` panic when the terminal is gone, the reader of a log has died or the disk of a
+//! log is full, so the lints `print_stdout` and `print_stderr` forbid them.
 
 mod paint;
 mod screen;
@@ -19,7 +18,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) use paint::{Cell, Text, Tone, choose, table};
 pub(crate) use screen::{can_draw, draw};
 
-/// Prints a result: `json` as one document, or the text that `human` gives.
+/// Prints a result: `json` as one document, or the text that `human` returns.
 pub(crate) fn print<T: Serialize, H: Into<Text>>(
     format: Format,
     json: &T,
@@ -41,8 +40,8 @@ pub(crate) fn print<T: Serialize, H: Into<Text>>(
 
 /// Prints a line to standard error, made printable and without the credentials of URLs.
 ///
-/// A line that cannot be written is lost on purpose: there is no other place to say so, and neither a build nor the
-/// service may end because nobody can read its messages.
+/// A failure to write is ignored: it cannot be reported anywhere else, and neither a build nor the service may end because its
+/// messages are lost.
 pub(crate) fn note(text: &str) {
     let mut line = printable_lines(&redact_urls(text)).into_owned();
     if paint::is_painted(&io::stderr()) {
@@ -61,16 +60,16 @@ pub(crate) fn note_json<T: Serialize>(document: &T) {
     };
     let mut line = printable_json(&redact_urls(&json)).into_owned();
     line.push('\n');
-    // As in `note`: there is no other place to say that it was lost.
+    // As in `note`: the loss cannot be reported anywhere else.
     io::stderr().lock().write_all(line.as_bytes()).ok();
 }
 
-/// Prints a line to the service's log, where what others wrote must not look like another line.
+/// Prints a line to the service's log. Text from other sources must not be able to imitate another line.
 pub(crate) fn log(text: &str) {
     note(&printable(text));
 }
 
-/// Writes to standard output; a reader that has seen enough is no error.
+/// Writes to standard output; a reader that closes the pipe early is not an error.
 pub(crate) fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
@@ -82,13 +81,13 @@ pub(crate) fn write(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// The failure of a command whose result nobody can read.
+/// The failure of a command whose result cannot be written.
 pub(crate) fn unwritten(error: &io::Error) -> Failure {
     Failure::usage(format!("standard output cannot be written: {error}"))
         .hint("what the command changed stays changed; only its output is lost")
 }
 
-/// Passes bytes on to standard output as they are; `false` if its reader has seen enough.
+/// Passes bytes unchanged to standard output; false if its reader has closed the pipe.
 pub(crate) fn pass(bytes: &[u8]) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -98,7 +97,7 @@ pub(crate) fn pass(bytes: &[u8]) -> Result<bool, Failure> {
     }
 }
 
-/// A text for standard output, with colours where that has them.
+/// A text for standard output, with colours if that supports them.
 pub(crate) fn painted(text: &Text) -> String {
     text.render(paint::is_painted(&io::stdout()))
 }
@@ -110,12 +109,12 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     table(&rows).render(false)
 }
 
-/// Whether results are read by a person, at a terminal, and not by a program.
+/// True if results are read by a person at a terminal, and not by a program.
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// How long ago, in the largest unit that fits: `3 d`, `20 min`.
+/// The age of a time, in the largest unit that fits: `3 d`, `20 min`.
 pub(crate) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     let age = now - then;
     if age < TimeDelta::zero() {

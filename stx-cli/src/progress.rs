@@ -1,5 +1,4 @@
-//! The progress of operations, on standard error: notes as lines, downloads, copies and verification as bars on a
-//! terminal.
+//! The progress of operations on standard error: notes as lines; downloads, copies and verification as bars on a terminal.
 
 mod phases;
 
@@ -31,7 +30,7 @@ pub(crate) struct Terminal {
     shown: Mutex<Shown>,
 }
 
-/// The bar of the operation that runs.
+/// The bar of the running operation.
 #[derive(Debug, Default)]
 struct Shown {
     bar: Option<ProgressBar>,
@@ -40,7 +39,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// `hidden`: among other lines there is no place for a bar.
+    /// The bar is `hidden` if other lines are printed.
     fn bar(&mut self, hidden: bool, template: &str) -> &ProgressBar {
         self.bar.get_or_insert_with(|| {
             if hidden || !std::io::stderr().is_terminal() {
@@ -65,7 +64,7 @@ impl Terminal {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prints a line where no bar is in its way.
+    /// Prints a line without disturbing the bar.
     fn line(&self, text: &str) {
         match &self.shown().bar {
             Some(bar) => bar.suspend(|| note(text)),

@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::output::note;
 
-/// Subscribes to the events of our own crates: with `-v` to steps, with `-vv` to details.
+/// Subscribes to the events of this workspace's crates: with `-v` to steps, with `-vv` to details.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
         0 => return,
@@ -26,17 +26,16 @@ pub(crate) fn start(verbose: u8) {
     } else {
         lines.boxed()
     };
-    // Events of other crates may hold what ours leave out, such as the credentials of a URL.
+    // Events of other crates may contain data that ours leave out, such as the credentials of a URL.
     let ours = Targets::new().with_target("stx_", level);
     tracing_subscriber::registry()
         .with(lines.with_filter(ours))
         .try_init()
-        // There is no other subscriber; and a command is not kept from its work for its log.
+        // No other subscriber exists; and a command must not fail because of its log.
         .ok();
 }
 
-/// Tells whether standard error leads to the journal: systemd sets `JOURNAL_STREAM` to its device and inode, see
-/// systemd.exec(5).
+/// True if standard error leads to the journal: systemd sets `JOURNAL_STREAM` to its device and inode, see systemd.exec(5).
 fn is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else {
         return false;

@@ -1,4 +1,4 @@
-//! `adopt`: builds of an older publisher become full builds.
+//! `adopt`: turn builds of an older publisher into full builds.
 
 use stx_builds::adopt::{AdoptOptions, MISNAMED};
 
@@ -47,7 +47,7 @@ pub(crate) async fn run(context: &Context, args: &Adopt) -> Result<(), Failure> 
     }
 }
 
-/// A build that is left because of something that a person has to decide fails the command, so that it is seen.
+/// Fails the command if a build was skipped because a person has to decide something, so that it is noticed.
 fn left(needs_somebody: bool) -> Result<(), Failure> {
     if !needs_somebody {
         return Ok(());

@@ -26,7 +26,7 @@ pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// The fault of an alias, in a few words.
+/// The fault of an alias, in short.
 fn remark(finding: FindingKind) -> &'static str {
     match finding {
         FindingKind::AliasDangling => "dangling",
@@ -35,7 +35,7 @@ fn remark(finding: FindingKind) -> &'static str {
         FindingKind::AliasMissing => "missing",
         FindingKind::AliasDiffers => "not as configured",
         FindingKind::AliasUnconfigured => "made by hand",
-        // Nothing else is found of an alias.
+        // Aliases have no other findings.
         _ => "see `verify`",
     }
 }

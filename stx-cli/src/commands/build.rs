@@ -1,4 +1,4 @@
-//! `build`, `resume` and `cancel`: one build, published.
+//! `build`, `resume` and `cancel`: make and publish one build.
 
 mod events;
 
@@ -55,7 +55,7 @@ pub(crate) async fn resume(context: &Context, args: &Resume) -> Result<(), Failu
     ended(context, built.await).await
 }
 
-/// The build that was cancelled.
+/// The cancelled build.
 #[derive(Debug, Serialize)]
 struct Cancelled {
     cancelled: BuildId,
@@ -73,7 +73,7 @@ pub(crate) async fn cancel(context: &Context, args: &args::Cancel) -> Result<(),
     })
 }
 
-/// Reports a build; shows the end of the log if it never came to a commit.
+/// Reports a build; shows the end of the log if it had no commit.
 async fn ended(context: &Context, built: Result<Built, Failure>) -> Result<(), Failure> {
     match built {
         Ok(built) => report(context, built).await,
@@ -87,7 +87,7 @@ async fn ended(context: &Context, built: Result<Built, Failure>) -> Result<(), F
     }
 }
 
-/// The end of the log of the phase that failed. A build that cannot be read any more is reported all the same.
+/// The end of the log of the failed phase. A build that can no longer be read is reported without it.
 async fn failing_log(context: &Context, build: &BuildId) -> Option<LogEnd> {
     context.site.failing_log(build).await.ok().flatten()
 }
@@ -106,12 +106,12 @@ fn show_end(context: &Context, end: Option<&LogEnd>) {
 struct Report<'a> {
     #[serde(flatten)]
     built: &'a Built,
-    /// The end of the log of the phase that failed.
+    /// The end of the log of the failed phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     failing_log: Option<LogEnd>,
 }
 
-/// Prints what came of a build; a failed one is a failure.
+/// Prints the outcome of a build; a failed one is a failure.
 pub(crate) async fn report(context: &Context, built: Built) -> Result<(), Failure> {
     let failing_log = match &built {
         Built::Published {

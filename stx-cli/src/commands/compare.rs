@@ -1,4 +1,4 @@
-//! `compare`: packages against the reference build, or build against build.
+//! `compare`: compare packages with the reference build, or build with build.
 
 use stx_builds::compare::Compare;
 use stx_builds::files::{self, Durable};

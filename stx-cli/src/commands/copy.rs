@@ -1,4 +1,4 @@
-//! `copy`: builds of one mirror on another.
+//! `copy`: copy builds from one mirror to another.
 
 use stx_builds::copy::Copy;
 use stx_layout::{counted, size};
@@ -28,7 +28,7 @@ pub(crate) async fn run(context: &Context, args: &args::Copy) -> Result<(), Fail
     left(&report.left, context.format() == Format::Human)
 }
 
-/// A copy that leaves something out fails the command, so that nobody takes the mirrors for equal.
+/// An incomplete copy fails the command, so that the mirrors are not mistaken for equal.
 fn left(problems: &[String], said: bool) -> Result<(), Failure> {
     if problems.is_empty() {
         return Ok(());

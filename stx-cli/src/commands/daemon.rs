@@ -13,7 +13,7 @@ pub(crate) async fn run(context: &Context, args: &Daemon) -> Result<(), Failure>
     }
     let read = context.read_options();
     let service = Service::load(&*read)?;
-    // Before anything can be interrupted.
+    // Before anything that a signal could interrupt.
     let told = Signals::new()?;
     let site = context.site.with_options(service.options.clone());
     let daemon = site.daemon(service, read)?;
@@ -38,7 +38,7 @@ impl Signals {
     }
 }
 
-/// Makes commands of signals: SIGHUP reads the configuration again, SIGTERM and SIGINT stop, twice interrupt.
+/// Translates signals: SIGHUP reloads the configuration; SIGTERM and SIGINT stop the service, and a second one interrupts the builds.
 async fn signals(mut signals: Signals, service: Handle) {
     loop {
         let [term, int] = &mut signals.stop;

@@ -55,7 +55,7 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     };
     let context = Context::new(global, Options::default());
     let manifest = upstream.join("manifest").into_string();
-    // Phases see no environment but the recipe's; where the set-up put the downloads has to be said.
+    // Phases see only the environment of the recipe, so the set-up's directory of downloads has to be passed on.
     let cache = cache().map(|cache| ("STX_BUILDS_CACHE".to_owned(), cache));
     let set = [("MANIFEST_URL".to_owned(), manifest)];
     let mut orders = Vec::new();
@@ -104,7 +104,7 @@ fn cache() -> Option<String> {
     set("STX_BUILDS_CACHE").or_else(|| Some(format!("{}/stx-builds", set("XDG_CACHE_HOME")?)))
 }
 
-/// Runs the script that makes and changes the sample's gits; what it says goes to standard error.
+/// Runs the script that creates and changes the sample's git repositories; its output is redirected to standard error.
 #[expect(
     clippy::disallowed_methods,
     reason = "the script of the sample is not a phase of a build"
@@ -127,7 +127,7 @@ fn upstream_script(sample: &Utf8Path, args: &[&str]) -> Result<(), Failure> {
     )))
 }
 
-/// The channel of a build that succeeded.
+/// The channel of a successful build.
 fn succeeded(built: Built, mirror: &Utf8Path) -> Result<Channel, Failure> {
     match built {
         Built::Published {
@@ -159,7 +159,7 @@ fn succeeded(built: Built, mirror: &Utf8Path) -> Result<Channel, Failure> {
     }
 }
 
-/// The directories of the mirror that was made, two levels deep, and commands to look further.
+/// The directories of the created mirror, two levels deep, with commands to explore it.
 fn shown(dir: &Utf8Path, mirror: &Utf8Path, channels: &[Channel]) -> Result<String, Failure> {
     let mut text = format!("\nmirror {mirror}\n");
     for channel in channels {
@@ -198,7 +198,7 @@ fn shown(dir: &Utf8Path, mirror: &Utf8Path, channels: &[Channel]) -> Result<Stri
     Ok(text)
 }
 
-/// The builds of a channel and what is in them.
+/// The builds of a channel and their contents.
 fn show_channel(text: &mut String, mirror: &Utf8Path, channel: &Channel) -> std::io::Result<()> {
     let dir = mirror.join(channel.to_string());
     let _ = writeln!(text, "\n{channel}");
@@ -230,7 +230,7 @@ fn nginx_conf(dir: &Utf8Path) -> Result<String, Failure> {
     let owner = fs_err::metadata(dir)
         .map_err(|error| Failure::new(Exit::Bug, error))?
         .uid();
-    // Workers of root's nginx are nobody, who cannot read below root's home.
+    // Workers of root's nginx run as `nobody`, who cannot read below root's home.
     let user = if owner == 0 { "user root;\n" } else { "" };
     Ok(format!(
         "{user}daemon off;

@@ -73,7 +73,7 @@ fn summary<K>(changes: &Changes<K>) -> String {
     )
 }
 
-/// The lines of what differs; `shown` gives a name, and where the thing is.
+/// The lines of the differences; `shown` returns the name and the place of an item.
 fn lines<K>(of: &Changes<K>, shown: impl Fn(&K) -> [String; 2]) -> Text {
     let row = |sign: &str, tone: Tone, versions: &Versions<K>| {
         let [name, place] = shown(&versions.key);
@@ -94,7 +94,7 @@ fn lines<K>(of: &Changes<K>, shown: impl Fn(&K) -> [String; 2]) -> Text {
     table(&added.chain(removed).chain(changed).collect::<Vec<_>>())
 }
 
-/// The commits of a repository, as `git log` takes them.
+/// The commits of a repository, in the notation of `git log`.
 fn commits(range: &CommitRange) -> Vec<Cell> {
     let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
     let moved = match (&range.from, &range.to) {

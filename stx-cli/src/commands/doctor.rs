@@ -1,4 +1,4 @@
-//! `doctor`, and `daemon --check`: every mistake of the configuration.
+//! `doctor`, and `daemon --check`: show all mistakes of the configuration.
 
 use std::fmt::Write as _;
 
@@ -44,7 +44,7 @@ fn human(diagnosis: &Diagnosis) -> String {
     text + &output::columns(&rows)
 }
 
-/// A finding: a line that editors can jump to, the reason and the correction.
+/// Adds a finding: a line to which editors can jump, the reason and the correction.
 fn add(text: &mut String, finding: &Finding) {
     let severity = match finding.severity {
         Severity::Error => "error",
@@ -64,7 +64,7 @@ fn add(text: &mut String, finding: &Finding) {
     );
 }
 
-/// An entry of the configuration: what is built when.
+/// An entry of the configuration, with its schedule.
 fn row(entry: &Planned) -> Vec<String> {
     let schedule = entry
         .schedule

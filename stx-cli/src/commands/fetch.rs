@@ -1,4 +1,4 @@
-//! `fetch`: files of a build, whole and right or not at all.
+//! `fetch`: download files of a build, each completely and verified, or not at all.
 
 use serde::Serialize;
 use stx_builds::ErrorKind;
@@ -11,18 +11,18 @@ use crate::args;
 use crate::exit::Failure;
 use crate::output;
 
-/// The files that were fetched, for scripts.
+/// The fetched files, for scripts.
 #[derive(Serialize)]
 struct Report<'a> {
     build: &'a BuildId,
     files: &'a [Fetched],
-    /// The bytes that were transferred, of all files.
+    /// The number of bytes received for all files.
     transferred: u64,
     failed: Vec<String>,
 }
 
-/// Fetches from the first mirror, and what that does not give from the next one, which resumes what is unfinished. The build is
-/// that which the first mirror named: another one may be behind.
+/// Fetches from the first mirror. Missing files are fetched from the next mirror, which also resumes unfinished ones. All mirrors are
+/// asked for the build that the first mirror named, since another one may be behind.
 async fn from_any(context: &Context, mut wanted: Fetch) -> Result<FetchedBuild, Failure> {
     let (mut site, mut others) = (context.site.clone(), context.global.mirror.iter().skip(1));
     loop {

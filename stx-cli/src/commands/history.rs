@@ -1,4 +1,4 @@
-//! `history` and `stats`: what was asked for, what came of it, and how long it took.
+//! `history` and `stats`: list requests and their outcomes; summarise durations.
 
 use chrono::{DateTime, Utc};
 use stx_layout::{BuildOutcome, Channel, counted, printable};
@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
     })
 }
 
-/// Says that the service knows nothing of a channel, whose name may be misspelt.
+/// Notes that the service does not know a channel, whose name may be misspelt.
 fn note_nothing(context: &Context, channel: Option<&Channel>) {
     if let Some(channel) = channel {
         context.say(&format!(
@@ -49,7 +49,7 @@ fn note_nothing(context: &Context, channel: Option<&Channel>) {
     }
 }
 
-/// The same from the status document of the service, for those who cannot read the ledger.
+/// The same from the status document of the service, for users who cannot read the ledger.
 fn shown(context: &Context, args: &History, unreadable: Failure) -> Result<(), Failure> {
     let Some(status) = super::status_document(context, &unreadable) else {
         return Err(unreadable);
@@ -237,7 +237,7 @@ fn ran(run: &RunRow) -> Cell {
 
 pub(crate) fn stats(context: &Context, args: &Stats) -> Result<(), Failure> {
     let ledger = context.site.ledger()?;
-    // Requests that came to no build are many where nothing changes.
+    // Read the whole history: if little changes, many requests end without a build.
     let history = ledger
         .history(Some(&args.channel), usize::MAX)
         .map_err(unreadable)?;

@@ -1,4 +1,4 @@
-//! `image push`: the images of a published build.
+//! `image push`: push the images of a published build.
 
 use stx_builds::images::Push;
 

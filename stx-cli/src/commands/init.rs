@@ -1,4 +1,4 @@
-//! `init`: asks on a terminal, and writes a first configuration.
+//! `init`: ask on a terminal, and write a first configuration.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -14,7 +14,7 @@ use crate::output;
 pub(crate) fn run(context: &Context, args: &Init) -> Result<(), Failure> {
     let mirror = context.global.mirror.first();
     let mirror = mirror.map(|mirror| match MirrorLocation::of(mirror) {
-        // The configuration may lie elsewhere.
+        // The configuration may be in another directory.
         MirrorLocation::Directory => absolute(mirror).map(Utf8PathBuf::into_string),
         MirrorLocation::Bucket | MirrorLocation::Web => Ok(mirror.to_string()),
     });
@@ -52,14 +52,14 @@ fn given(set: &[(String, String)]) -> Result<Answers, Failure> {
     Ok(given)
 }
 
-/// Asks until every question is answered; a wrong answer is asked again.
+/// Asks until every question is answered; repeats a question after a wrong answer.
 fn ask(dir: &Utf8Path, mut answers: Answers) -> Result<Answers, Failure> {
     output::note("An empty line takes the answer in brackets.");
     while let Some(question) = init::next_question(dir, &answers)? {
         let answer = loop {
             let mut with = answers.clone();
             with.insert(question.key.clone(), read(&question)?);
-            // All of them: an answer may not go with an earlier one.
+            // Check all answers: one may conflict with an earlier one.
             match init::check_given(dir, &with) {
                 Ok(()) => break with,
                 Err(failure) => output::note(&format!("  {}", failure.line())),
@@ -70,7 +70,7 @@ fn ask(dir: &Utf8Path, mut answers: Answers) -> Result<Answers, Failure> {
     Ok(answers)
 }
 
-/// The line that answers a question.
+/// Reads the line that answers a question.
 fn read(question: &Question) -> Result<String, Failure> {
     let Question {
         ask,
@@ -86,7 +86,7 @@ fn read(question: &Question) -> Result<String, Failure> {
     let shown = default.as_ref().map(|default| format!(" [{default}]"));
     let failed = |error| Failure::new(Exit::Bug, error);
     let mut stderr = io::stderr().lock();
-    // The cursor stays behind the prompt.
+    // Without a newline, so that the cursor stays behind the prompt.
     write!(stderr, "{}{}: ", question.key, shown.unwrap_or_default())
         .and_then(|()| stderr.flush())
         .map_err(failed)?;

@@ -24,7 +24,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
     output::print(context.format(), &listing, || human(&listing, context))
 }
 
-/// The result of a build: `success`, `fail (PHASE)`, or that nobody knows; and the verdict that counts.
+/// The result of a build: `success`, `fail (PHASE)`, or that it is unknown; and the newest verdict.
 pub(super) fn outcome(listed: &ListedBuild) -> Cell {
     let verdict = listed.verdicts.last().map(|entry| entry.verdict);
     match (listed.result, &listed.first_failing_phase, verdict) {
@@ -43,7 +43,7 @@ pub(super) fn outcome(listed: &ListedBuild) -> Cell {
     }
 }
 
-/// The sections that retention took from a build, in a few words.
+/// The sections that retention removed from a build, in short.
 fn without(listed: &ListedBuild) -> String {
     let sections = listed.thinned.iter().map(|gone| gone.section.as_str());
     let sections: Vec<_> = sections.collect();
@@ -53,7 +53,7 @@ fn without(listed: &ListedBuild) -> String {
     }
 }
 
-/// How long a build stays, in a few words; that it is pinned, or only held back by a limit, is among them.
+/// The retention of a build, in short; also that it is pinned, or kept only by a limit.
 pub(super) fn stays(listed: &ListedBuild) -> String {
     match &listed.retention {
         Some(Decision::Keep { reasons, until }) => {
@@ -83,7 +83,7 @@ fn human(listing: &Listing, context: &Context) -> Text {
         Text::from("no builds\n")
     } else {
         let mut rows = Vec::new();
-        // Programs read lines of builds only.
+        // Programs read only the lines of builds.
         if output::is_terminal() {
             rows.push(head([
                 "BUILD", "RESULT", "AGE", "SIZE", "STAYS", "ALIASES", "THINNED",

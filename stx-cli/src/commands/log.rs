@@ -1,4 +1,4 @@
-//! `log`: the logs of phases, of running and of ended builds.
+//! `log`: show the logs of phases, of running and of ended builds.
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -26,7 +26,7 @@ struct Line<'a> {
     line: &'a str,
 }
 
-/// The end of a build that was followed, for scripts.
+/// The end of a followed build, for scripts.
 #[derive(Serialize)]
 struct Over<'a> {
     build: &'a BuildId,
@@ -43,7 +43,7 @@ pub(crate) async fn run(context: &Context, args: &args::Log) -> Result<(), Failu
     };
     let mut printer = Printer {
         format: context.format(),
-        // A file or a program gets the bytes as they are; a terminal must not be steered by them.
+        // A file or a program gets the bytes unchanged; control characters must not reach a terminal.
         escape: output::is_terminal(),
         named: args.phase.is_some(),
         phase: String::new(),
@@ -84,7 +84,7 @@ pub(crate) async fn run(context: &Context, args: &args::Log) -> Result<(), Failu
 struct Printer {
     format: Format,
     escape: bool,
-    /// True if the user named the phase, so that the lines do not.
+    /// True if the user named the phase, so that the lines need not name it.
     named: bool,
     phase: String,
     failed: Option<Failure>,
@@ -122,7 +122,7 @@ impl Printer {
     }
 }
 
-/// A log without what would steer a terminal; a byte that is not UTF-8 is shown as `\x` and two digits.
+/// A log without the control characters of terminals; a byte that is not UTF-8 is shown as `\x` and two digits.
 fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -135,7 +135,7 @@ fn escaped(bytes: &[u8]) -> String {
     text
 }
 
-/// One object a line. What is not UTF-8 is replaced: JSON cannot hold it.
+/// One object per line. Bytes that are not UTF-8 are replaced, since JSON cannot represent them.
 fn json(part: LogPart<'_>, bytes: &mut Vec<u8>) {
     let text = String::from_utf8_lossy(part.bytes);
     for line in text.lines() {
@@ -169,7 +169,7 @@ fn stage(state: PhaseStage) -> &'static str {
     }
 }
 
-/// Tells how a build that was followed ended, as its exit code.
+/// Returns the end of a followed build as an exit code.
 fn ended(context: &Context, build: &BuildId, end: &BuildEnd) -> Result<(), Failure> {
     if context.format() == Format::Json {
         let over = serde_json::to_string(&Over { build, end });

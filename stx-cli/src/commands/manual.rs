@@ -1,6 +1,6 @@
-//! `manual` and `completions`: the definition of the command line in other forms.
+//! `manual` and `completions`: print the definition of the command line in other forms.
 //!
-//! Both are made by the program itself, so that a package holds what its own binary understands.
+//! The program generates both, so that the files of a package match its own binary.
 
 mod configuration;
 mod examples;
@@ -33,7 +33,7 @@ pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
     let shells = Shells::builtins();
     let shell = shells.completer(shell).expect("it is built in");
-    // The program of that name in `PATH`, wherever this one lies.
+    // The script calls the program of that name in `PATH`, wherever this program is.
     shell
         .write_registration(VARIABLE, &name, &name, &name, &mut script)
         .map_err(|error| Failure::new(Exit::Bug, error))?;
@@ -41,7 +41,7 @@ pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
     if args.shell == Shell::Zsh
         && let Some(at) = script.rfind("\ncompdef _")
     {
-        // zsh reads the file when it first completes, and takes that for the completion.
+        // zsh reads the file at the first completion, and expects it to complete.
         let call = script.split_off(at);
         let call = call.trim();
         let function = call.split(' ').nth(1).unwrap_or_default();
@@ -76,7 +76,7 @@ pub(crate) fn manual(context: &Context, args: &Manual) -> Result<(), Failure> {
     })
 }
 
-/// Adds the page of a command, and those of its subcommands, each with its file's name.
+/// Adds the page of a command, and those of its subcommands, each with its file name.
 fn add_pages(
     pages: &mut Vec<(String, String)>,
     parent: Option<&str>,
@@ -157,14 +157,14 @@ fn page(man: &Man, parent: Option<&str>, command: &clap::Command) -> String {
     page
 }
 
-/// The words of a command behind the program's name.
+/// The words of a command after the program's name.
 fn words(command: &clap::Command) -> String {
     let name = command.get_bin_name().unwrap_or_default();
     let (_, words) = name.split_once(' ').unwrap_or_default();
     words.to_owned()
 }
 
-/// The synopsis: every option and argument with its value; those that have to be given stand without brackets.
+/// The synopsis: every option and argument with its value; mandatory ones have no brackets.
 fn usage(command: &clap::Command) -> Vec<Inline> {
     let name = command.get_bin_name().unwrap_or(command.get_name());
     let mut line = vec![bold(name)];

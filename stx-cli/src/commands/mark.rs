@@ -1,4 +1,4 @@
-//! `mark`: records the result of a build's tests.
+//! `mark`: record the result of a build's tests.
 
 use serde::Serialize;
 use stx_builds::verdicts::NewVerdict;

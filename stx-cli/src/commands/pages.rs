@@ -1,4 +1,4 @@
-//! `pages`: the catalog pages are made anew.
+//! `pages`: rewrite the catalog pages.
 
 use super::Context;
 use crate::exit::Failure;

@@ -1,4 +1,4 @@
-//! `parse` and `image`: what a mirror path, a URL or an image name means.
+//! `parse` and `image`: explain a mirror path, a URL or an image name.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -50,7 +50,7 @@ pub(crate) fn images(context: &Context, args: &ImageParse) -> Result<(), Failure
     )
 }
 
-/// Puts a name together from its parts; the parts that are given decide its form.
+/// Builds a name from its parts; the given parts determine its form.
 pub(crate) fn image_name(context: &Context, args: &ImageName) -> Result<(), Failure> {
     let component = args
         .component
@@ -143,7 +143,7 @@ fn refused(error: &ParseError) -> Failure {
     Failure::usage(caret(error))
 }
 
-/// Prints what a text means, or why it is refused.
+/// Prints the meaning of a text, or the reason for its refusal.
 struct Printer<'a> {
     out: BufWriter<io::StdoutLock<'a>>,
     format: Format,
@@ -151,7 +151,7 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    /// One text; `read` gives its meaning.
+    /// Prints the result for one text; `read` returns its meaning.
     fn text(
         &mut self,
         text: &[u8],
@@ -168,12 +168,12 @@ impl Printer<'_> {
         self.refused += 1;
         match self.format {
             Format::Json => {
-                // Only what is refused holds what would steer a terminal.
+                // Only a refused text can contain control characters of terminals.
                 let refusal = serde_json::to_string(&Refusal::from(&error))?;
                 writeln!(self.out, "{}", printable_json(&refusal))
             }
             Format::Human => {
-                // What was accepted before stands before it on a terminal, too.
+                // On a terminal, the preceding results must appear before this refusal.
                 self.out.flush()?;
                 output::note(&caret(&error));
                 Ok(())
@@ -186,7 +186,7 @@ impl Printer<'_> {
         self.out.write_all(b"\n")
     }
 
-    /// The same object on a line for people: what is not null.
+    /// Prints the same object on one line for people, without null values.
     fn report<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
         match self.format {
             Format::Json => self.json(value),
@@ -239,7 +239,7 @@ fn each(
     match all() {
         Ok(()) if printer.refused == 0 => Ok(()),
         Ok(()) => Err(Failure::said(Exit::Usage)),
-        // A reader that has seen enough is no error.
+        // A reader that closes the pipe early is not an error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failure::new(Exit::Bug, error)),
     }

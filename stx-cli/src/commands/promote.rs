@@ -1,4 +1,4 @@
-//! `promote`: a tested build becomes a release.
+//! `promote`: publish a tested build as a release.
 
 use stx_builds::promote::Promote;
 

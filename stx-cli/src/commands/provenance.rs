@@ -1,4 +1,4 @@
-//! `show --provenance`: where a build comes from.
+//! `show --provenance`: show the origin of a build.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use super::Context;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-/// Shows where a build comes from.
+/// Shows the origin of a build.
 pub(crate) async fn show(
     context: &Context,
     store: &dyn MirrorRead,
@@ -26,10 +26,10 @@ pub(crate) async fn show(
     output::print(context.format(), statement, || human(statement, &signature))
 }
 
-/// Who signed it, in words.
+/// The signer, in words.
 ///
 /// # Errors
-/// Where there are keys, and none of them did.
+/// If keys are given, and none of them signed it.
 fn signature(id: &BuildId, provenance: &Provenance, keys: &[PublicKey]) -> Result<String, Failure> {
     let untrusted = |message: String| {
         Failure::new(Exit::Mirror, format!("{id}: {message}"))

@@ -1,4 +1,4 @@
-//! `publish`: a finished tree becomes a build of the mirror.
+//! `publish`: publish a finished tree as a build of the mirror.
 
 use stx_builds::publish::{Planned, PushedRules, Tree};
 use stx_layout::BuildId;
@@ -35,7 +35,7 @@ pub(super) fn print_plan(context: &Context, planned: &Planned) -> Result<(), Fai
     output::print(context.format(), &json, || planned.to_string())
 }
 
-/// A plan as JSON. Where a redacted copy lay while the plan was made is of no use to anybody afterwards.
+/// A plan as JSON, without the paths of redacted copies: these exist only while the plan is made.
 fn document(planned: &Planned) -> serde_json::Result<serde_json::Value> {
     let mut json = serde_json::to_value(&planned.plan)?;
     for path in planned.plan.privacy.redacted.keys() {

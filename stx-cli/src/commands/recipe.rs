@@ -19,7 +19,7 @@ struct Checked {
     file: Utf8PathBuf,
     /// The files that the recipe includes.
     includes: Vec<Utf8PathBuf>,
-    /// The recipe's name; null if the file is no recipe.
+    /// The recipe's name; null if the file is not a recipe.
     name: Option<String>,
     phases: usize,
     findings: Vec<Finding>,

@@ -17,7 +17,7 @@ use stx_builds::server::{files, hide_private, serve};
 
 mod listing;
 
-/// Serves until it is interrupted. Its one line of output is the address.
+/// Serves until it is interrupted. Its only line of output is the address.
 pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> {
     let root = match &args.dir {
         Some(dir) => match MirrorLocation::of(dir) {
@@ -44,7 +44,7 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
     let real = real.map_err(|error| Failure::usage(format!("{root}: {error}")))?;
     let files = files(&root).layer(from_fn_with_state(real, listing::list));
     let interrupted = async {
-        // Without a handler, the signal ends the program by itself.
+        // Without a handler, the signal ends the program by default.
         drop(tokio::signal::ctrl_c().await);
     };
     serve(listener, hide_private(files), interrupted)
@@ -52,7 +52,7 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
         .map_err(|error| Failure::new(Exit::Bug, error))
 }
 
-/// A mirror that is not in a directory.
+/// The error about a mirror that is not a directory.
 fn elsewhere(mirror: &Utf8Path, location: MirrorLocation) -> Failure {
     let failure = Failure::usage(format!(
         "{mirror}: only a mirror in a directory can be served"

@@ -1,4 +1,4 @@
-//! `show`: one build.
+//! `show`: show one build.
 
 use std::fmt::Write as _;
 
@@ -130,7 +130,7 @@ fn table(rows: Vec<[Cell; 2]>) -> Text {
     output::table(&rows.map(Vec::from).collect::<Vec<_>>())
 }
 
-/// The reasons of a decision, in a line.
+/// The reasons of a decision, on one line.
 fn plan_reasons(listed: &ListedBuild) -> String {
     match &listed.retention {
         Some(Decision::Keep { reasons, .. }) => reasons
@@ -143,7 +143,7 @@ fn plan_reasons(listed: &ListedBuild) -> String {
     }
 }
 
-/// A verdict, in a line.
+/// A verdict, on one line.
 fn verdict(entry: &VerdictEntry) -> Vec<Cell> {
     vec![
         Cell::new(entry.verdict, format!("  {}", entry.verdict)),

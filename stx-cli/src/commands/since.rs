@@ -1,4 +1,4 @@
-//! `since`: the build in which a package last changed.
+//! `since`: find the build in which a package last changed.
 
 use stx_builds::since::{Among, Found, Since};
 use stx_compare::nearest::CommitRange;
@@ -15,7 +15,7 @@ pub(crate) async fn run(context: &Context, args: &args::Since) -> Result<(), Fai
             from: from.clone(),
             to: to.clone(),
         },
-        // The arguments are refused without one of them.
+        // The argument parser requires one of them.
         (channel, ..) => Among::Channel(channel.clone().unwrap_or_default()),
     };
     let wanted = Since {
@@ -77,7 +77,7 @@ fn shown(found: &Found, args: &args::Since) -> String {
     text
 }
 
-/// The commits of a git, in a line.
+/// The commits of a git repository, on one line.
 fn shown_range(range: &CommitRange) -> String {
     let short = |commit: &Option<String>| {
         let commit = commit.as_deref().unwrap_or_default();

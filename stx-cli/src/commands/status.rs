@@ -1,4 +1,4 @@
-//! `status`: what waits, what runs, and what should not be so.
+//! `status`: show the queue, running builds, latest results and alarms.
 
 mod shown;
 mod watch;
@@ -37,7 +37,7 @@ fn log_end(phase: &str, log: &str, lines: &[String]) -> Text {
     text
 }
 
-/// The row of a build that runs.
+/// The row of a running build.
 fn running_row(context: &Context, run: &RunningBuild) -> Vec<Cell> {
     let build = run.build.as_ref();
     let what = build.map_or_else(
@@ -50,7 +50,7 @@ fn running_row(context: &Context, run: &RunningBuild) -> Vec<Cell> {
     vec!["runs".into(), what.into(), how.into()]
 }
 
-/// The phases that run, and how many there are.
+/// The running phases, and the number of phases.
 fn phases(run: &RunningBuild) -> String {
     let runs = |phase: &&PhaseNow| phase.state == PhaseState::Running;
     let names = run.phases.iter().filter(runs);
@@ -89,7 +89,7 @@ fn left(left: &TimeLeft) -> String {
     }
 }
 
-/// The row of a request that waits.
+/// The row of a waiting request.
 fn waiting_row(request: &Request) -> Vec<Cell> {
     let reasons = request.reasons.iter();
     let reasons: Vec<_> = reasons.map(|reason| reason.cause.to_string()).collect();
@@ -170,7 +170,7 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
     text
 }
 
-/// The newest result of a channel, or the end of its last run if it has none, and when it was last good.
+/// The newest result of a channel, or the end of its last run if it has none, and the time of its last success.
 fn last_words(last: &Last, age: &dyn Fn(DateTime<Utc>) -> String) -> String {
     let good = last.good.map_or_else(
         || "never good".to_owned(),

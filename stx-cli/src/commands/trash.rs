@@ -1,4 +1,4 @@
-//! `trash`: the builds, and the sections of builds, that were taken out of sight and can be brought back.
+//! `trash`: list the retired builds, and sections of builds, that can be restored.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -10,21 +10,21 @@ use crate::output;
 use stx_builds::error::refused;
 use stx_builds::retention::GRACE;
 
-/// A build or a section that can be brought back.
+/// A build or a section that can be restored.
 #[derive(Debug, Serialize)]
 struct Row {
     build: BuildId,
-    /// The section, where the build itself is still there.
+    /// The section, if the build itself is not retired.
     #[serde(skip_serializing_if = "Option::is_none")]
     section: Option<BuildPath>,
-    /// Since when it is out of sight.
+    /// The time at which it was retired.
     since: BuildDate,
-    /// Until when it can be brought back; the first `prune` after that deletes it.
+    /// The end of its grace period; the first `prune` after that purges it.
     until: DateTime<Utc>,
-    /// How it ended; absent where its record cannot be read.
+    /// Its result; absent if its record cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<BuildOutcome>,
-    /// Its bytes, of which published builds may share some; absent where its record cannot be read.
+    /// Its size in bytes, some of which published builds may share; absent if its record cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! `trigger`: asks the service for a build, or takes that back.
+//! `trigger`: request a build from the service, or withdraw a request.
 
 mod wait;
 
@@ -28,7 +28,7 @@ struct Left<'a> {
     joined: bool,
 }
 
-/// How long the service has to file a request.
+/// The longest time to wait for the service to file a request.
 const ANSWER: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {

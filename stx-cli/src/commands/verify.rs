@@ -1,4 +1,4 @@
-//! `verify`: the mirror against its records.
+//! `verify`: check a mirror against its records.
 
 use stx_builds::verify::VerifyOptions;
 use stx_publish::verify::Severity;
@@ -29,7 +29,7 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
     })?;
     let findings = &verified.report.findings;
     let repairable = findings.iter().any(stx_publish::Finding::is_repairable);
-    // Any other note is about what a mirror may well have: `robots.txt`, or a build whose build below went in time.
+    // Other notes are about legitimate states of a mirror: `robots.txt`, or a build below that expired on time.
     if verified.report.worst() <= Some(Severity::Note) && !repairable {
         return Ok(());
     }

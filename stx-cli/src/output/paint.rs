@@ -1,7 +1,7 @@
-//! Text for people with colours, on terminals only.
+//! Text for people, with colours on terminals only.
 //!
-//! `--color` decides; `auto` asks the stream and the environment: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `TERM`. A colour repeats
-//! what the word says already, so that nothing is lost without it.
+//! `--color` decides; `auto` depends on the stream and the environment: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `TERM`. A colour
+//! only repeats the meaning of a word, so that the text is complete without it.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -67,7 +67,7 @@ impl From<Verdict> for Tone {
     }
 }
 
-/// Sets the colours of everything that is printed from now on, the messages of the argument parser too.
+/// Sets the colours of all subsequent output, including the messages of the argument parser.
 pub(crate) fn choose(color: Color) {
     match color {
         Color::Auto => ColorChoice::Auto,
@@ -101,7 +101,7 @@ impl Cell {
         self.text.is_empty()
     }
 
-    /// The text, or `-` for an empty cell, so that scripts find as many columns in each row.
+    /// The text, or `-` for an empty cell, so that each row has the same number of columns for scripts.
     #[must_use]
     pub(crate) fn or_dash(mut self) -> Self {
         if self.text.is_empty() {
@@ -111,7 +111,7 @@ impl Cell {
     }
 }
 
-/// The text alone, as it is.
+/// The text without colours.
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -124,7 +124,7 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// Text of pieces that have tones.
+/// Text that consists of pieces with tones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Text(Vec<Cell>);
 
@@ -133,12 +133,12 @@ impl Text {
         self.0.push(piece.into());
     }
 
-    /// Adds another text.
+    /// Appends another text.
     pub(crate) fn append(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// The text on one line, whatever is in it.
+    /// The text on one line, even if it contains newlines.
     #[must_use]
     pub(crate) fn on_one_line(mut self) -> Self {
         for cell in &mut self.0 {
@@ -147,8 +147,8 @@ impl Text {
         self
     }
 
-    /// The text made printable, with the colours of its tones or without. Colours are added last: making text printable would escape
-    /// their control characters, as it has to escape those of the text itself.
+    /// The text made printable, with or without the colours of its tones. Colours are added last: making text printable escapes
+    /// control characters, including those of colours.
     pub(crate) fn render(&self, painted: bool) -> String {
         let pieces = self.0.iter().map(|Cell { tone, text }| {
             let text = printable_lines(text);
@@ -162,7 +162,7 @@ impl Text {
     }
 }
 
-/// The text alone, as it is.
+/// The text without colours.
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|cell| cell.fmt(f))
@@ -181,7 +181,7 @@ impl From<&str> for Text {
     }
 }
 
-/// Lines of columns, each as wide as its widest cell; the last one is not padded. A cell is one line whatever is in it.
+/// Lines of columns, each as wide as its widest cell; the last one is not padded. Each cell is printed on one line.
 pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
     let rows: Vec<Vec<(Tone, Cow<'_, str>)>> = rows
         .iter()
@@ -201,7 +201,7 @@ pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
         .collect();
     let mut text = Text::default();
     for row in &rows {
-        // Nothing but blanks would follow the last cell with a text.
+        // Only blanks would follow the last cell with a text.
         let filled = row
             .iter()
             .rposition(|(_, text)| !text.trim_end().is_empty());
@@ -215,7 +215,7 @@ pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
             text.push(Cell::new(*tone, cell));
             if column < last {
                 let mut gap = " ".repeat(wide - width(cell));
-                // A first column that is empty in every row takes no room.
+                // A first column that is empty in every row is left out.
                 if column > 0 || *wide > 0 {
                     gap.push_str("  ");
                 }
@@ -235,7 +235,7 @@ const LABELS: [(&str, Tone); 4] = [
     ("note:", Tone::Aside),
 ];
 
-/// A message whose first word is coloured if it says what kind of message it is.
+/// A message whose first word is coloured if it names the kind of message.
 pub(crate) fn labelled(message: &str) -> String {
     for (label, tone) in LABELS {
         if let Some(rest) = message.strip_prefix(label) {

@@ -1,4 +1,4 @@
-//! A text that takes the place of the one before it on a terminal.
+//! A text that replaces the previous one on a terminal.
 
 use std::io::{self, IsTerminal as _};
 
@@ -11,22 +11,22 @@ pub(crate) fn can_draw() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// The text as bytes that show it on the terminal of standard output, in place of everything that stands there.
+/// The text as bytes that show it on the terminal of standard output, replacing its content.
 pub(crate) fn draw(text: &Text) -> String {
     drawn(&painted(text), Term::stdout().size_checked())
 }
 
 /// The text for a terminal of so many rows and columns.
 ///
-/// A line that is too long, or one line too many, would push the first lines out of sight. So lines are cut, and those without a
-/// row are counted in the last one. Each row is cleared on its own: some terminals keep a screen that is cleared at once in
-/// their history, which would get another one each second.
+/// A line that is too long, or too many lines, would scroll the first lines away. So lines are cut, and the last row counts those
+/// that do not fit. Each row is cleared separately: some terminals keep a copy of a screen that is cleared at once in their
+/// scrollback, which would grow by a copy each second.
 fn drawn(text: &str, size: Option<(u16, u16)>) -> String {
     let (rows, columns) = size.map_or((usize::MAX, usize::MAX), |(rows, columns)| {
         (rows.into(), columns.into())
     });
     let lines: Vec<_> = text.lines().collect();
-    // The cursor takes a row, too: below the text, where the shell continues.
+    // The cursor also takes a row, below the text, where the shell continues.
     let room = rows.saturating_sub(1).max(1);
     let (shown, left) = if lines.len() > room {
         lines.split_at(room - 1)
@@ -37,7 +37,7 @@ fn drawn(text: &str, size: Option<(u16, u16)>) -> String {
     let more = (!left.is_empty()).then_some(&*more);
     let mut drawn = "\u{1b}[H".to_owned();
     for line in shown.iter().copied().chain(more) {
-        // The width of a tab depends on where it stands.
+        // The width of a tab depends on its column.
         let line = line.replace('\t', "    ");
         drawn.extend(["\u{1b}[K", &*truncate_str(&line, columns, "…"), "\n"]);
     }

@@ -1,4 +1,4 @@
-//! The phases of a build as they run: a spinner a phase on a terminal, plain lines otherwise.
+//! The phases of a running build: a spinner per phase on a terminal, plain lines otherwise.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -36,7 +36,7 @@ impl Phases {
         }
     }
 
-    /// Takes an event.
+    /// Shows an event.
     pub(crate) fn show(&self, event: &Event) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let phase = &event.phase;
@@ -123,7 +123,7 @@ impl Phases {
     }
 }
 
-/// A line of a phase without what would steer the terminal; a tab is a blank.
+/// A line of a phase without control characters of terminals; a tab becomes a blank.
 fn line_of(text: &str) -> String {
     printable(&text.replace('\t', " ")).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Watching a build from the command line: progress, a stream of events, signals.
+//! Watch a build from the command line: progress, a stream of events, signals.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -14,8 +14,8 @@ use crate::exit::Failure;
 use crate::output::note;
 use crate::progress::Phases;
 
-/// Runs a build that shows its progress, writes its events to `file`, if any (`-` is standard output), and ends at the
-/// first SIGINT, SIGTERM or SIGHUP.
+/// Runs a build, shows its progress, writes its events to `file`, if any (`-` is standard output), and cancels it at the first
+/// SIGINT, SIGTERM or SIGHUP.
 pub(crate) async fn watched<T>(
     context: &Context,
     file: Option<&Utf8Path>,
@@ -48,7 +48,7 @@ pub(crate) async fn watched<T>(
     }
 }
 
-/// Events as JSON, one a line, as they happen.
+/// Events as JSON, one per line, as they happen.
 struct Events(Mutex<(Box<dyn Write + Send>, Option<io::Error>)>);
 
 impl Events {
@@ -61,7 +61,7 @@ impl Events {
         Ok(Self(Mutex::new((writer, None))))
     }
 
-    /// A reader that went away ends the stream, not the build.
+    /// If the reader closes the stream, the stream ends, not the build.
     fn write(&self, event: &Event) {
         let (writer, fault) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if fault.is_some() {
@@ -83,7 +83,7 @@ impl Events {
     }
 }
 
-/// Switches `cancel` at the first SIGINT, SIGTERM or SIGHUP.
+/// Triggers `cancel` at the first SIGINT, SIGTERM or SIGHUP.
 async fn cancel_on_signal(cancel: Cancel) {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [

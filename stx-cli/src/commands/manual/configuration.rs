@@ -1,11 +1,11 @@
-//! `stx-builds.toml(5)`, made of the sample configuration.
+//! `stx-builds.toml(5)`, generated from the sample configuration.
 
 use clap_mangen::roff::{Roff, bold, roman};
 
 /// The sample configuration, which packages install.
 ///
-/// Empty lines divide it. `## ` begins a section; what follows `# ` is prose, also that of the keys below it; keys that
-/// are commented out have no space after the `#`.
+/// Empty lines divide it. `## ` begins a section; `# ` begins prose, which also describes the keys below it; keys that are commented
+/// out have no space after the `#`.
 const SAMPLE: &str = include_str!("sample.toml");
 
 /// The page.
@@ -38,7 +38,7 @@ pub(super) fn page(date: &str, source: &str) -> String {
     page.to_roff()
 }
 
-/// Adds a block of the sample; `begins` says that it is the first one of its section.
+/// Adds a block of the sample; `begins` is true for the first block of its section.
 fn add(page: &mut Roff, block: &str, mut begins: bool) {
     let mut prose = Vec::new();
     let mut keys = Vec::new();

@@ -1,16 +1,16 @@
-//! The examples and the related pages of each command. Tests parse every example, and see that no command is without one.
+//! The examples and the related pages of each command. Tests parse every example, and check that every command has one.
 
 /// The additions to the page of a command.
 pub(super) struct Additions {
     /// The command, `recipe check` for a subcommand.
     pub(super) command: &'static str,
-    /// Command lines without the program's name, with what each does.
+    /// Command lines without the program's name, each with its effect.
     pub(super) examples: &'static [(&'static str, &'static str)],
     /// Related commands.
     pub(super) see: &'static [&'static str],
 }
 
-/// The additions to a page, if there are some.
+/// The additions to a page, if any.
 pub(super) fn of(command: &str) -> Option<&'static Additions> {
     ALL.iter().find(|additions| additions.command == command)
 }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::args::Cli;
 
-    /// The command names, subcommands with that of their command.
+    /// Collects the names of commands; the name of a subcommand includes that of its command.
     fn names(command: &clap::Command, above: &str, all: &mut Vec<String>) {
         for command in command
             .get_subcommands()

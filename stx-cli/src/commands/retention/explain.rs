@@ -1,4 +1,4 @@
-//! `explain`: why a build stays or goes.
+//! `explain`: show the reasons for keeping or retiring a build.
 
 use std::collections::BTreeMap;
 

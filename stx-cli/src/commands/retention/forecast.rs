@@ -1,4 +1,4 @@
-//! `forecast`: what will go, and how full the mirror gets, day by day.
+//! `forecast`: predict the builds to retire, and the use of the mirror's disk, day by day.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -67,7 +67,7 @@ fn human(foretold: &Foretold) -> String {
     text
 }
 
-/// The builds that the limits will hold back: of each channel, and of the clock, the first day.
+/// The builds that a limit will hold back: the first day for each channel, and for the clock.
 fn held_back(forecast: &stx_retention::Forecast) -> Vec<(DateTime<Utc>, &Warning)> {
     let mut told = BTreeSet::new();
     let mut first = Vec::new();
@@ -81,7 +81,7 @@ fn held_back(forecast: &stx_retention::Forecast) -> Vec<(DateTime<Utc>, &Warning
     first
 }
 
-/// The builds that do not exist yet and will be retired, counted: nobody knows their dates.
+/// The number of builds to retire that do not exist yet: their dates are unknown.
 fn rest(forecast: &stx_retention::Forecast, is_there: impl Fn(&BuildId) -> bool) -> String {
     let days = &forecast.days;
     let builds = days.iter().flat_map(|day| &day.expire);
@@ -113,7 +113,7 @@ fn row(day: &ForecastDay, most: u64) -> Vec<String> {
     ]
 }
 
-/// A bar as long as its part of the whole, 30 characters at most.
+/// A bar whose length shows the share of the whole, at most 30 characters.
 fn bar(part: u64, whole: u64) -> String {
     let length = u128::from(part) * 30 / u128::from(whole.max(1));
     "█".repeat(usize::try_from(length).unwrap_or(30))

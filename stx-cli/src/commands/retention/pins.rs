@@ -1,4 +1,4 @@
-//! `pin`, `unpin` and `pins`: wishes to keep a build.
+//! `pin`, `unpin` and `pins`: manage the pins that keep builds.
 
 use stx_builds::retention::{NewPin, PinState};
 use stx_layout::Pin;

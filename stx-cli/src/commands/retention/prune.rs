@@ -1,4 +1,4 @@
-//! `prune`: plans, or takes a plan, and applies it step by step.
+//! `prune`: make or read a plan, and apply it step by step.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
         return output::print(context.format(), &plan, || human(&plan));
     }
     let (pruned, applied) = site.apply_prune(plan, args.allow, args.empty_trash).await?;
-    // Whatever ended it, all that was done before is reported.
+    // Even if an error ended it, report everything that was done before.
     output::print(context.format(), &pruned, || done(&pruned))?;
     applied?;
     if !pruned.failed.is_empty() {
@@ -58,7 +58,7 @@ fn read_plan(file: &Utf8Path) -> Result<PrunePlan, Failure> {
     })
 }
 
-/// Writes a plan, whole or not at all.
+/// Writes a plan, completely or not at all.
 fn write_plan(file: &Utf8Path, plan: &PrunePlan) -> Result<(), Failure> {
     let mut text =
         serde_json::to_string_pretty(plan).map_err(|error| Failure::new(Exit::Bug, error))?;
@@ -121,7 +121,7 @@ fn done(pruned: &Pruned) -> String {
         let _ = writeln!(text, "thinned {section}");
     }
     for entry in &pruned.plan.keep {
-        // All others stay by the policy, as everybody expects.
+        // All other builds are kept by the policy, as expected.
         if let [reason @ Reason::InUse { .. }] = entry.reasons.as_slice() {
             let _ = writeln!(text, "kept    {}: {reason}", entry.build);
         }

@@ -1,4 +1,4 @@
-//! `undelete`: a build, and the sections that went before it, come back.
+//! `undelete`: restore a build, and the sections that were removed before it.
 
 use stx_builds::retention::Restored;
 

@@ -1,4 +1,4 @@
-//! Directories: a build redirects to its page, any other directory is listed.
+//! Directories: a build redirects to its page, any other directory gets a listing.
 
 use std::io;
 
@@ -14,11 +14,11 @@ use stx_layout::BuildDate;
 use stx_layout::index::PageName;
 use stx_pages::{Listed, listing};
 
-/// The answer to a request for a directory.
+/// The kind of a requested directory.
 enum Directory {
     /// Not a directory, or one with its own `index.html`.
     Other,
-    /// A build, whose page lies beside it.
+    /// A build, whose page is beside it.
     Build(BuildDate),
     /// Its listing.
     Listed(String),
@@ -38,7 +38,7 @@ pub(super) async fn list(
     let path = path.into_owned();
     let looked = tokio::task::spawn_blocking(move || look(&root, &path)).await;
     match looked.map_err(io::Error::other).flatten() {
-        // The file server answers for a directory that cannot be read.
+        // The file server handles a directory that cannot be read.
         Ok(Directory::Other) | Err(_) => next.run(request).await,
         Ok(Directory::Build(date)) => {
             let to = format!("../{}", PageName::HtmlOf(date).file_name());
@@ -61,7 +61,7 @@ fn look(root: &Utf8Path, path: &str) -> io::Result<Directory> {
         return Ok(Directory::Other);
     }
     let asked = root.join(relative);
-    // Symlinks are followed, as the file server follows them, but not out of the mirror.
+    // Symlinks are followed as by the file server, but not out of the mirror.
     let dir = asked.canonicalize_utf8()?;
     let inside = dir.strip_prefix(root);
     let is_shown = inside.is_ok_and(|inside| !inside.starts_with(PRIVATE));

@@ -1,4 +1,4 @@
-//! `status` for those who cannot read the ledger: the document that the service keeps in the spool.
+//! `status` for users who cannot read the ledger: from the document that the service keeps in the spool.
 
 use std::collections::BTreeSet;
 

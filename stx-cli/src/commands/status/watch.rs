@@ -1,4 +1,4 @@
-//! `status --watch`: drawn again every second on a terminal, a line for each change elsewhere.
+//! `status --watch`: redraw every second on a terminal; print a line for each change elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ struct Seen {
     running: Vec<RunningBuild>,
     queue: Vec<Request>,
     ended: Vec<Past>,
-    /// The ends of the logs of the newest builds that failed.
+    /// The ends of the logs of the newest failed builds.
     logs: BTreeMap<BuildId, LogEnd>,
 }
 
@@ -73,7 +73,7 @@ fn now(context: &Context) -> chrono::DateTime<Utc> {
     context.site.fixed.unwrap_or_else(Utc::now)
 }
 
-/// Reads the ledger, or the document of the service where the ledger cannot be read.
+/// Reads the ledger, or if that cannot be read, the document of the service.
 fn look(context: &Context) -> Result<Seen, Failure> {
     let ledger = match context.site.ledger() {
         Ok(ledger) => ledger,
@@ -103,7 +103,7 @@ fn look(context: &Context) -> Result<Seen, Failure> {
     })
 }
 
-/// The end of a log that the document of the service holds.
+/// The end of a log from the document of the service.
 fn shown_log(mirror: &str, past: &Past) -> Option<(BuildId, LogEnd)> {
     let build = past.build()?.clone();
     let failing = past.failing.as_ref().filter(|it| !it.log.is_empty())?;
@@ -115,8 +115,8 @@ fn shown_log(mirror: &str, past: &Past) -> Option<(BuildId, LogEnd)> {
     Some((build, end))
 }
 
-/// Adds the ends of the logs that the mirror holds. `known` are those that were read before: a log of an ended build does not
-/// change, and a mirror that is elsewhere is not asked each second.
+/// Adds the ends of the logs on the mirror. `known` are those that were read before: the log of an ended build does not change, and a
+/// remote mirror should not be asked each second.
 async fn add_logs(
     context: &Context,
     seen: &mut Seen,
@@ -127,7 +127,7 @@ async fn add_logs(
             continue;
         }
         if !known.contains_key(build) {
-            // As in `status`: without the log, the rest is shown all the same.
+            // As in `status`: a missing log does not hide the rest.
             let end = context.site.failing_log(build).await.ok().flatten();
             known.insert(build.clone(), end);
         }
@@ -157,7 +157,7 @@ fn drawn(context: &Context, seen: &Seen) -> Text {
     text
 }
 
-/// The state of each request, in words that change only with it.
+/// The state of each request, in words that change only when the state does.
 fn states(seen: &Seen) -> BTreeMap<u64, String> {
     let waiting = seen.queue.iter();
     let waiting = waiting.map(|request| (request.id, format!("{}: waits", request.target)));
@@ -177,7 +177,7 @@ fn states(seen: &Seen) -> BTreeMap<u64, String> {
     waiting.chain(running).collect()
 }
 
-/// The requests whose state is another one now, in a line each; all of them at first.
+/// The requests whose state has changed, one line each; at first, all of them.
 fn changes(
     before: Option<&BTreeMap<u64, String>>,
     now: &BTreeMap<u64, String>,
@@ -205,7 +205,7 @@ fn changes(
     lines
 }
 
-/// The newest time that is known of a run.
+/// The newest known time of a run.
 fn run_time(run: &RunningBuild) -> chrono::DateTime<Utc> {
     let times = run.phases.iter().filter_map(|phase| phase.started);
     times.max().unwrap_or(run.started)

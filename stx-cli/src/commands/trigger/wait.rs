@@ -1,4 +1,4 @@
-//! `trigger --wait`: follows a request until its build is over.
+//! `trigger --wait`: follow a request to the end of its build.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Text};
 
-/// How many lines of the log of a phase that failed are printed.
+/// The number of last lines to print of the log of a failed phase.
 const LINES: usize = 10;
 
 pub(super) async fn run(
@@ -49,7 +49,7 @@ pub(super) async fn run(
     }
 }
 
-/// The last lines of the log of the phase that failed.
+/// Prints the last lines of the log of the failed phase.
 fn tell_log(context: &Context, past: &Past) {
     let Some(failing) = past.failing.as_ref().filter(|it| !it.log.is_empty()) else {
         return;
