@@ -1,11 +1,11 @@
-//! How long adopting a mirror of an older publisher takes, next to `sha256sum` over the same files.
+//! The time of adopting a mirror of an older publisher, compared with `sha256sum` over the same files.
 //!
-//! 300 builds of 2,000 files, of which 440 are new in each, as between two builds of the real mirror (1,445 of 1,847 packages
-//! were the same): the others are hard links to those of the build before. `sha256sum` reads each inode once and does
-//! nothing else; `adopt` finds out which inodes those are, looks at each build twice, and writes records and sums durably.
-//! Its speed has to be 0.15 of that of `sha256sum`, which is 6.67 times its time.
+//! 300 builds of 2,000 files, of which 440 are new in each, as between two builds of the real mirror (1,445 of 1,847 packages were
+//! the same): the others are hard links to those of the previous build. `sha256sum` reads each inode once and does nothing else;
+//! `adopt` determines these inodes, inspects each build twice, and writes records and sums durably. Its speed must be at least 0.15
+//! of that of `sha256sum`, which is 6.67 times its time.
 //!
-//! `STX_BENCH_RUNS` says how often each side is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data.
+//! `STX_BENCH_RUNS` sets the number of runs of each side, `STX_BENCH_DIR` the directory, `STX_BENCH_MIB` the amount of data.
 #![expect(
     clippy::print_stderr,
     clippy::print_stdout,
@@ -33,7 +33,7 @@ use table::Took;
 
 const BUILDS: usize = 300;
 const FILES: usize = 2_000;
-/// Files of a build that the one before does not have.
+/// The files of a build that the previous build does not have.
 const NEW: usize = 440;
 
 fn main() {
@@ -49,13 +49,13 @@ fn main() {
     ));
     let program = release::release();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // Both sides find all of it in the page cache, or neither does.
+    // Load all data into the page cache, so that both sides find it there.
     Took::of(&dir, "xargs -0 cat < inodes > /dev/null");
     for _ in 0..runs {
         theirs.push(Took::of(&dir, "xargs -0 sha256sum < inodes > theirs"));
         ours.push(Took::of(
             &dir,
-            // The files were written just now, which is long ago by then.
+            // The files have just been written; `--now` makes them old enough.
             &format!("{program} --mirror mirror --now 2120-01-01T00:00:00Z adopt > ours"),
         ));
         check(&dir);
@@ -87,7 +87,7 @@ fn make(dir: &Utf8Path, bytes: u64) -> usize {
         for file in 0..FILES {
             let name = format!("package-{file}-1.0-1.tis.x86_64.rpm");
             let to = packages.join(&name);
-            // Others are new in each build, so that links go back to many builds.
+            // Different files are new in each build, so that the links lead to many earlier builds.
             let is_new = (file + build * NEW) % FILES < NEW;
             if let Some(before) = before.as_ref().filter(|_| !is_new) {
                 fs_err::hard_link(before.join(&name), to).expect("a link");
@@ -113,7 +113,7 @@ fn make(dir: &Utf8Path, bytes: u64) -> usize {
     written
 }
 
-/// Fails unless every build has the digests that `sha256sum` found.
+/// Fails unless every build has the digests that `sha256sum` computed.
 fn check(dir: &Utf8Path) {
     let took = Took::of(
         dir,

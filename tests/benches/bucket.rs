@@ -1,20 +1,18 @@
-//! How long it takes to bring a build to a bucket, next to what people use for that: `rclone copy` and `aws s3 cp`.
+//! The time of publishing a build to a bucket, compared with the common tools for that: `rclone copy` and `aws s3 cp`.
 //!
 //! The server is Ceph with its RADOS gateway, in memory, over the loopback interface: once as its packages run it, with the delays of
-//! Nagle's algorithm and memory that is used for the first time, and once tuned. Tuned, its
-//! memory is what the hard disks of others are, so all that is needed is filled once before anything is measured: it is allocated
-//! by tcmalloc, as Ceph's own packages do, and not given back to the system, where the first use of a page costs more than all else.
-//! Each side is measured near, and far: by a proxy that hands on every byte 50 ms later, each way, and lets a new connection wait
-//! for the round trip of its handshake. Both sides bring
-//! 2,000 files, 2 GiB in all, incompressible and in the page cache, to a prefix of their own; a build is brought under its own
-//! date each time, as published builds never change. The peers bring files and no more: no sums, no pages, nothing that is
-//! there all at once or not at all. Beside the second build stands what they take if they first have the server copy the build before, and if
-//! they write over it in its place, which loses it. A third case is three small files. The figures are medians; a target that is missed
-//! is said, and no error.
+//! Nagle's algorithm and with memory that is used for the first time, and once tuned. The tuned server stands for one with hard
+//! disks, so all of its memory is filled once before the measurement: it is allocated by tcmalloc, as Ceph's own packages do, and not
+//! returned to the system, since otherwise the first use of each page would dominate the time. Each side is measured near and far: by
+//! a proxy that forwards every byte 50 ms later in each direction, and delays a new connection by the round trip of its handshake.
+//! Both sides upload 2,000 files, 2 GiB in total, incompressible and in the page cache, to prefixes of their own; a build gets a date
+//! of its own each time, as published builds never change. The peers only upload files: no sums, no pages, no atomic visibility. The
+//! second build is also compared with the peers' time if they first let the server copy the previous build, and if they overwrite the
+//! previous build in place, which loses it. A third case is three small files. The figures are medians; a missed target is reported,
+//! and is not an error.
 //!
-//! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
-//! need 2 GiB there and 16 GiB of memory.
-//! `scripts/setup.sh bench` installs the peers.
+//! `STX_BENCH_RUNS` sets the number of runs of each case, `STX_BENCH_DIR` the directory, `STX_BENCH_MIB` the amount of data; 2 GiB
+//! need 2 GiB there and 16 GiB of memory. `scripts/setup.sh bench` installs the peers.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
@@ -40,21 +38,21 @@ use settings::{Settings, median};
 
 const FILES: u64 = 2_000;
 
-/// Has the server's memory allocated by what Ceph's own packages do it with, and kept.
+/// Makes the server allocate memory with the allocator of Ceph's own packages, and keep it.
 const MEMORY: [(&str, &str); 2] = [
     ("LD_PRELOAD", "libtcmalloc_minimal.so.4"),
     ("TCMALLOC_RELEASE_RATE", "0"),
 ];
 
-/// Fills the memory of the server as much as a side that is measured does. A tenth stays: its count of bytes is not exact, and
-/// below zero it takes itself for full.
+/// Fills the memory of the server as much as a measured side does. A tenth stays free: its byte count is inexact, and below zero it
+/// considers itself full.
 const FILL: &str = "aws s3 sync --quiet --exclude '*' --include '*0.bin' tree s3://bench/kept
 for copy in 1 2 3; do aws s3 sync --quiet tree s3://bench/filled/$copy; done";
 
-/// Removes what lies below a prefix: one side after the other, so that the memory holds it.
+/// Removes the objects below a prefix, after each side, so that the memory suffices.
 const REMOVE: &str = "aws s3 rm --quiet --recursive s3://bench";
 
-/// The time that each byte takes to a server that is far away.
+/// The time that each byte takes to a distant server.
 const DELAY: Duration = Duration::from_millis(50);
 
 fn main() {
@@ -86,14 +84,14 @@ struct Times {
     over: Vec<f64>,
 }
 
-/// Another tool: how it brings `tree` to the prefix `$DAY`, and how it has the server copy the build before there.
+/// Another tool: the command to upload `tree` to the prefix `$DAY`, and the command to let the server copy the previous build there.
 struct Peer {
     name: &'static str,
     upload: &'static str,
-    /// How it brings `tiny`.
+    /// The command to upload `tiny`.
     tiny: &'static str,
     copy: &'static str,
-    /// The prefix that its prefixes lie below.
+    /// The parent of its prefixes.
     prefix: &'static str,
 }
 
@@ -121,7 +119,7 @@ struct Bench {
     stx: Utf8PathBuf,
     size: u64,
     ceph: Ceph,
-    /// How often files were given other bytes.
+    /// The number of times that files were changed.
     changes: Cell<u64>,
 }
 
@@ -135,14 +133,14 @@ impl Bench {
         for name in ["CONTEXT", "image.iso", "build.log"] {
             fs_err::write(dir.join("tiny/outputs").join(name), name).expect("written");
         }
-        // The loader says what it cannot load, and goes on.
+        // The dynamic loader reports a library that it cannot load, and continues.
         let loaded = Command::new("true").envs(MEMORY).output().expect("true");
         let said = String::from_utf8_lossy(&loaded.stderr);
         assert!(
             said.is_empty(),
             "{said}; `scripts/setup.sh bench` installs what is missing"
         );
-        // Room for what was removed and is not forgotten yet.
+        // Includes room for removed objects that the server still holds.
         let room = 8 * bytes + (4 << 30);
         let bench = Self {
             dir: dir.to_owned(),
@@ -177,7 +175,7 @@ impl Bench {
             first.push(self.ours(server, "tree", 1));
             self.change();
             second.push(self.ours(server, "tree", 2));
-            // It has a channel of its own, in which nothing else is.
+            // In a channel of its own, which is otherwise empty.
             tiny.push(self.ours(server, "tiny", 3));
             self.remove("ours");
             for (peer, times) in &mut peers {
@@ -216,12 +214,12 @@ impl Bench {
         }
     }
 
-    /// Removes what a side brought, from near.
+    /// Removes the objects that a side uploaded, without the proxy.
     fn remove(&self, prefix: &str) {
         self.time(&self.ceph, &format!("{REMOVE}/{prefix}"), 0);
     }
 
-    /// Gives 2 % of the files other bytes.
+    /// Changes the content of 2 % of the files.
     fn change(&self) {
         let version = self.changes.get() + 1;
         self.changes.set(version);
@@ -263,7 +261,7 @@ impl Bench {
         self.time(server, &command, day)
     }
 
-    /// Times a command of the shell.
+    /// Times a shell command.
     fn time(&self, server: &dyn Server, command: &str, day: u64) -> f64 {
         let named = |name: &str| std::env::var(name).ok();
         let cache = named("STX_BUILDS_CACHE").unwrap_or_else(|| {

@@ -1,13 +1,12 @@
-//! `compare` of two builds, all packages of which differ, against a loop of the tool that compares two packages. Prints the
-//! ratios of the times; a target that is missed is said, and no error.
+//! `compare` of two builds that differ in all packages, against a loop of the tool that compares two packages. Prints the ratios of
+//! the times; a missed target is reported, and is not an error.
 //!
-//! | packages | tool | measured on, and scaled | a number of one's own |
+//! | packages | tool | measured pairs, scaled to all | another number |
 //! |---|---|---|---|
 //! | 2,000 RPM | `rpmdiff` | 200 | `STX_BENCH_RPMDIFF` |
 //! | 1,000 Debian | `debdiff` | 40 | `STX_BENCH_DEBDIFF` |
 //!
-//! Debian packages are compared by their control members, and once more with their payloads (`--contents`), which is what
-//! `debdiff` reads.
+//! Debian packages are compared by their control members, and again with their payloads (`--contents`), which `debdiff` also reads.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
@@ -34,20 +33,20 @@ const FILES: usize = 20;
 const TARGET: f64 = 0.05;
 const DATES: [&str; 2] = ["20200101T000000Z", "20200102T000000Z"];
 
-/// Two builds of packages, and what they are compared with.
+/// Two builds of packages, and the tool to compare them with.
 struct Race<'a> {
     channel: &'a str,
-    /// Where the packages lie in a build.
+    /// The directory of the packages in a build.
     place: &'a str,
     packages: usize,
-    /// Writes a package of a build: the directory, the number of the package, that of the build.
+    /// Writes a package: the directory, the number of the package, the number of the build.
     write: fn(&Utf8Path, usize, usize),
     /// The name of a package's file.
     name: fn(usize) -> String,
-    /// Options of the tool that compares two packages, and how many of them are measured.
+    /// The tool that compares two packages, and its options.
     tool: (&'a str, &'a [&'a str]),
     measured: usize,
-    /// Options of `compare` that are measured too.
+    /// Further options of `compare` to measure.
     also: &'a [&'a str],
 }
 
@@ -56,7 +55,7 @@ fn file_text(package: usize, file: usize, build: usize) -> String {
     format!("{package} {file} {changed}\n").repeat(200)
 }
 
-/// A package of a build: in each build another file is different, and so are the build host and a requirement.
+/// A package of a build: one file differs between the builds, and so do the build host and a requirement.
 fn write_rpm(dir: &Utf8Path, package: usize, build: usize) {
     let name = format!("package-{package:04}");
     let config = BuildConfig::default()
@@ -129,7 +128,7 @@ fn ran(command: &mut Command, code: i32) -> Duration {
     begin.elapsed()
 }
 
-/// A number that the environment may set.
+/// A number, from the environment if set there.
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |count| {
         let count = count.parse();

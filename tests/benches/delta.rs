@@ -1,10 +1,10 @@
-//! How long `fetch` of the next day's image takes where that of the day before is there, next to `curl` with `sha256sum` and to
-//! `zsync`; how many bytes that transfers; and how long the control file takes that it needs.
+//! The time of `fetch` for an image of the next day if the image of the previous day exists, compared with `curl` and `sha256sum`,
+//! and with `zsync`; the bytes that this transfers; and the time to make the control file.
 //!
-//! One image of packages of 2 KiB to 4 MiB, of which 5 % were built anew with another size, from nginx, in the page cache: as fast as
-//! the loopback interface is, and with 12.5 MB/s a connection, which is 100 Mbit/s for who uses one. The figures are medians; a
-//! target that is missed is said, and no error. `STX_BENCH_RUNS`, `STX_BENCH_DIR` and `STX_BENCH_MIB` are as for the others;
-//! 2 GiB need 14 GiB there.
+//! One image of packages of 2 KiB to 4 MiB, 5 % of which were rebuilt with another size, from nginx, in the page cache: at the speed
+//! of the loopback interface, and with 12.5 MB/s per connection, which is 100 Mbit/s for a client with one connection. The figures
+//! are medians; a missed target is reported, and is not an error. `STX_BENCH_RUNS`, `STX_BENCH_DIR` and `STX_BENCH_MIB` are as in the
+//! other benchmarks; 2 GiB need 14 GiB there.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
@@ -30,7 +30,7 @@ use settings::{Settings, median};
 
 const CHANNEL: &str = "master/centos";
 
-/// Bytes a second of a connection that is limited.
+/// The bytes per second of a limited connection.
 const LIMIT: u64 = 12_500_000;
 
 fn main() {
@@ -62,7 +62,7 @@ fn row(case: &str, against: &str, ours: f64, theirs: f64, target: f64) {
     println!("| {case} | {against} | {ours:.3} | {theirs:.3} | {ratio:.3} | {target} | {met} |");
 }
 
-/// Writes an image of so many bytes, or a few more, as it is on a day.
+/// Writes the image of a day, of `bytes` bytes or slightly more.
 fn image(path: &Utf8Path, bytes: u64, day: u64) {
     let mut file = BufWriter::new(fs_err::File::create(path).expect("a file"));
     let (mut written, mut package) = (0, 0_u64);
@@ -70,7 +70,7 @@ fn image(path: &Utf8Path, bytes: u64, day: u64) {
         let new = package % 20 == 7;
         let mut state =
             (package + if new { day << 32 } else { 0 }).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        // Sizes whose logarithms are even, as packages have them, and the same on both days but for what is new.
+        // Sizes with a uniform distribution of logarithms, as packages have, and equal on both days except for rebuilt packages.
         let size = 2_048_u64 << (package * 7 % 12);
         let size = size / 2 * 3 + if new { day * 5_000 } else { 0 };
         let mut length = 0;
@@ -96,7 +96,7 @@ fn publish(stx: &Utf8Path, mirror: &str, date: &str, config: &str) -> String {
     )
 }
 
-/// A publish of the image with its control file, and one without.
+/// Publishes the image with its control file, and one without.
 fn publishes(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
     fs_err::write(dir.join("with.toml"), "").expect("a file");
     fs_err::write(dir.join("without.toml"), "[zsync]\nenabled = false\n").expect("a file");
@@ -160,7 +160,7 @@ fn downloads(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
         let zsync = taken(&zsync, runs);
         if limit {
             let one = taken(&ours("--connections 1"), runs);
-            // It takes as long each time, and long.
+            // It takes long, and the same time in each run.
             let curl = taken(&curl, 1);
             row(
                 "fetch at 12.5 MB/s a connection, s",
@@ -210,10 +210,10 @@ fn clear(dir: &Utf8Path) {
     fs_err::create_dir_all(dir).expect("a directory");
 }
 
-/// Times a command of the shell, which begins with an empty directory `to`.
+/// Times a shell command that starts with an empty directory `to`.
 fn time(dir: &Utf8Path, command: &str) -> f64 {
     clear(&dir.join("to"));
-    // What was written before is no part of it.
+    // Pending writes must not count.
     rustix::fs::sync();
     let start = Instant::now();
     let status = Command::new("sh")
@@ -237,7 +237,7 @@ fn time(dir: &Utf8Path, command: &str) -> f64 {
     took
 }
 
-/// The bytes of bodies that were sent so far.
+/// The number of body bytes sent so far.
 fn sent_by(dir: &Utf8Path) -> u64 {
     let log = fs_err::read_to_string(dir.join("access.log")).unwrap_or_default();
     let counts = log.lines().filter_map(|line| {

@@ -1,9 +1,9 @@
-//! How long `fetch` takes, next to what people use for that: `curl` or `aria2c`, then `sha256sum`; and how long the catalog
-//! pages of a channel with 1,000 builds take.
+//! The time of `fetch`, compared with the common tools for that: `curl` or `aria2c`, then `sha256sum`; and the time of making the
+//! catalog pages of a channel with 1,000 builds.
 //!
-//! One ISO image, 2 GiB, over the loopback interface from nginx, in the page cache. Both sides end with a checked file. The
-//! figures are medians; a target that is missed is said, and no error. `STX_BENCH_RUNS` says how often each case is run,
-//! `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how large an image; 2 GiB of it need 8 GiB there.
+//! One ISO image, 2 GiB, over the loopback interface from nginx, in the page cache. Both sides end with a verified file. The figures
+//! are medians; a missed target is reported, and is not an error. `STX_BENCH_RUNS` sets the number of runs of each case,
+//! `STX_BENCH_DIR` the directory, `STX_BENCH_MIB` the size of the image; 2 GiB need 8 GiB there.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
@@ -106,8 +106,8 @@ fn downloads(stx: &Utf8Path, dir: &Utf8Path, mib: u64, runs: u64) {
     }
 }
 
-/// A channel of many builds, each of three files, and its pages: made for the first time, when nothing changed, and when a build
-/// has come.
+/// A channel of many builds, each of three files, and its pages: made for the first time, made again without a change, and made after
+/// one more build.
 fn pages(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
     clear(dir);
     let tree = dir.join("tree/outputs");
@@ -137,7 +137,7 @@ fn pages(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
         }
         whole.push(time(dir, &command));
         again.push(time(dir, &command));
-        // As after a publish: the build is there, and its page is not.
+        // As after a publish: the build exists, and its page does not.
         copy_build(&first, &newest, &mirror);
         one_more.push(time(dir, &command));
         assert!(
@@ -175,7 +175,7 @@ fn clear(dir: &Utf8Path) {
     fs_err::create_dir_all(dir).expect("a directory");
 }
 
-/// Times a command of the shell, which begins with an empty directory `to`.
+/// Times a shell command that starts with an empty directory `to`.
 fn time(dir: &Utf8Path, command: &str) -> f64 {
     clear(&dir.join("to"));
     let start = Instant::now();

@@ -1,10 +1,10 @@
-//! How commands grow with the mirror: 1,000 builds in 10 channels, 10,000 builds in 100.
+//! The growth of commands with the mirror: 1,000 builds in 10 channels, 10,000 builds in 100.
 //!
-//! Each build has four files and their sums; most files are hard links. Each command is the whole program with its start. A command
-//! that looks at all builds may take ten times as long for ten times as many builds; one that looks at one build, or at one channel,
-//! may not take longer. A target that is missed is said, and no error.
+//! Each build has four files and their sums; most files are hard links. Each command includes the start of the program. A command
+//! that reads all builds may take ten times as long for ten times as many builds; one that reads one build, or one channel, may not
+//! take longer. A missed target is reported, and is not an error.
 //!
-//! `STX_BENCH_RUNS` says how often each command is run, `STX_BENCH_DIR` where.
+//! `STX_BENCH_RUNS` sets the number of runs of each command, `STX_BENCH_DIR` the directory.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
@@ -31,23 +31,23 @@ use settings::{Settings, median};
 const EACH: u32 = 100;
 /// Channels of the small and of the large mirror.
 const CHANNELS: [u32; 2] = [10, 100];
-/// Two weeks after the newest build is far away: the plan has something to say about each build.
+/// More than two weeks after the newest build, so that the plan has an entry for each build.
 const NOW: &str = "2010-06-01T00:00:00Z";
 
-/// A command that is measured.
+/// A command to measure.
 struct Case {
     name: &'static str,
     /// Its arguments.
     args: String,
-    /// How many times the time and the memory of the small mirror the large one may take.
+    /// The maximal factor by which its time and memory may grow from the small mirror to the large one.
     most: f64,
 }
 
-/// What a command took.
+/// The cost of a command.
 #[derive(Clone, Copy)]
 struct Took {
     seconds: f64,
-    /// The most memory at one time, in MiB.
+    /// The maximal memory, in MiB.
     memory: f64,
 }
 
@@ -172,7 +172,7 @@ fn run(stx: &Utf8Path, work: &Utf8Path, args: &str) -> Took {
         .stdout(Stdio::null())
         .output()
         .expect("GNU time; `scripts/setup.sh bench` installs it");
-    // GNU time counts hundredths of a second, and some commands take less than one.
+    // GNU time rounds to hundredths of a second, which is too coarse for some commands.
     let seconds = start.elapsed().as_secs_f64();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args}: {said}");

@@ -1,6 +1,6 @@
-//! The inputs that the fuzzers have found so far, each checked as its fuzz target does: `docs/fuzzing.md`.
+//! Checks the inputs that the fuzzers have found so far, each as its fuzz target does: `docs/fuzzing.md`.
 //!
-//! A test for each fuzz crate, so that an input which was mended once stays so without a fuzzer.
+//! One test per fuzz crate, so that a fixed input stays fixed without running a fuzzer.
 
 #[path = "../../stx-publish/fuzz/checks/archive.rs"]
 mod archive;
@@ -46,16 +46,16 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// No input is longer, here and in `make fuzz`.
+/// The maximal size of an input, here and in `make fuzz`.
 const LONGEST: u64 = 64 * 1024;
-/// No input may take longer, also on a machine that has more to do.
+/// The longest time of an input, even on a busy machine.
 const SLOWEST: Duration = Duration::from_secs(5);
-/// No input may have more bytes allocated for it, those that were given back included.
+/// The maximal number of bytes that an input may allocate, including freed ones.
 const LARGEST: usize = 256 << 20;
 
 type Check = fn(&[u8]);
 
-/// Checks every input of every target of a fuzz crate. Serial: what is allocated is counted for the whole process.
+/// Checks every input of every target of a fuzz crate. Serial: allocations are counted for the whole process.
 fn replay(name: &str, targets: &[(&str, Check)]) {
     static SERIAL: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _serial = SERIAL
@@ -102,7 +102,7 @@ fn one(input: &Utf8Path, check: Check) -> Result<(), String> {
     let allocated = region.change().bytes_allocated;
     let time = start.elapsed();
     match checked {
-        // Its message is printed where it happened.
+        // The panic message was already printed.
         Err(_) => Err("panics".to_owned()),
         Ok(()) if time > SLOWEST => Err(format!("takes {time:?}")),
         Ok(()) if allocated > LARGEST => Err(format!("allocates {allocated} bytes")),

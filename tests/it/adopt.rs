@@ -1,4 +1,4 @@
-//! A mirror of an older publisher becomes a mirror of this one, where it lies.
+//! Turns a mirror of an older publisher into a mirror of this one, in place.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -72,12 +72,12 @@ impl Mirror {
     }
 }
 
-/// Every file of a mirror that can be had by a URL, also by way of the symlinks to directories: path and bytes.
+/// Every file of a mirror that has a URL, including those reached by symlinks to directories: path and bytes.
 fn urls(root: &Utf8Path) -> BTreeMap<String, Vec<u8>> {
     let walk = walkdir::WalkDir::new(root).follow_links(true).into_iter();
     let walk = walk.filter_entry(|entry| entry.file_name() != ".stx");
     let files = walk.filter_map(|entry| {
-        // A dangling alias leads nowhere.
+        // Skips dangling aliases.
         let entry = entry.ok()?;
         let path = Utf8Path::from_path(entry.path())?;
         let name = path.strip_prefix(root).ok()?.to_string();
@@ -117,7 +117,7 @@ fn assert_answered(mirror: &Mirror, before: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// Fails unless every entry of `before` is in `after`, byte for byte, with its mode and its symlink's text.
+/// Fails unless every entry of `before` is in `after` with the same bytes, mode and symlink target.
 fn assert_kept(before: &Tree, after: &Tree) {
     for (path, node) in &before.nodes {
         assert_eq!(after.nodes.get(path), Some(node), "{path}");
@@ -134,7 +134,7 @@ fn assert_kept(before: &Tree, after: &Tree) {
     }
 }
 
-/// The text of a plan with the sizes of packages left out: they differ from one version of the tools to the next.
+/// The text of a plan without the sizes of packages, which depend on the version of the tools.
 fn shown(text: &str) -> String {
     const UNITS: [&str; 3] = ["byte", "KiB", "MiB"];
     let is_unit = |word: &str| UNITS.iter().any(|unit| word.starts_with(unit));
@@ -202,7 +202,7 @@ fn an_existing_mirror_becomes_one_of_full_builds() {
     }
 }
 
-/// Fails unless coreutils find every adopted build whole, and each file of it in the sums.
+/// Fails unless coreutils find every adopted build complete, and each of its files in the sums.
 fn assert_sums(root: &Utf8Path) {
     let mut count = 0;
     for entry in walkdir::WalkDir::new(root) {
@@ -273,7 +273,7 @@ fn an_adopted_build_is_like_any_other() {
         "{verdict}"
     );
     mirror.stx(&["verify", build]).ok();
-    // As a reader behind a web server has it.
+    // As a reader behind a web server sees it.
     mirror.stx(&["pages"]).ok();
     let nginx = mirror.nginx();
     let url = nginx.url("");
@@ -495,7 +495,7 @@ fn parts_of_a_release_are_not_moved_over_something_else() {
     assert_eq!(moved, None);
 }
 
-/// While a publisher is at work in one channel, all others are adopted; what was read for the busy one is not read again.
+/// If a publisher is at work in one channel, all others are adopted; the files of the busy channel are not read a second time.
 #[test]
 fn a_busy_channel_is_left_and_its_bytes_are_read_once() {
     let mirror = Mirror::new(past::debian);
@@ -508,7 +508,7 @@ fn a_busy_channel_is_left_and_its_bytes_are_read_once() {
         .join(".stx/locks/master/debian/monolithic/%2Elock");
     let held = fs_err::File::open(lock).expect("the lock");
     held.file().lock().expect("locked");
-    // A file that was written to in the last two seconds is not remembered.
+    // A file that was changed in the last two seconds is not remembered.
     std::thread::sleep(std::time::Duration::from_secs(3));
     let busy = mirror.stx(&["--format", "json", "adopt"]).code(6);
     let report = busy.json();

@@ -1,5 +1,5 @@
-//! Repositories of Debian packages, judged by `apt` and its relatives: read, installed from, upgraded, mirrored, and refused
-//! where a byte was changed.
+//! Repositories of Debian packages, tested with `apt` and related tools: reading, installing, upgrading, mirroring, and refusal of
+//! changed bytes.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) const CHANNEL: &str = "master/debian/bookworm/amd64/monolithic";
 pub(crate) const STD: &str = "outputs/std/packages";
 const SOURCES: &str = "outputs/std/sources";
 
-/// Changes one byte in the middle of a file and writes a file of its own, so that no link to it changes; the bytes that it had.
+/// Changes one byte in the middle of a file, in a new inode, so that its hard links do not change; returns the previous bytes.
 fn change(file: &Utf8Path) -> Vec<u8> {
     let old = fs_err::read(file).expect("a file");
     let mut new = old.clone();
@@ -56,7 +56,7 @@ fn apt_installs_from_the_newest_build_and_upgrades_when_it_moves() {
     fs_err::write(&keys, key.public()).expect("a file");
     client.use_sources(&base, &keys);
     let update = client.apt(&["update"]).code(0);
-    // A warning would be about a field that is missing or not understood.
+    // A warning would concern a missing or unknown field.
     assert_eq!(update.stderr, "");
     assert!(update.stdout.contains("InRelease"), "{}", update.stdout);
     client.apt(&["install", "hello", "other"]).ok();
@@ -65,7 +65,7 @@ fn apt_installs_from_the_newest_build_and_upgrades_when_it_moves() {
     client.apt(&["source", "hello"]).ok();
     assert!(client.at("hello-1.0/greeting").is_file());
 
-    // The same packages, the same lists: nothing but `Release` is taken again.
+    // The same packages, the same lists: only `Release` is downloaded again.
     debian.publish(2);
     let update = client.apt(&["update"]).code(0);
     assert_eq!(update.stderr, "");
@@ -97,7 +97,7 @@ fn apt_reads_one_build_or_refuses_while_the_alias_moves() {
     std::thread::scope(|scope| {
         let publisher = scope.spawn(|| {
             for day in 2..=6 {
-                // Servers and apt compare times of files in whole seconds.
+                // Servers and apt compare timestamps in whole seconds.
                 std::thread::sleep(Duration::from_millis(1100));
                 debian.pack("hello_1.0_all.deb", "hello", &format!("1.{day}"));
                 debian.publish(day);
@@ -192,7 +192,7 @@ fn a_changed_byte_is_refused_by_apt_and_named_by_verify() {
     assert_eq!(verified(), []);
     client.apt(&["install", "hello"]).ok();
 
-    // Another key signs nothing for this reader.
+    // A signature by another key does not count for this reader.
     let other = Key::new("Somebody <else@example.org>");
     fs_err::write(&keys, other.public()).expect("a file");
     let update = client.apt(&["update"]);
@@ -309,7 +309,7 @@ fn gpg_reads_what_every_means_signs() {
                 fs_err::read_to_string(&release).expect("a text").trim_end()
             );
         }
-        // apt takes either.
+        // apt accepts both.
         let nginx = debian.serve();
         let client = Client::new();
         let keys = client.at("etc/apt/stx.asc");

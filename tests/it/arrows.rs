@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::harness::{root, run, tool};
 
-/// The crates that extend another one and lie in its folder, with the one that they extend.
+/// The crates that extend another one and are in its folder, each with the crate that it extends.
 const EXTRAS: [(&str, &str); 8] = [
     ("stx-deb", "stx-layout"),
     ("stx-executors", "stx-pipeline"),
@@ -49,12 +49,12 @@ fn only_the_command_line_knows_more_than_one_sibling() {
         let siblings: Vec<_> = dependencies
             .iter()
             .filter(|name| crates.contains_key(*name))
-            // Reads packages, as `stx-layout` does, and knows nothing but that: every crate may use it.
+            // Like `stx-layout`, it is a leaf, which only reads packages: every crate may use it.
             .filter(|sibling| *sibling != "stx-deb")
             .collect();
         match name.as_str() {
             "stx-builds" | "stx-cli" => assert!(siblings.len() >= 4, "{siblings:?}"),
-            // The one is below all others; the other one knows a file format, and nothing of a mirror.
+            // The first is below all others; the second implements a file format that is independent of mirrors.
             "stx-layout" | "stx-zsync" => assert!(siblings.is_empty(), "{name} -> {siblings:?}"),
             "stx-deb" => assert_eq!(siblings, ["stx-layout"]),
             "stx-publish" => assert_eq!(siblings, ["stx-layout", "stx-zsync"]),
@@ -122,7 +122,7 @@ fn the_leaf_reaches_no_io_async_or_network() {
     }
 }
 
-/// The libraries, each with its directory. Their modules know each other in one direction only.
+/// The libraries, each with its directory. The dependencies of their modules have one direction only.
 pub(crate) const LAYERED: &[(&str, &str)] = &[
     ("stx-layout", "stx-layout"),
     ("stx-deb", "stx-layout/deb"),
@@ -140,7 +140,7 @@ pub(crate) const LAYERED: &[(&str, &str)] = &[
     ("stx-builds", "stx-builds"),
 ];
 
-/// The words behind `crate::` in a source: `a` of `crate::a::b`, `a` and `c` of `crate::{a::b, c}`.
+/// The words after `crate::` in a source: `a` of `crate::a::b`, `a` and `c` of `crate::{a::b, c}`.
 fn crate_words(source: &str) -> BTreeSet<String> {
     let word = |text: &str| -> String {
         let end = |letter: char| !(letter.is_alphanumeric() || letter == '_');
@@ -170,14 +170,14 @@ fn crate_words(source: &str) -> BTreeSet<String> {
     words
 }
 
-/// The modules of a crate, each with those of its siblings that it names, tests left out.
+/// The modules of a crate, each with the siblings that it names, without tests.
 fn modules(dir: &str) -> BTreeMap<String, BTreeSet<String>> {
     let source = root().join(dir).join("src");
     let head = ["lib.rs", "main.rs"].map(|name| source.join(name));
     let head = head.iter().find(|file| file.is_file()).expect("a crate");
     let head = fs_err::read_to_string(head).expect("its head");
     let mut modules = BTreeMap::new();
-    // What the crate exports at its root belongs to a module, too.
+    // An item that the crate exports at its root belongs to a module, too.
     let mut owner = BTreeMap::<String, String>::new();
     for line in head.lines() {
         let line = line
@@ -236,7 +236,7 @@ fn modules(dir: &str) -> BTreeMap<String, BTreeSet<String>> {
     modules
 }
 
-/// The modules in layers: each knows only modules of the layers before its own. What is left over is in circles.
+/// The modules in layers: each depends only on modules of earlier layers. The remaining ones form cycles.
 fn layers(modules: &BTreeMap<String, BTreeSet<String>>) -> (Vec<Vec<String>>, Vec<String>) {
     let mut left: BTreeSet<_> = modules.keys().cloned().collect();
     let mut layers = Vec::new();

@@ -1,4 +1,4 @@
-//! `verify`: everything that a careless hand, a broken disk or a dead publisher can do to a mirror is found.
+//! `verify` finds all damage by careless edits, broken disks and dead publishers.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,7 +21,7 @@ struct Mirror {
 }
 
 impl Mirror {
-    /// A copy of one that is published once a run.
+    /// A copy of a mirror that is published once per run of the tests.
     fn new() -> Self {
         static ORIGINAL: OnceLock<Mirror> = OnceLock::new();
         let original = ORIGINAL.get_or_init(Self::publish);
@@ -48,7 +48,7 @@ impl Mirror {
         }
         symlink("iso/bootimage.iso", tree.join("outputs/image")).expect("a symlink");
         for (date, result) in [(OLD, "success"), (NEW, "success"), (FAILED, "fail")] {
-            // Nothing is shared, so that what is done to one build is done to no other.
+            // No shared files, so that damage to one build does not affect another.
             fs_err::write(tree.join("outputs/iso/bootimage.iso"), date).expect("a file");
             fs_err::write(tree.join("outputs/CONTEXT"), format!("of {date}\n")).expect("a file");
             let args = publish_args(tree.as_str(), CHANNEL, date, result);
@@ -118,13 +118,13 @@ fn point(alias: &Utf8Path, target: &str) {
     symlink(target, alias).expect("a symlink");
 }
 
-/// The damage that is done to the directory of the channel.
+/// Damage to the directory of the channel.
 type Harm = (&'static str, fn(&Utf8Path));
 
-/// The same, and what has to be found.
+/// Damage, with the expected findings.
 type Case = (&'static str, fn(&Utf8Path), &'static [&'static str]);
 
-/// All that is wrong with what a build or a channel holds and that nobody can derive anew.
+/// Damage to the content of builds and channels, which cannot be repaired by deriving it again.
 const LASTING: [Harm; 20] = [
     ("a changed byte", |channel| {
         write(
@@ -230,7 +230,7 @@ fn what_is_wrong_for_good_is_found_and_left() {
         let found = mirror.found();
         assert_ne!(found, [""; 0], "{what}");
         writeln!(all, "{what}\n  {}", found.join("\n  ")).expect("text");
-        // A repair changes none of it, and whoever wants a list still gets one.
+        // A repair changes none of it, and lists still work.
         let is_wrong = found.iter().any(|line| !line.starts_with("note "));
         mirror
             .verify(&["--repair"])
@@ -241,7 +241,7 @@ fn what_is_wrong_for_good_is_found_and_left() {
     insta::assert_snapshot!(all);
 }
 
-/// All that is wrong with what is derived.
+/// Damage to derived data.
 const DERIVED: [Case; 6] = [
     (
         "an alias that lags behind",

@@ -1,4 +1,4 @@
-//! Mirrors in buckets: what a mirror in a directory does, on real servers that speak S3.
+//! Mirrors in buckets: the same tests as for a mirror in a directory, on real servers that speak S3.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -29,7 +29,7 @@ use server::Server;
 
 const CHANNEL: &str = "master/centos";
 
-/// The Ceph of this process, started by who comes first and stopped by who goes last.
+/// The Ceph of this process, started by the first test that needs it and stopped by the last.
 fn shared() -> Arc<Ceph> {
     static SHARED: Mutex<Weak<Ceph>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +53,7 @@ fn asked(server: &dyn Server, mirror: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Lets everybody read what the mirror in a bucket shows, and nothing of its private area: the policy of the documentation.
+/// Makes the mirror in a bucket public, except for its private area: the policy of the documentation.
 fn open_to_all(server: &dyn Server, bucket: &str) {
     let text = fs_err::read_to_string(root().join("docs/buckets.md")).expect("documentation");
     let mut blocks = text.split("```json\n").skip(1);
@@ -64,7 +64,7 @@ fn open_to_all(server: &dyn Server, bucket: &str) {
     server.put(&format!("{bucket}?policy="), &policy);
 }
 
-/// Where a mirror is, and how it is asked.
+/// The location of a mirror, and the way to run commands on it.
 enum Place {
     Directory(Utf8TempDir),
     Bucket {
@@ -118,7 +118,7 @@ impl Place {
         self.run(&[&publish_args(tree, &date)[..], &["--now", &now]].concat())
     }
 
-    /// Writes over a file of a build, as a careless hand would.
+    /// Overwrites a file of a build.
     fn tamper(&self, path: &str, text: &str) {
         match self {
             Self::Directory(dir) => {
@@ -133,7 +133,7 @@ impl Place {
     }
 }
 
-/// How a tree is published as the success of a date.
+/// The arguments that publish a tree as the success of a date.
 fn publish_args<'a>(tree: &'a Utf8Path, date: &'a str) -> [&'a str; 8] {
     crate::harness::publish_args(tree.as_str(), CHANNEL, date, "success")
 }
@@ -142,10 +142,10 @@ fn date(day: u32) -> String {
     format!("201811{day:02}T060000Z")
 }
 
-/// A file of each tree, with characters that mean something else in a URL.
+/// A file of each tree, with characters that have a special meaning in a URL.
 const ODD: &str = "outputs/installer/libstdc++-8^1~2 (a)#1.tar";
 
-/// A finished tree: a repository, an image, a program, symlinks; a file that is the same every day, and one that is not.
+/// A finished tree: a repository, an image, a program, symlinks; one file that is the same every day, and one that differs.
 fn tree(dir: &Utf8Path, day: u32) -> Utf8PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let tree = dir.join(format!("tree{day}"));
@@ -173,7 +173,7 @@ fn tree(dir: &Utf8Path, day: u32) -> Utf8PathBuf {
     tree
 }
 
-/// The second build comes back, and is pinned; without the pin it may be retired again.
+/// Restores the second build, which is then pinned; without the pin it may be retired again.
 fn back_for_a_while(place: &Place, build: &str) {
     let now = "2018-11-20T00:00:00Z";
     place.run(&["undelete", build, "--now", now]).ok();
@@ -183,13 +183,13 @@ fn back_for_a_while(place: &Place, build: &str) {
     place.run(&["unpin", build, "--author", "undelete"]).ok();
 }
 
-/// All that is asked of a mirror, whatever it lies in.
+/// The tests of a mirror at any location.
 fn a_mirror(place: &Place) {
     let work = tempdir().expect("a directory");
     let trees: Vec<_> = (1..=4).map(|day| tree(work.path(), day)).collect();
     let build = |day| format!("{CHANNEL}/{}", date(day));
 
-    // Publish: shown before, the same again is nothing, another one under the same date is refused.
+    // Publish: shown first by a dry run; the same again changes nothing; another build with the same date is refused.
     let said = place.publish(&trees[0], 1).ok();
     assert!(said.contains("latest_build -> 20181101T060000Z"), "{said}");
     let again = place.publish(&trees[0], 1).ok();
@@ -211,7 +211,7 @@ fn a_mirror(place: &Place) {
     let shown = place.json(&["show", &format!("{CHANNEL}/latest_build")]);
     assert_eq!(shown["build"], build(4));
 
-    // Fetch: by alias, through a symlink, whole.
+    // Fetch: by alias, through a symlink, completely.
     let to = work.path().join("fetched");
     let what = [
         "outputs/iso/latest.iso",
@@ -247,7 +247,7 @@ fn a_mirror(place: &Place) {
         read(package().to_owned())
     );
 
-    // Pins, prune by a plan, what is kept; undelete; purge after the grace.
+    // Pins; prune by a plan, and the kept builds; undelete; purge after the grace period.
     let pin = [
         "pin",
         &build(1),
@@ -279,7 +279,7 @@ fn a_mirror(place: &Place) {
     );
     drop(place.run(&["undelete", &build(2)]).code(5));
 
-    // Verify: right as it is, and a changed byte is found.
+    // Verify: correct at first, and a changed byte is found.
     place.run(&["verify"]).ok();
     place.tamper(&format!("{}/outputs/CONTEXT", build(3)), "day 4\n");
     let found = place.run(&["verify"]).code(4).stdout;
@@ -287,7 +287,7 @@ fn a_mirror(place: &Place) {
     place.tamper(&format!("{}/outputs/CONTEXT", build(3)), "day 3\n");
     place.run(&["verify"]).ok();
 
-    // What moves packages between builds knows them by their metadata.
+    // Tools that move packages between builds identify them by their metadata.
     let since = ["since", "message", "--in", CHANNEL];
     let said = place.run(&since).ok();
     assert!(said.contains(&date(3)), "{said}");
@@ -310,7 +310,7 @@ fn a_bucket_of_another_server_is_a_mirror() {
     a_mirror(&Place::bucket(&server, "whole"));
 }
 
-/// Who keeps no conditions keeps no publishers apart.
+/// A server that ignores conditions cannot keep publishers apart.
 #[test]
 fn a_server_that_ignores_conditions_is_refused() {
     let work = tempdir().expect("a directory");
@@ -334,7 +334,7 @@ fn no_credentials_are_a_mistake_of_the_caller() {
     assert!(ran.stderr.contains("AWS_ACCESS_KEY_ID"), "{}", ran.stderr);
 }
 
-/// Readers over plain HTTP, who know nothing of object stores.
+/// Readers over plain HTTP, without support for object stores.
 #[test]
 fn a_public_bucket_is_read_as_a_web_server_is() {
     let work = tempdir().expect("a directory");
@@ -368,7 +368,7 @@ fn a_public_bucket_is_read_as_a_web_server_is() {
         fs_err::read(odd).expect("fetched"),
         b"a name that has to be encoded"
     );
-    // What no reader needs is shown to none.
+    // Objects that readers do not need are private.
     let manifest = format!("{url}/.stx/manifests/{CHANNEL}/{}.json", date(1));
     let args = [
         "--silent",

@@ -1,4 +1,4 @@
-//! Builds of a distribution of one file, for everything that the sample is too slow for.
+//! Builds of a distribution with one file, for tests for which the sample is too slow.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -101,7 +101,7 @@ impl Small {
         command
     }
 
-    /// `build` at a given time, so that builds need not wait for another second.
+    /// `build` at a given time, so that builds need not wait for the next second.
     pub(crate) fn build(&self, date: &str) -> Command {
         self.stx(&["build", "--recipe", "recipe.toml", "--date", date])
     }
@@ -110,7 +110,7 @@ impl Small {
         builds(&self.at("mirror"), "master/centos")
     }
 
-    /// Points `latest_build` by hand.
+    /// Points `latest_build` at a build by hand.
     fn point_latest(&self, date: &str) {
         let link = self.at("mirror/master/centos/latest_build");
         fs_err::remove_file(&link).expect("an alias");
@@ -146,7 +146,7 @@ fn a_failing_phase_fails_the_build_which_is_published_with_its_logs_and_never_al
     assert_whole(&small.at("mirror"), "master/centos");
     run(&mut small.stx(&["verify"])).ok();
 
-    // Nothing was built since the failure: the failed commits are built again, the alias moves on.
+    // Nothing was built since the failure: the failed commits are built again, and the alias moves.
     small.commit(
         "image.sh",
         "mkdir image && cp wheels/message.whl image/bootimage.iso\n",
@@ -197,7 +197,7 @@ fn unchanged_sources_are_not_built_again_unless_forced() {
     );
 }
 
-/// A publisher that dies between a build and its alias leaves exactly this.
+/// The state that a publisher leaves if it dies between a build and its alias.
 #[test]
 fn an_alias_that_a_crash_left_behind_is_moved_although_nothing_changed() {
     let small = Small::new();
@@ -297,7 +297,7 @@ fn credentials_of_urls_are_published_nowhere() {
         ""
     );
 
-    // A tree that somebody else made is redacted the same way each time.
+    // A tree from another source is redacted in the same way each time.
     let tree = small.at("tree");
     fs_err::create_dir_all(tree.join("outputs/logs")).expect("a tree");
     let text = format!("fetching {secret} and \u{0}{secret}\n");
@@ -346,7 +346,7 @@ fn a_build_that_never_came_to_a_commit_is_not_published_and_its_logs_are_kept() 
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o700);
-    // It is over: there is nothing to resume, and only the newest are kept.
+    // The build has ended, so it cannot be resumed, and only the logs of the newest ones are kept.
     let resumed = run(&mut small.stx(&["resume", "feature/typo/centos"])).code(5);
     assert!(
         resumed.stderr.contains("no build is unfinished"),
@@ -358,13 +358,13 @@ fn a_build_that_never_came_to_a_commit_is_not_published_and_its_logs_are_kept() 
     }
     let names = crate::harness::names(&kept);
     assert_eq!((names.len(), &*names[0]), (10, "20200103T000000Z"));
-    // The commit is known, so what fails later is published.
+    // The commit is known, so a later failure is published.
     small.commit("image.sh", "exit 7\n");
     run(&mut small.build("20200101T000000Z")).code(3);
     assert_eq!(small.builds(), ["20200101T000000Z"]);
 }
 
-/// Two builds that end at one time both make the pages; the later pages hold.
+/// Two builds that end at the same time both make the pages; the later pages are correct.
 #[test]
 fn pages_that_waited_for_other_pages_say_how_long_each_build_stays() {
     let small = Small::new();

@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 /// The cargo that runs the tests.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
-    // What cargo tells those that it runs is not what it is told: build scripts that look at it would run once more.
+    // Remove the variables that cargo sets for the programs it runs: build scripts that depend on them would run again.
     for (name, _) in std::env::vars_os() {
         let told = name.to_str().is_some_and(|name| {
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -19,7 +19,7 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// The program `stx-builds`, built with these options if it is not up to date.
+/// The program `stx-builds`, built with these options if it is outdated.
 pub(crate) fn built(options: &[&str]) -> Utf8PathBuf {
     let output = cargo()
         .args([

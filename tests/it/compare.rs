@@ -1,4 +1,4 @@
-//! `compare` and `since` on packages that a real rpmbuild made.
+//! `compare` and `since` on packages of a real rpmbuild.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -21,8 +21,8 @@ use work::{FIRST, Spec, Work};
 
 const COMMIT: &str = "0123456789012345678901234567890123456789";
 
-/// A mirror with one build of the package, and the package built again: another file, another requirement, another host,
-/// at another time; and once more with nothing but another host and time.
+/// A mirror with one build of the package, and the package rebuilt with another file, requirement, host and time; and again with only
+/// another host and time.
 struct Rebuilt {
     work: Work,
     again: Utf8PathBuf,
@@ -114,7 +114,7 @@ fn versions_are_ordered_by_their_epochs_too() {
     };
     let changed = |version: &str| since(version).code(0).json()["changed"].clone();
     let date = |day: u32| format!("master/centos/202001{day:02}T000000Z");
-    // Whatever the program prints of a version names it: with its epoch, or as the file has it.
+    // Every output of a version uses the same form: with its epoch, or as in the file name.
     for (version, day) in [
         ("1:1.0-1", 2),
         ("1.0-1", 2),
@@ -145,7 +145,7 @@ fn versions_are_ordered_by_their_epochs_too() {
         refused.stderr
     );
 
-    // Two files of one package in one build: the newest is that of the higher epoch.
+    // Two files of one package in one build: the one with the higher epoch is the newest.
     let (old, new) = (
         work.build_of_epoch("old", None, "2.0"),
         work.build_of_epoch("new", Some(1), "1.0"),
@@ -246,7 +246,7 @@ fn a_rebuilt_package_differs_in_what_was_changed_and_the_noise_is_apart() {
 fn noise_is_no_difference_unless_it_is_asked_for() {
     let Rebuilt { work, noise, .. } = rebuilt();
     let args = ["compare", noise.as_str(), "--with", "master/centos"];
-    // Without the contents, a compressed file with another time in it is another file.
+    // Without `--contents`, a compressed file that contains another time counts as different.
     let shallow = work.stx(&args).code(1);
     assert!(
         shallow
@@ -343,7 +343,7 @@ fn from_a_url_only_headers_are_transferred() {
             .sum()
     };
     let headers = compare(&[]);
-    // The package has 400 kB that cannot be compressed.
+    // The package contains 400 kB of incompressible data.
     assert!(
         headers < 40_000,
         "{headers} bytes for a comparison of headers"
@@ -373,8 +373,8 @@ fn packages_that_lie_are_errors_and_the_others_are_compared() {
             .collect();
         work.publish(day, COMMIT, &packages);
     }
-    // The mirror is not what it was: a header that says it has 4 GB, one that ends early, a page in the place of a package,
-    // and a digit in the middle of a header. One package was never what its file is called.
+    // The mirror is damaged: a header that claims 4 GB, one that is truncated, a page instead of a package, and a changed digit in a
+    // header. One package never matched its file name.
     let lie = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = bytes.clone();
         change(&mut bytes);
@@ -432,7 +432,7 @@ fn packages_that_lie_are_errors_and_the_others_are_compared() {
         assert_eq!((package.0, package.1), (name, Some(outcome)), "{report:#}");
         assert!(package.2.contains(reason), "{reason}: {report:#}");
     }
-    // What is looked into is checked against the sums.
+    // The examined packages are checked against the sums.
     lie("hello", &|bytes| *bytes.last_mut().expect("bytes") ^= 1);
     let ran = work.stx(&["compare", again.as_str(), "--with", builds[1], "--contents"]);
     assert!(ran.code(4).stdout.contains("corrupt on the mirror"));
@@ -442,7 +442,7 @@ fn packages_that_lie_are_errors_and_the_others_are_compared() {
 fn a_package_that_is_not_what_its_headers_say_is_not_compared() {
     let Rebuilt { work, noise, .. } = rebuilt();
     let today = fs_err::read(noise).expect("a package");
-    // CentOS 7 knows no digest of the payload, only the MD5 of header and payload.
+    // The headers of CentOS 7 have no digest of the payload, only the MD5 of header and payload.
     let old = Parts::read(&today).of_4_11().write();
     for (form, bytes) in [("today", today), ("4.11", old)] {
         let payload = Headers::parse(&bytes).expect("headers").payload;
@@ -483,7 +483,7 @@ fn a_package_that_is_not_what_its_headers_say_is_not_compared() {
                 compare(&[]).code(0);
                 continue;
             };
-            // A phase that has no such package: it is new, and damaged all the same.
+            // A phase without such a package: it is new, and still damaged.
             for more in [&["--noise", "count"][..], &["--phase", "rt"]] {
                 let found = compare(more).code(4);
                 let expected =

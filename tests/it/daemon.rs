@@ -1,4 +1,4 @@
-//! The build service as it runs: the real binary, a real git, signals and kills.
+//! The running build service: the real binary, a real git, signals and kills.
 
 mod blocked;
 mod branches;
@@ -79,13 +79,13 @@ impl Site {
         history.as_array().expect("a list").clone()
     }
 
-    /// Whether something was asked for with this reason.
+    /// True if a request has this reason.
     pub(crate) fn history_has(&self, reason: &str) -> bool {
         let all = serde_json::to_string(&self.history()).expect("JSON");
         all.contains(reason)
     }
 
-    /// Waits until something is so.
+    /// Waits until the condition holds.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, so: impl FnMut() -> bool) {
         wait_or_show(what, so, || self.log());
@@ -95,7 +95,7 @@ impl Site {
         self.until(name, || self.small.at(name).exists());
     }
 
-    /// The messages that were built, oldest first.
+    /// The built messages, oldest first.
     pub(crate) fn messages(&self) -> Vec<String> {
         let mirror = self.small.at("mirror/master/centos");
         self.small
@@ -126,13 +126,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // A test that failed leaves nothing behind.
+        // A failed test must not leave the service running.
         drop(self.0.kill());
         drop(self.0.wait());
     }
 }
 
-/// An `image.sh` that waits in its middle while there is a file `hold`, having said its process in `holds`.
+/// An `image.sh` that writes its process id to `holds`, and waits in its middle while a file `hold` exists.
 fn holding(dir: &Utf8Path) -> String {
     format!(
         "echo $$ > {dir}/holds.new && mv {dir}/holds.new {dir}/holds\nwhile [ -e {dir}/hold ]; do sleep 0.05; done\n\
@@ -140,7 +140,7 @@ fn holding(dir: &Utf8Path) -> String {
     )
 }
 
-/// A directory lies in the place of the alias: the build is published all the same, and nothing says that it is not.
+/// A directory blocks the path of the alias: the build is published nevertheless, and is reported as published.
 #[test]
 fn a_build_whose_alias_cannot_be_moved_counts_as_published() {
     let site = Site::new("", "poll = \"1s\"");
@@ -171,7 +171,7 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
 
     let daemon = site.start();
     site.until("the first build", || site.messages() == expected);
-    // Another service keeps out.
+    // A second service is refused.
     run(&mut site.stx(&["daemon"])).code(6);
 
     // Killed in the middle of a phase.
@@ -185,12 +185,12 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
     test_kill_process(orphan).expect("there is something to end");
     fs_err::remove_file(site.small.at("holds")).expect("a file");
 
-    // Started again, it ends the orphan and goes on with the phase.
+    // After a restart, it ends the orphan and resumes the phase.
     let daemon = site.start();
     site.until("the orphan's end", || test_kill_process(orphan).is_err());
     site.until_file("holds");
 
-    // A bad configuration is refused; a good one holds, and the build goes on.
+    // An invalid configuration is refused; a valid one takes effect, and the build continues.
     let good = fs_err::read_to_string(site.small.at("stx-builds.toml")).expect("a configuration");
     site.configure("max_builds = 0\nnothing = 1", "poll = \"never\"");
     daemon.signal(Signal::HUP);
@@ -219,7 +219,7 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
     let daemon = site.start();
     site.until("the second build", || site.messages() == expected);
 
-    // Asked by hand, forced.
+    // Requested by hand, forced.
     let asked = run(&mut site.stx(&["trigger", "master", "--reason", "for the demo", "--force"]));
     assert!(!asked.code(0).stderr.contains("no service runs"));
     expected.push("two".into());
@@ -246,7 +246,7 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
 
-    // The ledger tells the story.
+    // The ledger contains the whole history.
     let history = site.history();
     let all = serde_json::to_string(&history).expect("JSON");
     assert!(all.contains("for the demo"), "{all}");
@@ -368,7 +368,7 @@ fn failures_and_recoveries_are_told_and_a_hook_that_hangs_harms_nothing() {
 fn only_the_build_group_asks_and_who_asked_is_recorded() {
     use std::os::unix::fs::PermissionsExt;
     let site = Site::new("", "");
-    // Others have to get as far as the spool.
+    // Other users must be able to reach the spool.
     fs_err::set_permissions(site.small.dir.path(), PermissionsExt::from_mode(0o755))
         .expect("a mode");
     let early = run(&mut site.stx(&["trigger", "master"])).code(2);
@@ -389,7 +389,7 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
 
-    // As somebody else, with and without the group.
+    // As another user, with and without the group.
     let binary = site.small.at("stx-builds");
     copy_program(&binary);
     let as_user = |group: &str| {
@@ -420,7 +420,7 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
     ]))
     .ok();
     run(&mut site.stx(&["trigger", "main"])).code(2);
-    // What is no message, or somebody else's file under a second name, is refused.
+    // A file that is not a message, or another user's file under a second name, is refused.
     fs_err::write(site.small.at("state.spool/bad.json"), "{}").expect("a file");
     let stolen = site.small.at("state.spool/stolen.json");
     fs_err::write(
@@ -472,7 +472,7 @@ fn a_typo_is_refused_and_what_never_came_to_a_commit_is_shown_by_history_only() 
         "{}",
         nowhere.stderr
     );
-    // Whoever writes a message by hand gets no further.
+    // A message written by hand has no further rights.
     let asks = |name: &str, new_channel: bool| {
         let ask = format!(
             r#"{{"ask":"build","release":"feature/{name}","git":"f/{name}","reason":"","force":false,"new_channel":{new_channel}}}"#
@@ -489,7 +489,7 @@ fn a_typo_is_refused_and_what_never_came_to_a_commit_is_shown_by_history_only() 
         closed.count() == 2
     });
 
-    // A branch that goes before it is built.
+    // A branch that is deleted before it is built.
     let mut branch = tool("git", ["branch", "f/brief"]);
     run(branch.current_dir(site.small.at("upstream"))).ok();
     let recipe = fs_err::read_to_string(site.small.at("recipe.toml")).expect("a recipe");

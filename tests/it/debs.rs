@@ -1,4 +1,4 @@
-//! `compare`, `since`, `fetch` and the catalog on packages that a real `dpkg-deb` made.
+//! `compare`, `since`, `fetch` and the catalog on packages of a real `dpkg-deb`.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ struct Deb<'a> {
     /// A further field, with its line end.
     field: &'a str,
     greeting: &'a str,
-    /// Where its symlink points, of which the control member says nothing.
+    /// The target of its symlink, which the control member does not contain.
     target: &'a str,
 }
 
@@ -75,7 +75,7 @@ impl Work {
             ),
         );
         write(&format!("usr/share/{name}/greeting"), greeting);
-        // Digits that compress badly, so that control members are told from payloads by what is transferred.
+        // Digits that compress badly, so that the transferred amount distinguishes control members from payloads.
         let mut noise = String::new();
         let mut state = 1_u64;
         for _ in 0..20_000 {
@@ -131,7 +131,7 @@ fn date(day: u32) -> String {
 
 const PLACE: &str = "std/packages/hello_1.0-1_all.deb";
 
-/// Three builds: in the second the symlink is another, in the third the greeting and a relation.
+/// Three builds: the second has another symlink, the third another greeting and relation.
 fn three() -> Work {
     let work = Work::new();
     let link = Deb {
@@ -183,7 +183,7 @@ fn two_builds_are_compared_by_control_members_and_what_was_not_read_is_no_equali
     ]);
     assert_eq!(package["changes"], expected, "{package:#}");
 
-    // Nothing that the control members hold differs between the first two, and still they are not the same.
+    // The control members of the first two do not differ, but the packages are not equal.
     let shallow = work.stx(&["compare", &date(1), &date(2)]).code(1);
     assert!(
         shallow
@@ -246,7 +246,7 @@ fn packages_beside_the_mirror_are_compared_with_a_build() {
     ] {
         assert!(found.stdout.contains(line), "{line}\n{}", found.stdout);
     }
-    // A file that is cut off says where.
+    // A truncated file is reported with the position.
     let bytes = fs_err::read(&again).expect("read");
     for (length, text) in [
         (50, "the file ends at byte 50"),
@@ -279,7 +279,7 @@ fn packages_that_cannot_be_read_do_not_keep_the_others_from_being_compared() {
         fs_err::write(work.at(&format!("out/{name}")), &bytes[..length]).expect("written");
     }
     fs_err::write(work.at("out/lead-1.0-1.noarch.rpm"), b"\xed\xab\xee\xdb").expect("written");
-    // A payload of which the last bytes are other ones, which only the contents tell.
+    // A payload with other last bytes, which only the contents reveal.
     let mut damaged = bytes.clone();
     let at = bytes.len() - 20;
     damaged[at] ^= 1;
@@ -335,7 +335,7 @@ fn the_build_that_changed_a_package_is_found() {
     let found = since(&[]);
     assert_eq!(found["changed"], date(3), "{found:#}");
     assert_eq!(found["versions"], json!(["1.0-1", "1:1.0-2"]));
-    // Of the symlink, the payloads have to tell.
+    // The symlink is only in the payloads.
     let link = since(&["--file", "/usr/share/hello/link"]);
     assert_eq!(link["changed"], date(2), "{link:#}");
     let target = json!([{"kind": "file-changed", "path": "/usr/share/hello/link", "aspects": [
@@ -344,7 +344,7 @@ fn the_build_that_changed_a_package_is_found() {
     assert_eq!(link["changes"], target);
     let greeting = since(&["--file", "/usr/share/hello/greeting"]);
     assert_eq!(greeting["changed"], date(3), "{greeting:#}");
-    // Debian's order: `~` is before everything, an epoch before all that is behind it.
+    // Debian's order: `~` sorts before everything, and an epoch takes precedence over the rest.
     for version in ["1.0-2~~", "1:1.0-1+b1", "1:1.0-2"] {
         assert_eq!(
             since(&["--version", version])["changed"],
@@ -352,7 +352,7 @@ fn the_build_that_changed_a_package_is_found() {
             "{version}"
         );
     }
-    // It changed, and had the version all along.
+    // It changed, and always had the version.
     let always = since(&["--version", "0:1.0-1"]);
     assert!(always["changed"].is_null(), "{always:#}");
     assert_eq!(always["versions"], json!([null, "1.0-1"]));
@@ -379,7 +379,7 @@ fn the_build_that_changed_a_package_is_found() {
         "{}",
         refused.stderr
     );
-    // As dpkg names a package of an architecture.
+    // In dpkg's notation for a package of an architecture.
     let named = work.json(&["since", "hello:all", "--in", CHANNEL], 0);
     assert_eq!(named["changed"], date(3));
 }
@@ -388,7 +388,7 @@ fn the_build_that_changed_a_package_is_found() {
 fn files_of_one_package_are_ordered_by_the_rule_of_debian_and_aptlys_copies_are_named_once() {
     let work = Work::new();
     let deb = |version| Deb { version, ..HELLO };
-    // By the rule of rpm `1.0+1` would be as old as `1.0.1`; which of the files have an epoch, only their control members say.
+    // By the rule of rpm, `1.0+1` would equal `1.0.1`; only the control members tell which of the files have an epoch.
     let old = [
         ("std/packages/hello_1.0+1-1_all.deb", deb("1.0+1-1")),
         ("std/packages/hello_1.0.1-1_all.deb", deb("1.0.1-1")),
@@ -479,7 +479,7 @@ fn packages_are_fetched_by_build_type_and_the_catalog_names_their_changes() {
     assert_eq!(of(3)["updated"], updated, "{}", of(3));
 }
 
-/// The version of each file, by what dpkg says.
+/// The version of each file, as dpkg compares them.
 #[test]
 fn the_order_of_versions_is_that_of_dpkg() {
     let versions = [

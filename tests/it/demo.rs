@@ -1,4 +1,4 @@
-//! The sample distribution, all the way: sources to mirror to `dnf install` to a booted ISO.
+//! The sample distribution from end to end: sources to mirror to `dnf install` to a booted ISO.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -25,7 +25,7 @@ impl Demo {
         Self { dir, ran, channel }
     }
 
-    /// Where it was made.
+    /// Its directory.
     pub(crate) fn dir(&self) -> Utf8PathBuf {
         self.dir.path().join("demo")
     }
@@ -34,7 +34,7 @@ impl Demo {
         self.dir().join("mirror")
     }
 
-    /// The gits that it was built from; they are now as they were for the second build.
+    /// The git repositories from which it was built, in the state of the second build.
     pub(crate) fn upstream(&self) -> Utf8PathBuf {
         self.dir().join("upstream")
     }
@@ -44,7 +44,7 @@ impl Demo {
         self.mirror().join(self.channel).join(&builds[index])
     }
 
-    /// The same commits, built by a recipe into another mirror, later.
+    /// The same commits, built later by a recipe into another mirror.
     pub(crate) fn built_again(&self, recipe: &str, mirror: &Utf8Path) -> Utf8PathBuf {
         let mut build = stx(["build", "--recipe", recipe, "--mirror"]);
         build.arg(mirror).args([
@@ -180,8 +180,8 @@ fn the_same_commits_give_the_same_bytes_in_another_place_at_another_time() {
     let dir = Utf8TempDir::new().expect("a temporary directory");
     let mirror = dir.path().join("elsewhere/mirror");
     let again = demo().built_again("recipes/sample/recipe.toml", &mirror);
-    // Logs, the change log, `BUILD_INFO`, the metadata, the provenance and the bill of materials say when the build was, and
-    // what came before it.
+    // Logs, the change log, `BUILD_INFO`, the metadata, the provenance and the bill of materials contain the time of the build, or
+    // refer to the previous build.
     let made = |build: &Utf8Path| -> BTreeMap<String, String> {
         let mut sums = sums(build);
         sums.retain(|path, _| {
@@ -207,7 +207,7 @@ fn the_same_commits_give_the_same_bytes_in_another_place_at_another_time() {
     assert!(differ.is_empty(), "{differ:#?}");
 }
 
-/// Runs dnf with the repository at `url` and no other, its files below `work`; its standard output.
+/// Runs dnf with only the repository at `url`, its files below `work`; returns its standard output.
 fn dnf(work: &Utf8Path, url: &str, args: &[&str]) -> String {
     let conf = work.join("dnf.conf");
     let text = format!(

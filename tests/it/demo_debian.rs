@@ -1,6 +1,6 @@
 //! The sample distribution as Debian packages: sources to mirror to `apt install` to a booted ISO.
 //!
-//! Needs root, as the other tests with roots do, and on the first run the Debian archive.
+//! Requires root, like other tests with chroots, and on the first run the Debian archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -40,7 +40,7 @@ fn field(package: &Utf8Path, name: &str) -> String {
     said.ok().trim().to_owned()
 }
 
-/// The one package whose file name begins so.
+/// The only package whose file name begins with this name.
 fn package(dir: &str, name: &str) -> Utf8PathBuf {
     let mut found = packages(&demo().build(1).join(dir));
     found.retain(|path| {
@@ -153,7 +153,7 @@ fn the_packages_are_of_every_kind() {
     for file in ["shlibs", "symbols", "triggers"] {
         assert!(library.iter().any(|name| name == file), "{library:?}");
     }
-    // From the symbols file: what dpkg-shlibdeps made of it.
+    // From the symbols file: the result of dpkg-shlibdeps.
     let depends = field(&package(std, "platform-info"), "Depends");
     assert!(depends.contains("libstx1 (>= 1.0)"), "{depends}");
     let gate = control(&package(std, "config-gate"));
@@ -189,7 +189,7 @@ fn the_packages_are_of_every_kind() {
     }
 }
 
-/// The packages and source packages of a build, what came from the archive too, and their digests.
+/// The packages and source packages of a build, including those from the archive, with their digests.
 fn debs(build: &Utf8Path) -> BTreeMap<String, String> {
     let mut sums = sums(build);
     sums.retain(|path, _| {
@@ -237,7 +237,7 @@ fn the_same_commits_give_the_same_debian_packages_image_and_iso_later_and_elsewh
     let dir = Utf8TempDir::new().expect("a temporary directory");
     let mirror = dir.path().join("elsewhere/mirror");
     let again = demo().built_again("recipes/sample-debian/recipe.toml", &mirror);
-    // These say when the build was, and what came before it.
+    // These contain the time of the build, or refer to the previous build.
     let told = [
         "outputs/logs/",
         "outputs/CHANGELOG",
@@ -301,7 +301,7 @@ fn the_debian_iso_holds_the_published_packages_and_was_booted() {
     }
 }
 
-/// Name, version and architecture of what `dpkg-query` or `dpkg-deb` shows in this form, a line each.
+/// Name, version and architecture, one line per package, as the format of `dpkg-query` and `dpkg-deb`.
 const SHOWN: &str = "${Package} ${Version} ${Architecture}\n";
 
 #[test]
@@ -400,7 +400,7 @@ fn extract(iso: &Utf8Path, path: &str, to: &Utf8Path) {
 fn apt_installs_from_the_mirror_through_the_alias_and_the_program_runs() {
     let conf = fs_err::read_to_string(demo().dir().join("nginx.conf")).expect("nginx.conf");
     let nginx = Nginx::serve(&demo().dir(), &conf);
-    // The live system of the ISO is a Debian without any package of ours.
+    // The live system of the ISO is a Debian without any of our packages.
     let work = Utf8TempDir::new().expect("a temporary directory");
     let image = work.path().join("squashfs.img");
     let iso = demo()

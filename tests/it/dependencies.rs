@@ -1,6 +1,6 @@
-//! The dependencies, judged by `deny.toml`: licences, bans, wildcards, sources, duplicates.
+//! Checks the dependencies against `deny.toml`: licences, bans, wildcards, sources, duplicates.
 //!
-//! cargo-deny applies the same file, but would have to be compiled first, so the gate does without it.
+//! cargo-deny applies the same file, but would have to be compiled first, so the gate does not use it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,7 +15,7 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 fn deny_toml_accepts_every_dependency() {
     let rules = fs_err::read_to_string(root().join("deny.toml")).expect("the rules");
     let rules: Value = toml::from_str(&rules).expect("deny.toml is TOML");
-    // `judge` denies these without being told; cargo-deny denies them by these keys.
+    // `judge` denies these by default; cargo-deny denies them by these keys.
     for (section, key) in [
         ("bans", "multiple-versions"),
         ("bans", "wildcards"),
@@ -82,7 +82,7 @@ fn judge(metadata: &Value, rules: &Value) -> Vec<String> {
         }
     }
 
-    // Only tests need the others; `multiple-versions-include-dev = false` excludes them from cargo-deny's search, too.
+    // Only tests need the others; `multiple-versions-include-dev = false` also excludes them from cargo-deny's search.
     let normal = graph.reached(false);
     let mut versions = BTreeMap::<_, Vec<_>>::new();
     for id in normal.keys() {
@@ -123,7 +123,7 @@ fn judge(metadata: &Value, rules: &Value) -> Vec<String> {
     refusals
 }
 
-/// The packages that were reached, each with the package that it was reached from; none for a crate of ours.
+/// The reached packages, each with the package from which it was reached; `None` for a crate of this workspace.
 type Reached<'a> = BTreeMap<&'a str, Option<&'a str>>;
 
 struct Edge<'a> {
@@ -261,7 +261,7 @@ fn text(value: &Value) -> &str {
         .unwrap_or_else(|| panic!("expected a string, found {value}"))
 }
 
-/// The elements of an array; none if the key is absent.
+/// The elements of an array; empty if the key is absent.
 #[track_caller]
 fn list(value: &Value) -> &[Value] {
     match value {
@@ -273,7 +273,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 /// The metadata of packages, each with its dependencies; `dev:` marks a dependency of tests. The first package is ours, the others
-/// are of crates.io.
+/// are from crates.io.
 fn metadata(packages: &[(&str, &[&str])]) -> Value {
     let split = |id: &str| {
         let (name, version) = id.split_once(' ').expect("a name and a version");
@@ -317,7 +317,7 @@ fn rules(skip: &[&str]) -> Value {
     })
 }
 
-/// A graph with two versions of `leaf`: `old` needs the one, and we the other, as `ours` says.
+/// A graph with two versions of `leaf`: `old` needs one of them, and our package the one that `ours` names.
 fn twice(ours: &str) -> Value {
     metadata(&[
         ("ours 0.1.0", &["old 1.0.0", ours]),
@@ -377,7 +377,7 @@ fn every_breach_is_reported_at_once_with_a_chain() {
     metadata["packages"][0]["dependencies"][0]["req"] = "*".into();
     metadata["packages"][2]["source"] = Value::Null;
     metadata["packages"][3]["source"] = "git+https://example.org/git".into();
-    // Nobody depends on it.
+    // No package depends on it.
     metadata["packages"][5]["license"] = Value::Null;
     assert_eq!(
         judge(&metadata, &rules(&[])),

@@ -1,4 +1,4 @@
-//! `doctor`: every mistake of a configuration at once, and none of a good one.
+//! `doctor`: reports all mistakes of a configuration at once, and nothing for a correct one.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -17,7 +17,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        // The disk of the machine may be full, which is found as well.
+        // The real disk may be full, which would be a finding.
         Self { dir: in_memory() }
     }
 
@@ -31,7 +31,7 @@ impl Bed {
 
     fn make(&self, name: &str, mode: u32) {
         fs_err::create_dir(self.path(name)).expect("a directory");
-        // Whatever the umask is.
+        // Regardless of the umask.
         fs_err::set_permissions(self.path(name), PermissionsExt::from_mode(mode)).expect("a mode");
     }
 
@@ -41,7 +41,7 @@ impl Bed {
         command
     }
 
-    /// The findings that are printed as JSON.
+    /// The findings, from the JSON output.
     fn findings(&self, code: i32, args: &[&str]) -> Vec<Value> {
         let ran = run(self.stx(&["doctor", "--format", "json"]).args(args));
         let diagnosis = ran.code(code).json();
@@ -133,12 +133,12 @@ fn twelve_mistakes_are_twelve_findings() {
         "{}",
         human.stderr
     );
-    // The older spelling is the same.
+    // The older spelling gives the same result.
     let check = run(&mut bed.stx(&["daemon", "--check"])).code(2);
     assert_eq!((check.stdout, check.stderr), (human.stdout, human.stderr));
 }
 
-/// The sample configuration in a directory of its own: `change` takes its text.
+/// The sample configuration in a directory of its own, with its text modified by `change`.
 fn sample(change: impl Fn(String) -> String) -> Bed {
     let bed = Bed::new();
     let file = root().join("stx-cli/src/commands/manual/sample.toml");
@@ -167,7 +167,7 @@ fn the_sample_has_no_mistake() {
         "master/centos  master  `0 6 * * *`, next 2020-02-29 06:00:00\n"
     );
     assert_eq!(ran.stderr, "no problems found\n");
-    // Nothing was made.
+    // Nothing was created.
     assert!(!bed.path("mirror").exists() && !bed.path("state").exists());
 }
 
@@ -193,7 +193,7 @@ fn other_machines_are_asked_unless_it_is_offline() {
     assert_eq!(bed.findings(0, &["--offline"]), Vec::<Value>::new());
 }
 
-/// The state directory tells who builds; the mirror of somebody else is of no use to them.
+/// The owner of the state directory is the builder, who cannot use a mirror of another user.
 #[test]
 fn directories_of_somebody_else_are_found() {
     let bed = sample(|text| text);
@@ -202,7 +202,7 @@ fn directories_of_somebody_else_are_found() {
     };
     bed.make("state", 0o700);
     bed.make("mirror", 0o755);
-    // Whose the directory is decides whether a missing one could be made.
+    // The owner of the directory determines whether a missing one could be made.
     fs_err::set_permissions(bed.dir.path(), PermissionsExt::from_mode(0o755)).expect("a mode");
     owned("state", 65_534);
     owned("spool", 65_534);
@@ -217,7 +217,7 @@ fn directories_of_somebody_else_are_found() {
     assert_eq!(bed.findings(0, &[]), Vec::<Value>::new());
 }
 
-/// The state directory tells that builds were published before.
+/// The state directory records that builds were published before.
 #[test]
 fn a_mirror_that_is_not_mounted_is_found() {
     let bed = sample(|text| text);
@@ -234,7 +234,7 @@ fn a_mirror_that_is_not_mounted_is_found() {
     }
 }
 
-/// A build a day, of which the disk has room for a few.
+/// One build per day, with room for a few on the disk.
 #[test]
 fn a_disk_that_will_be_full_is_found_before_it_is() {
     let disk = Disk::new();

@@ -1,4 +1,4 @@
-//! Documents that have to say what is true.
+//! Documents that must match the program.
 
 mod api;
 
@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 
 use crate::harness::{root, run, stx};
 
-/// The hint of a document that is old.
+/// The hint about an outdated document.
 const ACCEPT: &str = "the documents below are old; if the change is right, accept it by \
     UPDATE_DOCS=1 cargo test -p stx-tests --test it -- documents::";
 
-/// The lines of a document that differ from the text that a test made, with three lines around them; empty if none does. Writes the text
-/// instead if `UPDATE_DOCS` is in the environment.
+/// The lines of a document that differ from the text that a test made, with three lines of context; empty if there are none. Writes
+/// the text instead if `UPDATE_DOCS` is set.
 fn changed(document: &str, text: &str) -> String {
     let file = root().join(document);
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -99,7 +99,7 @@ fn no_test_file_is_forgotten() {
     }
 }
 
-/// `scripts/setup.sh` cannot be tried on Fedora here. A name that nobody looked up makes `dnf install` fail for all of them.
+/// `scripts/setup.sh` cannot be tested on Fedora here. A single wrong name makes `dnf install` fail for all packages.
 #[test]
 fn the_packages_of_fedora_were_looked_up() {
     let script = fs_err::read_to_string(root().join("scripts/setup.sh")).expect("a script");
@@ -174,7 +174,7 @@ fn unclear(reference: &str) -> Vec<&str> {
         .lines()
         .filter(|line| {
             let lower = line.to_lowercase();
-            // A description follows the indentation and the name of the command or option, or stands by itself.
+            // A description follows the indentation and the name of the command or option, or is a line of its own.
             let description = line.trim().rsplit("  ").next().unwrap_or_default();
             let first = description.split(' ').next().unwrap_or_default();
             let third_person = first.len() > 3
@@ -220,7 +220,7 @@ fn help_texts_are_imperative_and_need_no_decoding() {
     );
 }
 
-/// The texts of the product that hold a phrase that docs/STYLE.md replaces: a file, a line and the text.
+/// The texts of the product that contain a phrase that docs/STYLE.md replaces: file, line and text.
 fn decoded(source: &str) -> Vec<&str> {
     const REPLACED: [&str; 12] = [
         "goes on",

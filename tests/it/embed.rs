@@ -1,4 +1,4 @@
-//! The examples of `stx-builds` as programs: what another tool does with the library.
+//! The examples of `stx-builds` as programs: uses of the library by another tool.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::tempdir;
@@ -8,13 +8,13 @@ use stx_layout::BuildDate;
 use crate::cargo::built;
 use crate::harness::{run, stx, tool};
 
-/// The output of an example. It is built if it is not up to date.
+/// The output of an example, which is built if it is outdated.
 fn example(name: &str, args: &[&str]) -> String {
     let program = built(&["--workspace", "--all-features", "--example", name]);
     run(&mut tool(program.as_str(), args.iter().copied())).ok()
 }
 
-/// A mirror, a recipe whose phase says how nice it is, and a configuration with this place.
+/// A mirror, a recipe whose phase prints its niceness, and a configuration with this place.
 fn nice_site(dir: &Utf8Path, place: &str) -> [Utf8PathBuf; 3] {
     let recipe = r#"
 schema = 1
@@ -61,7 +61,7 @@ fn an_executor_of_another_crate_runs_a_phase() {
     );
     let log = fs_err::read_dir(mirror.join(build).join("outputs/logs")).expect("logs");
     assert!(log.count() > 0);
-    // The command line knows the built-in kinds only, and says so; the other program knows one more.
+    // The command line knows only the built-in kinds, and reports the other one; the example program also knows `nice`.
     let refused = run(&mut stx(["--config", config.as_str(), "list"])).code(2);
     let known = "unknown kind \"nice\", expected one of local, ssh, container, exec, slurm";
     assert!(refused.stderr.contains(known), "{}", refused.stderr);
@@ -94,7 +94,7 @@ fn a_tree_is_published_and_retention_is_applied() {
     let (mirror, tree) = (dir.path().join("mirror"), dir.path().join("tree"));
     fs_err::create_dir_all(tree.join("outputs")).expect("made");
     fs_err::write(tree.join("outputs/report.txt"), "whole").expect("written");
-    // Master is kept for 14 days.
+    // Builds of master are kept for 14 days.
     let [old, kept, new] = [20, 10, 1].map(|days| {
         let date = BuildDate::at(Utc::now() - TimeDelta::days(days)).expect("a date");
         format!("master/centos/{date}")

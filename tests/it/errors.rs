@@ -1,4 +1,4 @@
-//! Wrong inputs, and the words that answer them: where, why, and what to do next.
+//! Wrong inputs and the answers to them: the place, the reason, and the next step.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -16,16 +16,16 @@ use files::binary_of_everybody;
 const CHANNEL: &str = "master/centos";
 const GOOD: &str = "20200101T000000Z";
 
-/// A recipe whose one phase fails.
+/// A recipe whose only phase fails.
 const RECIPE: &str = "schema = 1\nname = \"demo\"\ndistro = \"centos\"\n[source]\nphase = \"sync\"\nrepositories = []\n\
     [[phase]]\nname = \"sync\"\nrun = [\"false\"]\n";
 
-/// A directory with a mirror in `srv/mirror`, and with what may be taken for one.
+/// A directory with a mirror in `srv/mirror`, and with directories that may be mistaken for one.
 struct Bed {
     dir: Utf8TempDir,
 }
 
-/// The answer that one command has to give.
+/// The expected answer of one command.
 struct Row {
     args: String,
     code: i32,
@@ -85,7 +85,7 @@ impl Bed {
         command
     }
 
-    /// The same as somebody who owns nothing here.
+    /// The same as a user who owns nothing here.
     fn stx_as_nobody(&self, args: &str) -> Command {
         let mut command = Command::new("setpriv");
         command
@@ -125,7 +125,7 @@ fn answer(command: &mut Command, row: &Row) {
     }
 }
 
-/// Lets everybody enter a directory and what is in it, or nobody but its owner.
+/// Sets the mode of a directory and its content, to open it to all users or only to its owner.
 fn set_mode(path: &Utf8Path, mode: u32) {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
 }
@@ -161,7 +161,7 @@ fn the_beginning_of_a_date_may_be_its_year() {
 fn a_place_that_is_no_mirror_says_where_one_is() {
     let bed = Bed::new();
     let mirror = bed.path("srv/mirror");
-    // A copy as `rsync` makes it has no private area.
+    // A copy by `rsync` has no private area.
     run(Command::new("cp")
         .args(["-a", mirror.as_str()])
         .arg(bed.path("copy")))
@@ -175,7 +175,7 @@ fn a_place_that_is_no_mirror_says_where_one_is() {
     let around = format!("--mirror srv {publish} --dry-run");
     let among = format!("--mirror other {publish}");
     bed.write("other/etc/motd", "a file");
-    // Somebody else's site would get other pages.
+    // The pages would otherwise appear in another site's directory.
     fs_err::create_dir(bed.path("www")).expect("a directory");
     fs_err::write(bed.path("www/index.html"), "mine").expect("a file");
     bed.check([
@@ -285,7 +285,7 @@ fn a_directory_in_the_place_of_an_alias_is_named_and_left_alone() {
     let bed = Bed::new();
     let alias = bed.path("srv/mirror").join(CHANNEL).join("latest_build");
     fs_err::remove_file(&alias).expect("removed");
-    // As a copy leaves it that follows symlinks.
+    // The result of a copy that follows symlinks.
     let build = bed.path("srv/mirror").join(CHANNEL).join(GOOD);
     run(Command::new("cp").args(["-r", build.as_str(), alias.as_str()])).code(0);
     bed.write("tree/output/lost", "a slip");
@@ -450,7 +450,7 @@ fn names_of_builds_and_channels_that_are_not_there() {
             &[gone, &newest],
         ),
         row(
-            // Its newest good build, as everywhere.
+            // Its newest good build, as in all commands.
             "--mirror srv/mirror show master/centos",
             0,
             &["success", "`latest_build` points at it"],
@@ -523,7 +523,7 @@ fn every_mistake_of_every_file_is_in_one_list() {
         2,
         &missing,
     )]);
-    // The other commands find those of the file itself.
+    // Other commands find the mistakes of the file itself.
     bed.check([row(
         "--config bad/stx-builds.toml list",
         2,
@@ -560,7 +560,7 @@ fn paths_of_the_configuration_are_relative_to_it() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("the program");
-    // A build that fails is told to the hook; the first commit starts it.
+    // The hook is notified of a failed build; the first commit starts the build.
     let there = ["conf/hook.told", "conf/metrics.prom", "conf/spool"];
     wait(&format!("{there:?} are there"), || {
         let ended = service.try_wait().expect("a child");

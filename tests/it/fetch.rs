@@ -1,4 +1,4 @@
-//! `fetch`, and the commands that only read, over a real nginx and in a directory.
+//! `fetch`, and other commands that only read, over a real nginx and in a directory.
 
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,12 +26,12 @@ fn transferred(ran: &Ran) -> u64 {
         .expect("a number of bytes")
 }
 
-/// Whether a file is an unfinished one.
+/// True if a file is a partial download.
 fn is_part(name: &str) -> bool {
     Utf8Path::new(name).extension() == Some("part")
 }
 
-/// Waits until a fetch has written `bytes` to an unfinished file in `to`.
+/// Waits until a fetch has written `bytes` to a partial download in `to`.
 fn wait_for_part(to: &Utf8Path, bytes: u64, child: &mut Child) {
     wait(&format!("{bytes} bytes are there"), || {
         let part = names(to).into_iter().find(|name| is_part(name));
@@ -84,7 +84,7 @@ fn reading_over_http_says_what_the_directory_says() {
             .contains("needs a mirror that is not behind a web server")
     );
 
-    // One byte, of the same size: only the sum tells.
+    // One byte, with the same size: only the sum reveals it.
     let image = dir
         .join(CHANNEL)
         .join(DATES[0])
@@ -200,7 +200,7 @@ fn retired_in_the_middle_is_said_with_the_newest_build() {
     ] {
         assert!(said.contains(text), "{text} is not in {said}");
     }
-    // What was open when the build went is whole.
+    // A file that was open when the build was removed is complete.
     assert!(fs_err::read(to.join("bootimage.iso")).expect("an image") == image);
 }
 
@@ -233,7 +233,7 @@ fn a_build_in_a_directory_is_held_while_it_is_fetched() {
     assert!(is_free());
 }
 
-/// 5 s, or as many seconds as `STX_TEST_SECONDS` says.
+/// 5 s, or the number of seconds in `STX_TEST_SECONDS`.
 fn flipping_time() -> Duration {
     let seconds = std::env::var("STX_TEST_SECONDS");
     let seconds = seconds.map_or(5, |text| {
@@ -310,8 +310,7 @@ fn an_alias_that_flips_never_mixes_two_builds() {
     );
 }
 
-/// Many object stores take a bare `+` for a space, which a URL's path may hold as it is. This server refuses whatever is not
-/// encoded.
+/// Many object stores decode a bare `+` as a space, although a URL's path may contain it. This server refuses unencoded characters.
 #[test]
 fn names_are_asked_for_percent_encoded() {
     let (site, channel, date) = (Site::new(&[]), "feature/c++/centos", DATES[0]);
@@ -342,7 +341,7 @@ fn names_are_asked_for_percent_encoded() {
     let copied = copy.join(channel).join(date).join(odd);
     assert_eq!(fs_err::read(copied).expect("copied"), b"a library");
 
-    // The build is there; it is not what the reader has to look for.
+    // The build exists; the reader should not search for it.
     fs_err::remove_file(site.mirror().join(channel).join(date).join(odd)).expect("removed");
     let ran = run(&mut fetch(&url, channel, &[odd], &site.to("again"))).code(5);
     assert!(

@@ -1,4 +1,4 @@
-//! A disk with no room, or too little: a small file system of its own, filled up to the last so many bytes.
+//! A disk with too little room: a small file system, filled up except for a number of bytes.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::harness::{Ran, builds, in_memory, names, package, run, stx_without_pa
 use crate::syscalls::outside::wrong;
 use crate::syscalls::tree::Tree;
 
-/// Size of the file system, and of its blocks unless a test asks for others.
+/// The size of the file system, and of its blocks unless a test requests others.
 const SIZE: u64 = 4 << 20;
 const BLOCK: u64 = 1024;
 
@@ -20,7 +20,7 @@ pub(crate) struct Disk {
     block: u64,
 }
 
-/// A tool that only root may use.
+/// A tool that requires root.
 fn root_tool(program: &str, args: &[&str]) -> Command {
     if rustix::process::geteuid().is_root() {
         return tool(program, args);
@@ -63,7 +63,7 @@ impl Disk {
         disk
     }
 
-    /// Where it is mounted.
+    /// Its mount point.
     pub(crate) fn path(&self) -> Utf8PathBuf {
         self.dir.path().join("disk")
     }
@@ -73,17 +73,17 @@ impl Disk {
     }
 
     fn free(&self) -> u64 {
-        // What is written is given its blocks at the latest now.
+        // Delayed allocations get their blocks now.
         run(&mut tool("sync", ["--file-system", self.path().as_str()])).ok();
         let found = rustix::fs::statvfs(self.path().as_std_path()).expect("a file system");
         found.f_bavail * found.f_frsize
     }
 
-    /// Takes all room but `left` bytes, as near as blocks allow.
+    /// Fills the disk except for `left` bytes, as closely as blocks allow.
     fn fill(&self, left: u64) {
         let filler = fs_err::File::create(self.path().join("filler")).expect("a file");
         let room = self.free().saturating_sub(left);
-        // The map of a large file's blocks takes room, too.
+        // The block map of a large file takes room, too.
         for less in 0.. {
             let size = (room / self.block).saturating_sub(less) * self.block;
             let flags = rustix::fs::FallocateFlags::empty();
@@ -98,7 +98,7 @@ impl Disk {
         );
     }
 
-    /// Takes all room, to the last block.
+    /// Fills the disk to the last block.
     pub(crate) fn exhaust(&self) {
         self.fill(0);
         let mut crumbs = 0..100;
@@ -110,7 +110,7 @@ impl Disk {
         fs_err::remove_file(self.path().join("filler")).expect("removed");
     }
 
-    /// The mirror is as `before`.
+    /// Restores the mirror from `before`.
     fn restore(&self, before: &Utf8Path) {
         if self.mirror().exists() {
             fs_err::remove_dir_all(self.mirror()).expect("removed");
@@ -136,7 +136,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Not while a test that failed is unwinding: a second panic would hide the first.
+        // Not while a failed test is unwinding: a second panic would hide the first.
         let unmounted = root_tool("umount", &[self.path().as_str()]).status();
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("{} could not be unmounted", self.path());
@@ -260,7 +260,7 @@ fn prune_makes_room_on_a_full_disk() {
     let before = mirror(disk.dir.path(), &[1, 3, 4]);
     disk.restore(&before);
     let tree = Tree::read(&before);
-    // A first run only takes out of sight; it needs no room, although nothing was ever retired here.
+    // A first run only retires; it needs no room, although nothing was retired here before.
     disk.fill(0);
     let full = disk.free();
     let said = disk.stx(&["prune", "--now", "2020-02-10T12:00:00Z"]).ok();
@@ -311,7 +311,7 @@ fn prune_on_a_full_disk_reports_what_it_did_and_can_always_free_something() {
     };
     disk.exhaust();
     let full = disk.free();
-    // Retiring needs no room. Thinning does, and has none.
+    // Retiring needs no room. Thinning does, and fails.
     let failed = prune(&[]).code(4);
     for said in [
         "retired master/centos/20200201T060000Z",
@@ -323,7 +323,7 @@ fn prune_on_a_full_disk_reports_what_it_did_and_can_always_free_something() {
     }
     assert!(failed.stderr.contains("--empty-trash"), "{}", failed.stderr);
     disk.assert_right(&[&tree]);
-    // Nothing is due in the trash; it makes room all the same.
+    // Nothing in the trash is due; emptying it makes room nevertheless.
     let emptied = prune(&["--empty-trash"]).ok();
     for said in [
         "purged  master/centos/20200201T060000Z",
@@ -332,7 +332,7 @@ fn prune_on_a_full_disk_reports_what_it_did_and_can_always_free_something() {
         assert!(emptied.contains(said), "{said}: {emptied}");
     }
     assert!(disk.free() > full + 50_000);
-    // Only that nothing is lost that is still shown: `assert_right` knows no thinned builds.
+    // Only checks that no visible data is lost: `assert_right` does not support thinned builds.
     disk.stx(&["verify"]).ok();
 }
 
@@ -381,7 +381,7 @@ fn a_build_without_room_for_its_publication_is_published_later_and_its_phases_ru
     small.commit("message", "two\n");
     disk.fill(0);
     unpublished(build(2));
-    // Nothing is lost while there is no room.
+    // No data is lost while the disk is full.
     unpublished(build(3));
     unpublished(stx(&["resume", "master/centos"]));
     assert_eq!(images(), 2);
@@ -392,7 +392,7 @@ fn a_build_without_room_for_its_publication_is_published_later_and_its_phases_ru
         .map(|file| fs_err::read(file).expect("a journal"));
     disk.empty();
 
-    // As a publisher leaves it that is killed while it stages.
+    // The leftovers of a publisher that was killed while it staged.
     let staging = mirror.join(".stx/staging/master/centos");
     fs_err::create_dir_all(staging.join("20200102T000000Z/outputs")).expect("a directory");
     let said = build(3).code(0).stderr;
@@ -408,7 +408,7 @@ fn a_build_without_room_for_its_publication_is_published_later_and_its_phases_ru
 
     assert_eq!(names(&staging), Vec::<String>::new());
 
-    // As if it had been killed before it removed its journal.
+    // The state after a kill before it removed its journal.
     for (file, text) in journal.iter().zip(&texts) {
         fs_err::write(file, text).expect("a journal");
     }
@@ -419,7 +419,7 @@ fn a_build_without_room_for_its_publication_is_published_later_and_its_phases_ru
         "{said}"
     );
 
-    // Another commit is built after it was published, and a build of the same date is the same build.
+    // After the publication, another commit is built, and a build with the same date is the same build.
     small.commit("message", "three\n");
     disk.fill(0);
     unpublished(build(3));

@@ -23,7 +23,7 @@ hosts = ["yow-lab7"]
 secrets = [{ name = "registry", file = "registry.key" }]
 secrets_file = "secrets"
 "#;
-/// The texts that must be nowhere on the mirror.
+/// The texts that must not occur on the mirror.
 const HIDDEN: [&str; 5] = [
     "yow-lab7",
     "jenkins@",
@@ -32,7 +32,7 @@ const HIDDEN: [&str; 5] = [
     "corp.example",
 ];
 
-/// A place with a configuration, a tree and perhaps a mirror.
+/// A directory with a configuration, a tree and possibly a mirror.
 struct Place {
     dir: Utf8TempDir,
 }
@@ -60,7 +60,7 @@ impl Place {
         fs_err::write(file, text).expect("a file");
     }
 
-    /// Another program that then becomes `stx-builds publish`.
+    /// Another program that then executes `stx-builds publish`.
     fn publish_by(&self, program: &str, before: &[&str], date: &str) -> Command {
         let mut command = tool(program, before);
         command
@@ -95,7 +95,7 @@ impl Place {
     }
 }
 
-/// Fails the test if something that is hidden is in a text.
+/// Fails the test if a text contains a hidden value.
 #[track_caller]
 fn assert_hidden(what: &str, text: &[u8]) {
     for hidden in HIDDEN {
@@ -116,7 +116,7 @@ fn assert_said_nothing(ran: &Ran) {
     assert_hidden(&ran.command, ran.stderr.as_bytes());
 }
 
-/// A tree that has all that must not leave, owned by root and readable by everybody but where it says so.
+/// A tree with all kinds of private data, owned by root, and readable by all users except where noted.
 fn hostile() -> Place {
     let place = Place::new();
     let outputs = place.path("tree/outputs");
@@ -182,7 +182,7 @@ fn hostile() -> Place {
 #[test]
 fn a_hostile_tree_is_refused_all_at_once() {
     let place = hostile();
-    // Root may read everything: an ordinary user looks, with a copy of the program that it may start.
+    // Root can read everything, so an ordinary user runs a copy of the program.
     let open = std::fs::Permissions::from_mode(0o755);
     fs_err::set_permissions(place.dir.path(), open).expect("a mode");
     let program = place.path("stx-builds");
@@ -196,7 +196,7 @@ fn a_hostile_tree_is_refused_all_at_once() {
     let refused = run(&mut place.publish_by("setpriv", &nobody, "20200101T000000Z")).code(4);
     assert_eq!(refused.stdout, "");
     insta::assert_snapshot!(refused.stderr.replace(&"d".repeat(250), "ddd"));
-    // But for the name of a file, which has to be said.
+    // Except for the name of a file, which must be reported.
     assert_hidden(
         "the report",
         refused
@@ -242,7 +242,7 @@ fn a_hostile_tree_is_refused_all_at_once() {
 #[test]
 fn logs_are_redacted_the_same_way_every_time_and_secrets_are_never_said() {
     let place = Place::new();
-    // What is hidden lies across every boundary there is.
+    // Hidden values span every kind of boundary.
     let mut log = String::new();
     for line in 0..8_000 {
         log.push_str(&"x".repeat(line % 97));
@@ -309,7 +309,7 @@ fn logs_are_redacted_the_same_way_every_time_and_secrets_are_never_said() {
         b"on [redacted host], rpmbuild of building\n"
     );
     assert_eq!(text("outputs/logs/clean.log"), b"nothing\n");
-    // What is no text is published as it is.
+    // A file that is not text is published unchanged.
     assert_eq!(text("outputs/iso/bootimage.iso"), b"an image\0 of yow-lab7");
 
     // The same tree again is the same build, and another one shares its bytes.
@@ -360,7 +360,7 @@ fn a_machine_does_not_tell_its_own_names_and_addresses() {
         log("20200101T000000Z"),
         "[redacted host] yow-lab70 [redacted address] 110.77.3.9 [redacted address] 127.0.0.1 root@localhost [redacted account]\n"
     );
-    // A machine whose name is a word wrecks nothing.
+    // If the name of a machine is a common word, no text is damaged.
     place.write(
         "tree/outputs/logs/build.log",
         "build rpmbuild: building root@build:/build\n",

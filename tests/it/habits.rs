@@ -1,4 +1,4 @@
-//! Habits of the command line: filters and heads of lists, colours, `-C`, errors as JSON, the forms of a build.
+//! Conventions of the command line: filters and headings of lists, colours, `-C`, errors as JSON, the forms of a build.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use crate::retention::{Mirror, NOW, january};
 
 const ESCAPE: char = '\u{1b}';
 
-/// The dates of `master` and of the release that a listing holds, in order.
+/// The dates of `master` and of the release in a listing, in order.
 fn dates(listing: &Value) -> Vec<&str> {
     let builds = listing["builds"].as_array().expect("builds").iter();
     let builds = builds.map(|listed| listed["build"].as_str().expect("a build"));
@@ -29,7 +29,7 @@ fn a_list_is_cut_by_number_time_and_result() {
     assert_eq!(dates(&list(&[])).len(), 13);
     assert_eq!(dates(&list(&["--limit", "3"])), [day(10), day(11), day(12)]);
     assert_eq!(dates(&list(&["--limit", "0"])).len(), 0);
-    // The release, too, has a build of the first day; they are cut together.
+    // The release also has a build of the first day; both are cut together.
     assert_eq!(dates(&list(&["--limit", "12"])).len(), 12);
     assert_eq!(dates(&list(&["--failed"])), [day(10)]);
     assert_eq!(
@@ -60,7 +60,7 @@ fn a_list_is_cut_by_number_time_and_result() {
     let wrong = run(&mut mirror.stx(&["list", "--since", "yesterday"])).code(2);
     assert!(wrong.stderr.contains("7 days"), "{}", wrong.stderr);
 
-    // The decision on a build does not depend on what is listed beside it.
+    // The decision on a build does not depend on the other listed builds.
     let whole = list(&[]);
     let cut = list(&["--limit", "1", "--failed"]);
     let whole = whole["builds"].as_array().expect("builds").iter();
@@ -110,7 +110,7 @@ fn channels_are_listed_with_their_newest_builds() {
     run(&mut mirror.stx(&["list", "--channels", "--limit", "1"])).code(2);
 }
 
-/// Programs that read a pipe get the columns and nothing else; an empty cell is a dash.
+/// Programs that read a pipe get only the columns; an empty cell is a dash.
 #[test]
 fn the_head_of_a_list_is_for_terminals() {
     let mirror = Mirror::new(2);
@@ -121,7 +121,7 @@ fn the_head_of_a_list_is_for_terminals() {
     };
     let piped = run(&mut list()).ok();
     assert_eq!(piped.lines().count(), 4, "{piped}");
-    // The last line is that of a release's alias.
+    // The last line is an alias of a release.
     for line in piped.lines().take(3) {
         let cells: Vec<_> = line.split("  ").filter(|cell| !cell.is_empty()).collect();
         assert_eq!(cells.len(), 6, "{line}");
@@ -135,7 +135,7 @@ fn the_head_of_a_list_is_for_terminals() {
     assert_eq!(shown.lines().count(), 5, "{shown}");
 }
 
-/// Fails the test unless a command prints these coloured words exactly where colours are wanted.
+/// Fails the test unless a command prints these coloured words only when colours are requested.
 #[track_caller]
 fn assert_colours(command: &dyn Fn(&[&str]) -> Command, words: &[&str]) {
     let human = ["--format", "human"];
@@ -185,7 +185,7 @@ fn requests_have_the_colours_of_their_results() {
     };
     assert_colours(&of("history"), &[green, red]);
     assert_colours(&of("status"), &[yellow, red]);
-    // Nothing is drawn where the cursor cannot be moved.
+    // Without cursor movement, nothing is redrawn.
     let watch = around(
         tool("timeout", ["--foreground", "3"]),
         &site.stx(&["status", "--watch"]),
@@ -213,7 +213,7 @@ fn colours_are_for_terminals_unless_somebody_asks() {
     };
     assert_colours(&any, &["\u{1b}[32msuccess"]);
 
-    // Errors and hints, and those of the parser of arguments.
+    // Errors and hints, and those of the argument parser.
     let wrong = run(&mut list(&["master/nosuch", "--color", "always"]))
         .code(5)
         .stderr;
@@ -246,7 +246,7 @@ fn another_directory_is_entered_first() {
         run(&mut command)
     };
     let build = format!("master/centos/{}", january(1));
-    // The configuration is found above, and from there.
+    // The configuration is found in a parent directory, also from the directories of `-C`.
     for dirs in [
         &["conf"][..],
         &["conf/below"],
@@ -334,7 +334,7 @@ fn an_error_is_one_line_of_json_where_json_was_asked_for() {
         assert_eq!(ran.stdout, "", "{:?}", ran.command);
     }
 
-    // A result with findings is no error of the program; it is named all the same, with what to do.
+    // A result with findings is not an error of the program; it is printed nevertheless, with the next step.
     fs_err::write(damaged.join("outputs/CONTEXT"), "changed").expect("a file");
     let ran = run(&mut mirror.stx(&["verify"])).code(4);
     assert!(!ran.json()["findings"].as_array().is_none_or(Vec::is_empty));
@@ -350,7 +350,7 @@ fn an_error_is_one_line_of_json_where_json_was_asked_for() {
         "{}",
         ran.stderr
     );
-    // A password in a URL is not among it.
+    // A password in a URL is not printed.
     let url = "http://bob:geheim@127.0.0.1:1/mirror";
     let ran = run(&mut stx(["--mirror", url, "--format", "json", "list"]));
     assert!(
@@ -361,7 +361,7 @@ fn an_error_is_one_line_of_json_where_json_was_asked_for() {
     assert!(error(&ran)["error"].is_string());
 }
 
-/// The commands that take a build take it in every form.
+/// The commands for builds accept a build in every form.
 #[test]
 fn a_build_has_the_same_names_everywhere() {
     let mirror = Mirror::new(3);
@@ -415,7 +415,7 @@ fn a_build_has_the_same_names_everywhere() {
         let all = name.trim_end_matches('/') == "master/centos";
         assert_eq!(verified["builds"], if all { 3 } else { 1 }, "{name}");
     }
-    // However the mirror is named.
+    // With every spelling of the mirror.
     fs_err::os::unix::fs::symlink("mirror", mirror.at("link")).expect("a symlink");
     for named in ["mirror", "./mirror/", "link"] {
         let args = ["--mirror", named, "--format", "json", "show"];
@@ -432,7 +432,7 @@ fn a_build_has_the_same_names_everywhere() {
         refused.stderr
     );
 
-    // Retired builds have no alias, and no other build begins as they do.
+    // Retired builds have no alias, and no other build has this beginning of a date.
     run(&mut mirror.stx(&["prune", "--now", "2020-03-01T00:00:00Z", "--allow", "9"])).ok();
     assert!(
         !mirror.builds().contains(&january(1)),

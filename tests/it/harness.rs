@@ -1,4 +1,4 @@
-//! The binary, real tools, and what they print.
+//! The binary, real tools, and their output.
 
 use std::ffi::OsStr;
 use std::ops::{Deref, DerefMut};
@@ -18,16 +18,16 @@ pub(crate) fn root() -> &'static Utf8Path {
         .expect("tests/ lies in the project")
 }
 
-/// The binary under test, built once a run, of the very crates that the unit tests are of.
+/// The binary under test, built once per run, from the same crates as the unit tests.
 pub(crate) fn binary() -> &'static Utf8Path {
     static BINARY: OnceLock<Utf8PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| built(&["--workspace", "--all-features", "--bin", "stx-builds"]))
 }
 
-/// A program that ran to its end.
+/// A program that has ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// How it was called.
+    /// The command line.
     pub(crate) command: String,
     /// Its exit status; `None` if a signal ended it.
     pub(crate) code: Option<i32>,
@@ -52,7 +52,7 @@ impl Ran {
         self
     }
 
-    /// Fails the test unless it succeeded; its standard output.
+    /// Fails the test unless it succeeded; returns its standard output.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
         self.code(0).stdout
@@ -66,7 +66,7 @@ impl Ran {
     }
 }
 
-/// Starts a program with an environment of its own and waits for its end.
+/// Runs a program with an environment of its own to its end.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> Ran {
     let shown = format!("{command:?}");
@@ -88,7 +88,7 @@ pub(crate) fn run(command: &mut Command) -> Ran {
     }
 }
 
-/// A program that runs beside the test. Dropped while it runs, as by a test that fails, it is asked to end, with its phases.
+/// A program that runs beside the test. If it is dropped while it runs, as by a failed test, it and its phases are ended.
 pub(crate) struct Started(Option<Child>);
 
 impl Started {
@@ -105,7 +105,7 @@ impl Started {
     pub(crate) fn until_it_reads(&self, dir: &Utf8Path) {
         let files = format!("/proc/{}/fd", self.id());
         wait(&format!("a file below {dir} is open"), || {
-            // It may have ended, which the test sees by its output.
+            // It may have ended, which the test notices by its output.
             let open = fs_err::read_dir(&files).into_iter().flatten().flatten();
             let mut targets = open.filter_map(|entry| entry.path().read_link().ok());
             targets.any(|target| target.starts_with(dir))
@@ -136,7 +136,7 @@ impl DerefMut for Started {
 impl Drop for Started {
     fn drop(&mut self) {
         let Some(child) = &mut self.0 else { return };
-        // The process id of a program that was waited for may be that of another one by now.
+        // After a wait, the process id may belong to another program.
         if matches!(child.try_wait(), Ok(None)) {
             kill_process(Pid::from_child(child), Signal::TERM).ok();
             child.wait().ok();
@@ -151,15 +151,15 @@ pub(crate) fn tool<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item 
     command
 }
 
-/// Copies the program under test, for a user who cannot reach it where it is.
+/// Copies the program under test, for a user who cannot access the original.
 ///
-/// A child writes the file: whatever other tests start meanwhile inherits a descriptor of this process, and a file that somebody has open
-/// for writing cannot be executed.
+/// A child process writes the file: a process that another test starts meanwhile inherits the descriptors of this process, and a file
+/// that is open for writing cannot be executed.
 pub(crate) fn copy_program(to: &Utf8Path) {
     run(&mut tool("cp", [binary(), to])).ok();
 }
 
-/// Writes a script that can be executed; a child does, as in [`copy_program`].
+/// Writes an executable script; a child process does, as in [`copy_program`].
 pub(crate) fn write_script(path: &Utf8Path, text: &str) {
     let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
     run(&mut tool("sh", ["-c", write, path.as_str(), text])).ok();
@@ -177,7 +177,7 @@ pub(crate) fn stx<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command
     command
 }
 
-/// A tool that runs a command, in the directory of that.
+/// A tool that runs a command, in the command's directory.
 pub(crate) fn around(mut tool: Command, command: &Command) -> Command {
     tool.arg(command.get_program()).args(command.get_args());
     if let Some(dir) = command.get_current_dir() {
@@ -186,15 +186,15 @@ pub(crate) fn around(mut tool: Command, command: &Command) -> Command {
     tool
 }
 
-/// A command at a terminal of util-linux' `script`, with the exit status of the command; what it prints to both streams is
-/// standard output, what `script` reads is typed.
+/// A command on a terminal, by util-linux' `script`, with the exit status of the command. Both of its output streams become standard
+/// output; input to `script` is typed.
 pub(crate) fn at_terminal(command: &Command) -> Command {
     let words = [command.get_program()]
         .into_iter()
         .chain(command.get_args());
     let words = words.map(|word| word.to_str().expect("text").replace('\'', r"'\''"));
     let words: Vec<_> = words.map(|word| format!("'{word}'")).collect();
-    // Programs that a shell runs in the background, such as these tests, ignore SIGINT; those of a terminal do not.
+    // Programs that a shell runs in the background, such as these tests, ignore SIGINT; programs on a terminal do not.
     let line = format!("exec env --default-signal=INT {}", words.join(" "));
     let mut script = tool("script", ["-qec", &line, "/dev/null"]);
     if let Some(dir) = command.get_current_dir() {
@@ -206,7 +206,7 @@ pub(crate) fn at_terminal(command: &Command) -> Command {
             None => script.env_remove(name),
         };
     }
-    // `CI` is a reason for colours, too.
+    // `CI` also enables colours.
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         script.env_remove(name);
     }
@@ -233,7 +233,7 @@ pub(crate) fn publish_args<'a>(
     ]
 }
 
-/// `stx-builds` with a clean environment, without catalog pages, which are derived and may be lost, for what is asked of the rest.
+/// `stx-builds` with a clean environment and without catalog pages, which are derived data, for tests of everything else.
 pub(crate) fn stx_without_pages<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     static CONFIG: OnceLock<camino_tempfile::Utf8TempDir> = OnceLock::new();
     let dir = CONFIG.get_or_init(|| {
@@ -246,7 +246,7 @@ pub(crate) fn stx_without_pages<S: AsRef<OsStr>>(args: impl IntoIterator<Item = 
     command
 }
 
-/// Where `scripts/setup.sh` puts what no package brings.
+/// The directory of the files that `scripts/setup.sh` installs without a package.
 pub(crate) fn cache() -> Utf8PathBuf {
     let variable = |name: &str| std::env::var(name).ok().map(Utf8PathBuf::from);
     variable("STX_BUILDS_CACHE").unwrap_or_else(|| {
@@ -275,8 +275,8 @@ pub(crate) fn builds(mirror: &Utf8Path, channel: &str) -> Vec<String> {
     names
 }
 
-/// Fails the test unless every visible build is whole by coreutils' `sha256sum -c` and holds no file that its sums leave
-/// out but these and their signature, and every alias is a relative symlink to a success.
+/// Fails the test unless every visible build is complete by coreutils' `sha256sum -c`, contains no file outside of its sums except
+/// these and their signature, and every alias is a relative symlink to a success.
 #[track_caller]
 pub(crate) fn assert_whole(mirror: &Utf8Path, channel: &str) {
     for build in builds(mirror, channel) {
@@ -324,7 +324,7 @@ pub(crate) fn assert_whole(mirror: &Utf8Path, channel: &str) {
     }
 }
 
-/// A small package, built once a run.
+/// A small package, built once per run of the tests.
 pub(crate) fn package() -> &'static Utf8Path {
     static PACKAGE: OnceLock<Utf8PathBuf> = OnceLock::new();
     PACKAGE.get_or_init(|| {
@@ -345,7 +345,7 @@ pub(crate) fn package() -> &'static Utf8Path {
     })
 }
 
-/// A directory in memory: there is no disk to wait for, and nobody else's writes to sync.
+/// A directory in memory: independent of the disk's speed, and of other processes' pending writes.
 pub(crate) fn in_memory() -> camino_tempfile::Utf8TempDir {
     camino_tempfile::Utf8TempDir::new_in("/dev/shm").expect("a directory in memory, at /dev/shm")
 }

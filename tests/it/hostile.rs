@@ -1,4 +1,4 @@
-//! A mirror that lies, stalls and never ends: what a reader makes of it.
+//! A mirror that lies, stalls and never ends, and the reactions of readers.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ mod server;
 
 use server::{Answer, Hostile, Request};
 
-/// More than any reader needs for a small mirror, in bytes; debug builds are not lean.
+/// More than any reader needs for a small mirror, in bytes; debug builds need more memory.
 const MEMORY: u64 = 400 << 20;
 
-/// Runs a command and looks at its memory.
+/// Runs a command and measures its memory.
 fn watched(command: &mut Command) -> (Ran, u64) {
     let shown = format!("{command:?}");
     let mut child = command
@@ -50,7 +50,7 @@ fn watched(command: &mut Command) -> (Ran, u64) {
     (ran, peak)
 }
 
-/// A mirror with one small build, and what it must be wrong about.
+/// A mirror with one small build, about which the server lies.
 struct Case {
     site: Site,
 }
@@ -73,7 +73,7 @@ impl Case {
         self.site.to("here")
     }
 
-    /// Runs `fetch … iso`, and sees that nothing is written outside of `--to` and that memory is bounded.
+    /// Runs `fetch … iso`, and checks that nothing is written outside of `--to` and that memory is bounded.
     fn fetch(&self, server: &Hostile) -> Ran {
         self.run(
             server,
@@ -119,7 +119,7 @@ impl Case {
     }
 }
 
-/// Every file below `dir` but those below `but`, with its length.
+/// Every file below `dir`, except those below `but`, with its length.
 fn everything(dir: &Utf8Path, but: &Utf8Path) -> Vec<(String, u64)> {
     walkdir::WalkDir::new(dir)
         .sort_by_file_name()
@@ -185,7 +185,7 @@ fn an_endless_text_is_cut_off_and_said() {
             })
         });
         says(&case.run(&server, &["list"]), 4, "longer than 64 MiB");
-        // Buffers of the kernel and what was under way.
+        // Includes kernel buffers and data in transit.
         assert!(
             server.sent() < 256 << 20,
             "{} bytes were taken",
@@ -201,7 +201,7 @@ fn an_endless_text_is_cut_off_and_said() {
             })
         });
         says(&case.fetch(&server), 4, "longer than 64 MiB");
-        // It was said at the beginning how long it is.
+        // The length was announced at the beginning.
         assert!(
             server.sent() < 32 << 20,
             "{} bytes were taken",
@@ -397,7 +397,7 @@ fn a_connection_that_breaks_off_is_gone_on_with() {
         site: Site::new(&[&image]),
     };
     let bytes = image.clone();
-    // Each answer breaks off after 100,000 bytes: eleven are needed.
+    // Each answer is cut off after 100,000 bytes: eleven are needed.
     let server = case.serve(move |request| {
         if !request.path.ends_with("bootimage.iso") {
             return None;
@@ -488,13 +488,13 @@ fn a_server_that_stalls_is_given_up() {
             "{:?}",
             begun.elapsed()
         );
-        // The rest of the mirror can be read.
+        // The rest of the mirror is readable.
         let alias = store.alias(&id.channel, &AliasName::latest_build()).await;
         assert!(alias.expect("an alias").is_some());
     });
 }
 
-/// Makes a FIFO, which nobody writes to.
+/// Makes a FIFO without a writer.
 fn fifo(path: &Utf8Path) {
     mknodat(CWD, path.as_std_path(), FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
 }
@@ -521,7 +521,7 @@ fn what_others_planted_in_the_directory_is_not_written_to() {
     symlink(&mine, part(".0123456789abcdef.part")).expect("planted");
     symlink(&mine, case.to().join("bootimage.iso")).expect("planted");
     fifo(&part(".fedcba9876543210.part"));
-    // `fetch` sees that nothing outside of the directory changes.
+    // `fetch` checks that nothing outside of the directory changes.
     case.fetch(&server).ok();
     let fetched = case.to().join("bootimage.iso");
     assert!(fs_err::symlink_metadata(&fetched).expect("there").is_file());
@@ -529,7 +529,7 @@ fn what_others_planted_in_the_directory_is_not_written_to() {
     assert_eq!(fs_err::read_to_string(&mine).expect("mine"), "mine");
     assert_eq!(names(&case.to()).len(), 4, "nothing else is left");
 
-    // A FIFO under the file's own name is no file that is read to its end.
+    // A FIFO under the file's own name must not be read.
     fs_err::remove_file(&fetched).expect("removed");
     fifo(&fetched);
     case.fetch(&server).ok();

@@ -1,4 +1,4 @@
-//! `init`: a first configuration that `doctor` has nothing to say about, and that builds.
+//! `init`: creates a first configuration that `doctor` accepts, and that builds.
 
 use std::process::Stdio;
 
@@ -27,7 +27,7 @@ fn what_init_writes_passes_doctor_and_builds_the_sample() {
         command.current_dir(&at);
         run(&mut command)
     };
-    // The disk of the machine may be full, which is found as well.
+    // The real disk may be full, which would be a finding.
     let file = at.join("stx-builds.toml");
     let text = fs_err::read_to_string(&file).expect("the configuration");
     let text = text.replace("[service]\n", "[service]\nmin_free_percent = 1\n");
@@ -42,7 +42,7 @@ fn what_init_writes_passes_doctor_and_builds_the_sample() {
         checked.stdout
     );
 
-    // The next commands are those that it names.
+    // The next commands are those that it prints.
     let script = root().join("recipes/sample/upstream");
     let prepare = format!("  {script} create upstream\n");
     assert!(written.contains(&prepare), "{prepare}: {written}");
@@ -53,23 +53,23 @@ fn what_init_writes_passes_doctor_and_builds_the_sample() {
     let mirror = at.join("mirror");
     assert_eq!(builds(&mirror, "master/centos").len(), 1);
     assert_whole(&mirror, "master/centos");
-    // With a build on the mirror there is still nothing to say.
+    // With a build on the mirror, there are still no findings.
     let checked = here(&["doctor"]).code(0);
     assert_eq!(checked.stderr, "no problems found\n", "{}", checked.stdout);
 
-    // Which of two answers is meant is not guessed.
+    // Two answers to one question are refused.
     let twice = [
         "init", "twice", "--yes", "--set", &set, "--set", "branch=a", "--set", "branch=b",
     ];
     let refused = here(&twice).code(2).stderr;
     assert!(refused.contains("--set branch: given twice"), "{refused}");
 
-    // As a shell reads it.
+    // As a shell parses it.
     let mut elsewhere = stx(["init", "a new one", "--yes", "--set", &set]);
     let written = run(elsewhere.current_dir(dir.path())).ok();
     assert!(written.contains("\n  cd 'a new one'\n"), "{written}");
 
-    // A second time nothing is overwritten.
+    // A second call overwrites nothing.
     let before = fs_err::read(at.join("stx-builds.toml")).expect("the configuration");
     let refused = here(&["init", "--yes", "--set", &set, "--set", "mirror=other"]).code(2);
     assert!(
@@ -82,7 +82,7 @@ fn what_init_writes_passes_doctor_and_builds_the_sample() {
     assert!(before == fs_err::read(at.join("stx-builds.toml")).expect("the configuration"));
 }
 
-/// What `init` asks on a terminal that is given these lines, and how it ends.
+/// The output of `init` on a terminal with these input lines, and its exit status.
 fn on_a_terminal(dir: &Utf8Path, more: &str, lines: &str) -> (Option<i32>, String) {
     let command = stx(["init", dir.as_str()]
         .into_iter()
@@ -109,7 +109,7 @@ fn it_asks_on_a_terminal_until_the_answers_are_right() {
     let recipe = "schema = 1\nname = \"x\"\ndistro = \"debian\"\n[variables]\nWHO = { ask = \"Who commits?\" }\n\
         [source]\nphase = \"sync\"\nrepositories = []\n[[phase]]\nname = \"sync\"\nrun = [\"true\"]\n";
     fs_err::write(dir.path().join("recipe.toml"), recipe).expect("a recipe");
-    // Mirror, state, branch (wrong first), schedule, keep, newest, signing, builder, and what the recipe asks.
+    // Mirror, state, branch (wrong first), schedule, keep, newest, signing, builder, and the recipe's variables.
     let lines = "pub\n\nmastre\nf/new\nnone\n5 days\n\n\n\nme\n";
     let (code, said) = on_a_terminal(dir.path(), "--set recipe=recipe.toml", lines);
     assert_eq!(code, Some(0), "{said}");
@@ -145,7 +145,7 @@ fn it_asks_on_a_terminal_until_the_answers_are_right() {
         "{}",
         checked.stderr
     );
-    // A wrong answer of the command line is refused before the first question.
+    // A wrong answer on the command line is refused before the first question.
     let (code, said) = on_a_terminal(dir.path(), "--set mirorr=pub", "");
     assert!(
         code == Some(2) && said.contains("did you mean `mirror`?") && !said.contains("Where is"),

@@ -1,4 +1,4 @@
-//! `build` killed at any time: nothing half-built is ever visible, and the next build succeeds.
+//! `build` killed at any time: an incomplete build is never visible, and the next build succeeds.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use crate::builds::Small;
 use crate::harness::{assert_whole, run, tool, wait};
 
-/// Starts a build, kills it after `delay`, and says whether it was still running then.
+/// Starts a build, and kills it after `delay`; true if it was still running then.
 fn killed_after(small: &Small, date: &str, delay: Duration) -> bool {
     let mut child = small
         .build(date)
@@ -49,7 +49,7 @@ fn killed_at_any_time_it_leaves_nothing_visible_and_the_next_build_succeeds() {
         small.commit("message", &format!("{step}\n"));
         let date = at(2 * step);
         let running = killed_after(&small, &date, Duration::from_millis(7 * step));
-        // Killed after the commit, the build is there, whole; before, it is not there at all.
+        // After a kill behind the commit, the build is complete; before the commit, it does not exist.
         assert_whole(&small.at("mirror"), "master/centos");
         let after = small.builds();
         if after != before {
@@ -71,7 +71,7 @@ fn killed_at_any_time_it_leaves_nothing_visible_and_the_next_build_succeeds() {
     run(&mut small.stx(&["verify"])).ok();
 }
 
-/// A git leaves its lock where it is ended in the instant in which it made it.
+/// git leaves its lock file behind if it is killed right after creating it.
 #[test]
 fn a_lock_that_a_killed_git_left_keeps_no_build_from_its_sources() {
     let small = Small::new();
@@ -131,7 +131,7 @@ fn strays_are_ended_also_where_the_session_began_outside_of_the_namespace() {
         "setsid sleep 600 &\nmkdir image && cp wheels/message.whl image/bootimage.iso\n",
     );
     let build = small.build("20200101T000000Z");
-    // In a PID namespace of its own the program's session and group have the number 0.
+    // In a PID namespace of its own, the program's session and group have the number 0.
     let script = "\"$@\" && ! grep -sx sleep /proc/[0-9]*/comm";
     let mut unshare = tool(
         "unshare",

@@ -1,4 +1,4 @@
-//! A distribution in layers, compiler, distro and flock: real packages, a real service, and a chain that can be checked.
+//! A distribution in the layers compiler, distro and flock: real packages, a real service, and a verifiable chain.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::harness::{binary, builds, names, run, stx, tool, wait_or_show};
 
-/// The layers, from below.
+/// The layers, lowest first.
 const LAYERS: [&str; 3] = ["compiler", "distro", "flock"];
 
-/// Two packages of each layer. One of them holds the text of the layer below, then the text of its own layer.
+/// Two packages of each layer. One contains the text of the layer below, followed by the text of its own layer.
 const SPEC: &str = r"
 Name: @LAYER@-base
 Version: 1.0
@@ -37,8 +37,8 @@ echo @LAYER@ > %{buildroot}/etc/stx/@LAYER@.conf
 /etc/stx/@LAYER@.conf
 ";
 
-/// Takes the packages of the layer below from the mirror, and builds on them. Fails where the build below is not pinned, without
-/// an end, while a phase reads it.
+/// Takes the packages of the layer below from the mirror, and builds on them. Fails if the build below has no pin without an end
+/// while a phase reads it.
 const RECIPE: &str = r#"
 schema = 1
 name = "@LAYER@"
@@ -89,7 +89,7 @@ rpmbuild -bb --quiet --define "_topdir $MY_WORKSPACE/rpmbuild" --define "_source
 publish = [{ from = "rpmbuild/RPMS/**/*.rpm", to = "outputs/RPMS/std", flat = true, min = 2 }]
 "#;
 
-/// Commits are looked for in the compiler layer only.
+/// Only the compiler layer is polled for commits.
 const CONFIG: &str = r#"
 mirror = "mirror"
 state = "state"
@@ -125,7 +125,7 @@ struct Daemon(Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // A test that failed leaves nothing behind.
+        // A failed test must not leave the service running.
         drop(self.0.kill());
         drop(self.0.wait());
     }
@@ -247,11 +247,11 @@ fn a_commit_in_the_lowest_layer_goes_through_all_of_them_once() {
     let mut daemon = layers.start();
     layers.until("the first builds", || layers.counts() == [1, 1, 1]);
 
-    // A failure below starts nothing.
+    // A failure in the layer below starts no build.
     layers.commit("compiler", "package.spec", "no spec\n");
     layers.until("the failure", || layers.counts() == [2, 1, 1]);
 
-    // The service dies as soon as there is a success, and starts again.
+    // The service dies as soon as there is a success, and is started again.
     layers.commit("compiler", "package.spec", SPEC);
     layers.commit("compiler", "text", "compiler two\n");
     layers.until("the success", || layers.counts()[0] >= 3);
@@ -260,13 +260,13 @@ fn a_commit_in_the_lowest_layer_goes_through_all_of_them_once() {
     let mut daemon = layers.start();
     layers.until("the ripple", || layers.counts() == [3, 2, 2]);
 
-    // Long enough for everything to be looked at again.
+    // Long enough for another look at everything.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(layers.counts(), [3, 2, 2], "{}", layers.history());
     signal(&daemon, Signal::TERM);
     assert_eq!(daemon.0.wait().expect("it ends").code(), Some(0));
 
-    // Each record names the build below, and the packages hold its text.
+    // Each record names the build below, and the packages contain its text.
     let compiler = layers.builds("compiler");
     let good = [&compiler[0], &compiler[2]];
     let (distro, flock) = (layers.builds("distro"), layers.builds("flock"));
@@ -329,7 +329,7 @@ fn a_commit_in_the_lowest_layer_goes_through_all_of_them_once() {
     chain(&layers, &flock[1], &distro[1]);
 }
 
-/// Three entries build `master`: a request for it names one of them.
+/// Three entries build `master`: a request names one of them by its channel.
 fn by_channel(layers: &Layers) {
     let refused = run(&mut layers.stx(&["trigger", "master"])).code(2).stderr;
     let names = LAYERS.map(|layer| format!("master/centos/{layer}"));
@@ -352,8 +352,8 @@ fn by_channel(layers: &Layers) {
     );
 }
 
-/// The page of the root draws the layers: each in the list of the layer below, with its state. The pages are made by hand, without
-/// the configuration, as those of a copy are.
+/// The root page shows the layers, each in the list of the layer below, with its state. The pages are made without the configuration,
+/// like those of a copy.
 fn graph(layers: &Layers, distro: &str, flock: &str) {
     let mirror = layers.at("mirror");
     let mut pages = stx(["--mirror", mirror.as_str(), "pages"]);
@@ -386,7 +386,7 @@ fn graph(layers: &Layers, distro: &str, flock: &str) {
     assert_eq!(shown, wanted, "{list}");
 }
 
-/// A `build` by hand decides as the service does: it finds nothing new, and with `--force` builds upon the newest build below.
+/// A `build` by hand decides like the service: it finds nothing new, and with `--force` builds upon the newest build below.
 fn by_hand(layers: &Layers) {
     let build = ["build", "--branch", "master", "--recipe", "distro.toml"];
     let unchanged = run(&mut layers.stx(&build)).code(0);
@@ -395,7 +395,7 @@ fn by_hand(layers: &Layers) {
         "{}",
         unchanged.stderr
     );
-    // A commit counts by the path of its git in the source tree, too.
+    // A commit counts by the path of its repository in the source tree, too.
     layers.commit("compiler", "docs/a.md", "words\n");
     let docs = ["build", "--branch", "master", "--recipe", "compiler.toml"];
     let unchanged = run(&mut layers.stx(&docs)).code(0);
@@ -418,20 +418,20 @@ fn by_hand(layers: &Layers) {
     let forced = layers.builds("distro").pop().expect("a build");
     assert_eq!(layers.after("distro", &forced), Some(upon));
     let status = run(&mut layers.stx(&["status"])).ok();
-    // An alarm of the service that was killed may have widened the columns.
+    // An alarm of the killed service may have widened the columns.
     let words = status.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = "layer master/centos/flock behind, after master/centos/distro, made upon ";
     assert!(words.contains(line), "{status}");
 }
 
-/// A build that others were made upon is kept, and pins end with the builds that needed them.
+/// A build on which others are based is kept, and pins end with the builds that needed them.
 fn retention(layers: &Layers, distro: &str, compiler: &str) {
     let build = format!("master/centos/compiler/{compiler}");
     let now = ["--now", "2999-01-01T00:00:00Z"];
     let why = run(&mut layers.stx(&[&now[..], &["explain", &build]].concat())).ok();
     let by = format!("in use by master/centos/distro/{distro}, which was made upon it");
     assert!(why.contains(&by), "{why}");
-    // The same for those who only look.
+    // Readers see the same.
     let show = run(&mut layers.stx(&[&now[..], &["show", &build]].concat())).ok();
     assert!(show.contains(&by), "{show}");
     let list = ["list", "master/centos/compiler", "--format", "json"];
@@ -451,7 +451,7 @@ fn retention(layers: &Layers, distro: &str, compiler: &str) {
     }
 }
 
-/// `verify` follows the chain down, and finds where it breaks.
+/// `verify` follows the chain down, and reports where it breaks.
 fn chain(layers: &Layers, flock: &str, distro: &str) {
     run(&mut layers.stx(&["verify"])).ok();
     let build = format!("master/centos/flock/{flock}");

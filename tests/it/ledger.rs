@@ -1,4 +1,4 @@
-//! The ledger's file, as commands meet it.
+//! Commands and the ledger's file.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -45,7 +45,7 @@ fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
     let status = run(&mut command(&small, &["status", "--format", "json"]));
     assert_eq!(status.code(0).json()["service_running"], false);
 
-    // SQLite's `user_version` is the four bytes at 60, big end first.
+    // SQLite's `user_version` is the big-endian number at offset 60.
     let ledger = small.at("state/.service/ledger.sqlite");
     let mut file = fs_err::OpenOptions::new()
         .write(true)
@@ -70,7 +70,7 @@ fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
     assert!(found.contains("schema version 77"), "{found}");
     assert_eq!(fs_err::read(&ledger).expect("a ledger"), before);
 
-    // Something else in its place: where it is, what to do, and what that costs.
+    // Another file in its place: the error names the path, the next step, and its consequences.
     fs_err::write(&ledger, "no database at all\n".repeat(1000)).expect("a file");
     for (args, code) in [
         (&["daemon"][..], 4),

@@ -1,1 +1,1 @@
-//! Nothing: the crate is its tests.
+//! An empty library: the crate consists of its tests.

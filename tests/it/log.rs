@@ -1,4 +1,4 @@
-//! `log`: the logs of phases, of running and of ended builds.
+//! `log`: show the logs of phases, of running and of ended builds.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,7 @@ use crate::builds::Small;
 use crate::harness::{Ran, Started, run, tool, wait};
 use crate::nginx::Nginx;
 
-/// A distribution whose image waits while there is a file `hold`, after it has printed something odd.
+/// A distribution whose image waits while a file `hold` exists, after it has printed unusual characters.
 fn holding(end: &str) -> Small {
     let small = Small::new();
     fs_err::write(small.at("hold"), "").expect("a file");
@@ -54,7 +54,7 @@ fn a_running_build_is_followed_to_its_end_and_to_its_exit_code() {
             log(&small, &["-n", "1"]).stdout.contains("first")
         });
 
-        // Without a name: the only build that runs, and its running phase.
+        // Without a name: the only running build, and its running phase.
         let shown = small.stx(&["log"]).output().expect("it runs");
         let file = small.at("mirror.state/master/centos/logs/image.log");
         let file = fs_err::read(file).expect("a log");
@@ -71,7 +71,7 @@ fn a_running_build_is_followed_to_its_end_and_to_its_exit_code() {
 
         let all = started(&mut small.stx(&["log", "-f", "master/centos"]));
         let one = started(&mut small.stx(&["log", "-f", "-n", "0", "master/centos", "image"]));
-        // They follow before there is more.
+        // They start to follow before more is written.
         for follower in [&all, &one] {
             follower.until_it_reads(&small.at("mirror.state/master/centos/logs"));
         }
@@ -100,7 +100,7 @@ fn a_running_build_is_followed_to_its_end_and_to_its_exit_code() {
 fn a_reader_does_not_keep_a_build_from_starting() {
     let small = Small::new();
     run(&mut small.build("20200101T000000Z")).code(0);
-    // Somebody holds the lock for a moment, as who looks whether a build runs.
+    // Another process holds the lock briefly, as a reader that checks whether a build runs.
     let lock = small.at("mirror.state/master/centos/lock");
     let script = format!("while :; do flock --shared {lock} true; sleep 0.01; done");
     let mut looker = tool("sh", ["-c", &script]).spawn().expect("sh starts");
@@ -125,7 +125,7 @@ fn the_log_of_an_ended_build_is_shown_from_the_mirror_and_over_http() {
     let file = small.at(&format!("mirror/{build}/outputs/logs/image.log"));
     let whole = fs_err::read_to_string(&file).expect("a log");
 
-    // The report of the build ends with the last lines and the place of the log.
+    // The report of the build ends with the last lines and the path of the log.
     let last: Vec<_> = whole.lines().rev().take(20).collect();
     let end = failed
         .stderr
@@ -192,7 +192,7 @@ fn the_log_of_an_ended_build_is_shown_from_the_mirror_and_over_http() {
         );
         stx(&["master/centos/20200105T000000Z"]).code(5);
         stx(&[build, "assemble"]).code(5);
-        // A reader that has seen enough is no error.
+        // A reader that closes the pipe early is not an error.
         let mut head = tool("sh", ["-c", "\"$@\" | head -n 1", "sh"]);
         head.args([
             crate::harness::binary().as_str(),
@@ -235,7 +235,7 @@ fn a_killed_build_is_said_to_be_interrupted_whether_it_was_followed_before_or_no
     wait("the image", || small.at("started").exists());
     let follows = started(&mut small.stx(&["log", "-f", "master/centos"]));
     follows.until_it_reads(&small.at("mirror.state/master/centos/logs"));
-    // Dropped, it is killed.
+    // Dropping it kills it.
     drop(build);
     let (_, stderr, code) = ended(follows);
     let said = "interrupted; nothing was published";
@@ -250,13 +250,13 @@ fn a_killed_build_is_said_to_be_interrupted_whether_it_was_followed_before_or_no
         "{}",
         later.stderr
     );
-    // A phase that was over before has its own end.
+    // A phase that ended earlier has its own end.
     log(&small, &["-f", "master/centos", "compile"]).code(0);
     log(&small, &["-f", "master/centos", "image"]).code(3);
     log(&small, &["master/centos"]).code(0);
 }
 
-/// Follows a build of which only the source phase ran, and whose journal is gone then.
+/// Follows a build of which only the source phase ran, and whose journal is then removed.
 fn followed_after_its_sources(small: &Small, journal: &[(&str, String)]) -> (String, Option<i32>) {
     let state = small.at("mirror.state/master/centos");
     for (name, text) in journal {
@@ -265,7 +265,7 @@ fn followed_after_its_sources(small: &Small, journal: &[(&str, String)]) -> (Str
     let lock = fs_err::File::create(state.join("lock")).expect("the lock");
     lock.file().lock().expect("locked");
     let follows = started(&mut small.stx(&["log", "-f", "master/centos"]));
-    // It has seen the build run.
+    // It has noticed the running build.
     follows.until_it_reads(&state.join("logs"));
     for (name, _) in journal {
         fs_err::remove_file(state.join(name)).expect("removed");
@@ -300,7 +300,7 @@ fn a_build_that_is_cancelled_after_its_source_phase_is_not_unchanged() {
     let (stderr, code) = followed_after_its_sources(&small, &journal);
     assert!(stderr.contains("it was cancelled"), "{stderr}");
     assert_eq!(code, Some(3));
-    // And those of the last success, once they were built.
+    // The same with the commits of the last success, after they were built.
     run(&mut small.build("20200103T000000Z")).code(0);
     let (stderr, code) = followed_after_its_sources(&small, &journal);
     assert_eq!(code, Some(0), "{stderr}");

@@ -1,6 +1,6 @@
 //! Tests that cross crates, and tests that need real tools.
 //!
-//! The tools are those that `scripts/setup.sh test` installs; a missing one is a failure that names it.
+//! `scripts/setup.sh test` installs the tools; a missing tool is a failure that names it.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests start real processes and read real clocks"

@@ -10,7 +10,7 @@ fn build(day: u32) -> String {
     format!("master/centos/{}", january(day))
 }
 
-/// The target of an alias, as the directory has it.
+/// The target of an alias in the directory.
 fn alias(mirror: &Mirror, name: &str) -> Option<String> {
     let link: Utf8PathBuf = mirror.at("mirror").join("master/centos").join(name);
     link.read_link_utf8().ok().map(Utf8PathBuf::into_string)
@@ -33,7 +33,7 @@ fn a_verdict_moves_latest_green_build_and_nothing_else() {
     assert_eq!(marked["recorded"], true);
     assert_eq!(green(&mirror), Some(january(2)));
 
-    // An older one does not move it back; the newest red one moves nothing but this alias.
+    // An older green build does not move it back; the newest red one moves only this alias.
     mark(&mirror, 1, "green", &by);
     assert_eq!(green(&mirror), Some(january(2)));
     let results = "https://lab.example/run/5";
@@ -82,7 +82,7 @@ fn a_verdict_moves_latest_green_build_and_nothing_else() {
     let title = format!("{}: success, red</title>", january(5));
     assert!(feed.contains(&title), "{feed}");
 
-    // Without a green build there is no alias.
+    // Without a green build, the alias does not exist.
     for day in [1, 2] {
         mark(&mirror, day, "yellow", &by);
     }
@@ -127,14 +127,14 @@ fn verdicts_that_cannot_be_read_hide_nothing_else() {
             assert!(found.contains(words), "{words}: {found}");
         }
     }
-    // Lists say that they are incomplete; the build is kept, as retention says.
+    // Lists report that they are incomplete; the build is kept, as retention states.
     let listed = run(&mut mirror.stx(&["list"])).code(0);
     let note = format!("note: {}: its verdicts cannot be read", build(2));
     assert!(listed.stderr.contains(&note), "{}", listed.stderr);
     let verdicts = &listed.json()["builds"][0]["verdicts"];
     assert_eq!(verdicts[0]["verdict"], "green");
     run(&mut mirror.stx(&["show", &build(3)])).code(0);
-    // A build of another channel is on its page.
+    // A build of another channel is shown on its page.
     mirror.publish("master/debian", &january(4), "success");
     let page = mirror.at("mirror/master/debian/index.json");
     assert!(page.exists());
@@ -142,7 +142,7 @@ fn verdicts_that_cannot_be_read_hide_nothing_else() {
     let [from, to] = ["mirror", "copy"].map(|name| mirror.at(name));
     let copy = run(&mut mirror.stx(&["copy", from.as_str(), to.as_str()])).code(4);
     assert_eq!(copy.json()["copied"].as_array().map(Vec::len), Some(4));
-    // Nothing is recorded beside them.
+    // Beside unreadable verdicts, nothing is recorded.
     let refused = run(&mut mirror.stx(&["mark", &build(2), "green", "--by", "lab"])).code(4);
     assert!(
         refused.stderr.contains("move this file away"),
@@ -170,7 +170,7 @@ fn what_cannot_be_marked_is_refused() {
         );
         assert!(!refused.contains("secret"), "{refused}");
     }
-    // One in the trash is not there; once it is back, so are its verdicts and its alias.
+    // A retired build is not found; after its restoration, its verdicts and its alias exist again.
     mark(&mirror, 1, "green", &by);
     let old = ["mark", &build(1), "red", "--by", "lab"];
     said(&old, 0);

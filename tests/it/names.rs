@@ -74,7 +74,7 @@ impl Mirror {
     }
 }
 
-/// Publishes a build of a day of November 2018 whose image says which one it is.
+/// Publishes a build of a day of November 2018 whose image contains its name.
 pub(crate) fn publish(
     tree: &Utf8Path,
     channel: &str,
@@ -125,7 +125,7 @@ fn the_newest_release_is_followed_in_the_order_of_releases() {
         mirror.publish(channel, 3);
         assert_eq!(mirror.link("release/latest_release"), latest, "{channel}");
     }
-    // A failure of the newest release shows nothing to readers.
+    // A failure of the newest release is not shown to readers.
     let tree = mirror.at("tree");
     fs_err::remove_file(tree.join("outputs/success")).ok();
     let failed = publish_args(
@@ -194,7 +194,7 @@ fn aliases_are_set_listed_and_removed_by_hand() {
     mirror.stx(&["alias", "unset", "r2018.10"]).ok();
     assert!(!mirror.root().join("r2018.10").is_symlink());
     drop(mirror.stx(&["alias", "unset", "r2018.10"]).code(5));
-    // Its name says what it stands for all the same.
+    // Its name determines its target nevertheless.
     mirror.stx(&["show", "r2018.10/centos"]).ok();
     mirror.stx(&["verify"]).ok();
 
@@ -288,7 +288,7 @@ fn names_that_nobody_can_set_right_are_left_with_what_to_do_next() {
         fs_err::os::unix::fs::symlink(text, mirror.root().join(path)).expect("a symlink");
     }
     let mut before = mirror.found();
-    // The pages are made by the repair.
+    // The repair makes the pages.
     before.retain(|(kind, _)| kind.starts_with("alias-"));
     assert_eq!(before.len(), 5, "{before:?}");
     let found = mirror.stx(&["verify"]).code(4).stdout;
@@ -403,7 +403,7 @@ fn retention_never_takes_what_a_name_leads_to() {
         expired.contains(&build(3)) && expired.contains(&build(4)),
         "{expired:?}"
     );
-    // The first build stays: it gives the release its date.
+    // The first build stays: it determines the date of the release.
     for kept in [build(1), build(2), build(6)] {
         assert!(!expired.contains(&kept), "{kept} is in {expired:?}");
     }
@@ -478,7 +478,7 @@ fn a_copy_has_the_names_of_its_original() {
     );
     let at = format!("--mirror={to}");
     mirror.stx(&[&at, "verify"]).ok();
-    // The copy has a newer release of its own, and is not led back.
+    // The copy has a newer release of its own, and its alias does not move back.
     let own = |args: &[&str]| run(stx([&at]).args(args));
     publish(&mirror.at("tree"), "release/11.0.0/debian", own, 2);
     let ran = mirror.stx(&["copy", from.as_str(), to.as_str()]).code(4);
@@ -486,7 +486,7 @@ fn a_copy_has_the_names_of_its_original() {
     assert!(said.contains("shows a newer release"), "{said}");
     let latest = to.join("release/latest_release").read_link_utf8();
     assert_eq!(latest.expect("a symlink"), "11.0.0");
-    // One channel brings the names that lead to it.
+    // Copying one channel also copies the names that lead to it.
     let part = mirror.at("part");
     mirror
         .stx(&["copy", from.as_str(), part.as_str(), "--channel", FIRST])

@@ -34,7 +34,7 @@ impl Nginx {
         Self::serve(prefix, &conf)
     }
 
-    /// Serves by a whole configuration, with port 8080 replaced by a free port, and waits until that answers.
+    /// Serves with a complete configuration, with port 8080 replaced by a free port, and waits until it answers.
     pub(crate) fn serve(prefix: &Utf8Path, conf: &str) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let port = free_port();
@@ -73,7 +73,7 @@ impl Nginx {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
-    /// The access log at `path`, with a line for each request that was answered.
+    /// The access log at `path`, with a line for each answered request.
     ///
     /// nginx writes the line after the answer. Its only worker has written it before it answers another request.
     pub(crate) fn log(&self, path: &Utf8Path) -> String {
@@ -87,7 +87,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Killed, the master would leave its workers behind.
+        // SIGKILL would leave the workers of the master behind.
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("nginx is there until it is stopped");
         self.child.wait().expect("nginx ends");

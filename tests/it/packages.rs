@@ -1,4 +1,4 @@
-//! The packages of stx-builds itself: what is in them, and how they live on a server.
+//! The packages of stx-builds itself: their contents, and their life on a server.
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use crate::harness::{binary, in_memory, names, root, run, stx, tool};
 mod completions;
 mod sample;
 
-/// Makes packages of the binary under test in a directory, in the way that the script is called.
+/// Makes packages of the binary under test in a directory, as the documentation calls the script.
 fn make(dir: &Utf8Path, shell: &str) {
     let script = root().join("scripts/packages.sh");
     let call = format!("{shell} exec \"$@\"");
@@ -27,7 +27,7 @@ fn make(dir: &Utf8Path, shell: &str) {
     run(&mut tool("sh", args)).ok();
 }
 
-/// The packages, made once a run.
+/// The packages, made once per run of the tests.
 fn packages() -> &'static Utf8Path {
     static PACKAGES: OnceLock<Utf8PathBuf> = OnceLock::new();
     PACKAGES.get_or_init(|| {
@@ -40,7 +40,7 @@ fn packages() -> &'static Utf8Path {
     })
 }
 
-/// The one package of a kind, `deb` or `rpm`.
+/// The only package of a kind, `deb` or `rpm`.
 fn package(kind: &str) -> Utf8PathBuf {
     let mut names = names(packages());
     names.retain(|name| name.ends_with(kind));
@@ -126,7 +126,7 @@ fn every_page_of_the_manual_is_one() {
     }
 }
 
-/// Installs, configures, starts, asks, upgrades and removes in a copy of this system, in which a systemd of its own runs.
+/// Installs, configures, starts, queries, upgrades and removes the package in a copy of this system that runs its own systemd.
 fn live(kind: &str) {
     let dir = in_memory();
     let files = dir.path().join("files");
@@ -198,7 +198,7 @@ fn each_crate_can_be_published() {
         for field in ["description", "license", "readme", "rust_version"] {
             assert!(package[field].is_string(), "{name}: {field}");
         }
-        // What a stranger needs, and a version to ask for wherever there is a path.
+        // The files that users of the crate need, and a version for every path dependency.
         let files = cargo(&["package", "--list", "--allow-dirty", "--locked", "-p", name]).ok();
         for file in ["LICENSE", "README.md", "Cargo.lock"] {
             assert!(

@@ -32,8 +32,8 @@ fn site() -> Site {
     site
 }
 
-/// Adds layers: a chain that is deeper than a phone is wide if each list was moved to the right, two channels upon one, one that is
-/// behind, and one whose build below is not on the mirror.
+/// Adds layers: a chain that is deeper than a phone is wide if each list were indented, two channels upon one, one that is behind,
+/// and one whose build below is not on the mirror.
 fn add_layers(site: &Site) {
     let store = LocalStore::open(site.mirror()).expect("a mirror");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -137,7 +137,7 @@ fn the_layers_are_read_without_a_script_and_without_colours() {
     browser.no_errors();
 }
 
-/// A channel and a file with names that are as long as names may be, without a place to break them.
+/// A channel and a file with names of maximal length, without a place for a line break.
 const LONG: &str =
     "feature/a_branch_whose_name_is_longer_than_a_phone_is_wide/debian/bookworm/amd64/monolithic";
 
@@ -148,7 +148,7 @@ fn add_long_names(site: &Site) {
     site.publish_to(LONG, "20200101T000000Z", "success", &noise(3, 1 << 20));
 }
 
-/// The elements that reach beyond the window, or hold something that does not fit.
+/// The elements that extend beyond the window, or whose content does not fit.
 const TOO_WIDE: &str = "return [...document.querySelectorAll('body *')].filter(it => !it.closest('.hidden, .skip, svg') &&\
     (it.getBoundingClientRect().right > innerWidth + 1 || it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 0 &&\
     getComputedStyle(it).display !== 'inline')).map(it => it.outerHTML.slice(0, 200));";
@@ -213,7 +213,7 @@ fn people_filter_sort_and_find_the_image() {
     );
     assert_eq!(list(&browser.script(SHOWN, &[])), [newest]);
 
-    // The image behind the link is the one whose digest stands below it, and it lies in a dated build.
+    // The image behind the link has the displayed digest, and is in a dated build.
     let found = browser.script_later(
         "let link = document.querySelector('.get a'), done = arguments[0];\
          fetch(link.href).then(got => got.arrayBuffer()).then(bytes => crypto.subtle.digest('SHA-256', bytes))\
@@ -239,7 +239,7 @@ fn people_filter_sort_and_find_the_image() {
     browser.no_errors();
 }
 
-/// The dashboard of a busy service, or of one whose names and texts are as long as they may be.
+/// The dashboard of a busy service, or of one whose names and texts have maximal length.
 fn dashboard(long: bool) -> String {
     use chrono::{TimeDelta, TimeZone as _, Utc};
     let begin = Utc.with_ymd_and_hms(2020, 1, 3, 0, 0, 0).single();
@@ -358,13 +358,13 @@ fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
                 );
                 let found = browser.script(TOO_WIDE, &[]);
                 assert_eq!(found, json!([]), "{shown}: {found:#}");
-                // Its checks take seconds, and find the same on a page of the same form.
+                // The checks take seconds, and give the same result on another page of the same form.
                 if page.starts_with("long") {
                     continue;
                 }
                 let mut found = browser.axe();
                 if page == "dashboard" {
-                    // It hangs on a wall, and has to be read again by itself.
+                    // It is displayed on a wall, and must reload by itself.
                     let found = found.as_array_mut().expect("an array");
                     found.retain(|it| it["rule"] != "meta-refresh");
                 }
@@ -377,7 +377,7 @@ fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
             }
         }
     }
-    // It does see something: a picture without words.
+    // The check can fail: a picture without a text.
     browser.script("document.body.append(document.createElement('img'));", &[]);
     assert!(browser.axe().to_string().contains("image-alt"));
     browser.no_errors();
@@ -394,7 +394,7 @@ fn tidy_finds_nothing_wrong_with_the_pages() {
         let path = entry.path().to_str().expect("UTF-8");
         if entry.path().extension().is_some_and(|it| it == "html") {
             pages += 1;
-            // An `<output>` is filled by a script.
+            // A script fills an `<output>`.
             let args = ["-quiet", "-errors", "--drop-empty-elements", "no", path];
             let judged = run(&mut tool("tidy", args)).code(0);
             assert_eq!(judged.stderr, "", "{path}");
@@ -418,7 +418,7 @@ fn tidy_finds_nothing_wrong_with_the_pages() {
     );
 }
 
-/// A copy that is killed before its last step has copied everything and made no pages.
+/// A copy that is killed before its last step has copied everything but made no pages.
 #[test]
 fn pages_that_were_not_made_are_found_and_made() {
     let site = Site::new(&[b"an image"]);
@@ -442,7 +442,7 @@ fn pages_that_were_not_made_are_found_and_made() {
     };
     copy(&["--config", config.as_str()]);
     assert!(!to.join("index.json").exists());
-    // A mirror that is meant to have none.
+    // A mirror that is configured without pages.
     verify(&["--config", config.as_str()]).code(0);
     let missing = [
         "index.html page-missing",
@@ -466,7 +466,7 @@ fn pages_that_were_not_made_are_found_and_made() {
     let page = format!("{CHANNEL}/index.json");
     assert_eq!(repaired["repaired"]["pages"], json!([page]), "{repaired}");
 
-    // A build that the pages do not tell of yet.
+    // A build that is missing from the pages.
     site.publish(b"another image", DATES[1]);
     copy(&["--config", config.as_str()]);
     assert_eq!(

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{Ran, run, stx};
 
-/// A program that is given its standard input.
+/// Runs a program with this standard input.
 fn fed(command: &mut Command, input: &[u8]) -> Ran {
     let mut child = command
         .stdin(Stdio::piped())
@@ -188,7 +188,7 @@ fn image_names_are_read_and_made_both_ways() {
     run(&mut stx(["image", "parse", "starlingx/UPPER:x"])).code(2);
 }
 
-/// URLs as browsers write them, and as the lists of packages have them.
+/// URLs as browsers write them, and as the lists of packages contain them.
 #[test]
 fn the_path_of_a_url_is_decoded() {
     let start = "https://mirror.example.org/mirror/starlingx/master/debian/latest_build/outputs/std/packages/";

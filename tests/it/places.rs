@@ -1,4 +1,4 @@
-//! Phases at other places: what every place has to be able to do, over a real sshd and a real Slurm.
+//! Phases at other places: the requirements of every place, over a real sshd and a real Slurm.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -28,7 +28,7 @@ pub(crate) struct Process {
     pub(crate) command: String,
 }
 
-/// Those that are not zombies.
+/// The processes that are not zombies.
 pub(crate) fn processes() -> Vec<Process> {
     let entries = fs_err::read_dir("/proc").expect("/proc");
     entries
@@ -46,7 +46,7 @@ pub(crate) fn processes() -> Vec<Process> {
         .collect()
 }
 
-/// Kills a process, should it still be there.
+/// Kills a process, if it still runs.
 pub(crate) fn kill(pid: i32) {
     let pid = Pid::from_raw(pid).expect("a process");
     kill_process(pid, Signal::KILL).ok();
@@ -75,7 +75,7 @@ impl Placed {
         run(&mut self.small.build(date))
     }
 
-    /// Starts a build whose phase `image` waits, once it has written its process into `sleeper`.
+    /// Starts a build whose phase `image` waits; returns once it has written its process id into `sleeper`.
     fn sleeping(&self, date: &str) -> (Child, i32) {
         let file = self.small.at("sleeper");
         fs_err::remove_file(&file).ok();
@@ -103,7 +103,7 @@ impl Placed {
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// Why the phase `image` failed.
+    /// The reason of the failure of the phase `image`.
     pub(crate) fn reason(&self, date: &str) -> String {
         let record = self.record(date);
         let phases = record["phases"].as_array().expect("phases");
@@ -174,7 +174,7 @@ fn says_what_it_says_at_once(placed: &Placed) {
         .expect("it starts");
     let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     for line in lines {
-        // The phase goes on only after it was heard.
+        // The phase continues only after its output was received.
         if line.expect("a line").contains("image| first") {
             fs_err::write(&go, "").expect("a file");
         }
@@ -211,7 +211,7 @@ fn sees_the_environment_that_it_would_see_here(placed: &Placed) {
     let odd = r#"ODD = "two\nlines, 'quoted' \"twice\" $HOME `date` \\ * \t!é""#;
     let text = text.replace("[variables]", &format!("[variables]\n{odd}"));
     fs_err::write(&recipe, text).expect("a recipe");
-    // The build's date is not the same.
+    // The build dates differ.
     let script = "mkdir -p image; env -0 | grep -zv 20200107T | sort -z > image/bootimage.iso\n";
     placed.build("20200107T000000Z", script).code(0);
     fs_err::write(placed.small.at("stx-builds.toml"), "state = \"state\"\n").expect("a file");
@@ -232,7 +232,7 @@ fn over_ssh_a_phase_does_what_it_would_do_here() {
     ends_with_what_it_left_behind(&Placed::new(&sshd.place("there")));
 }
 
-/// One that holds the output, and thereby the connection, and one that holds nothing.
+/// One process that holds the output, and thereby the connection, and one that holds nothing.
 fn ends_with_what_it_left_behind(placed: &Placed) {
     let left = placed.small.at("left");
     let script = format!(
@@ -277,7 +277,7 @@ fn a_phase_whose_connection_breaks_is_ended_over_there() {
 
 #[test]
 fn a_place_that_cannot_be_used_is_named_before_anything_runs() {
-    // A host with other files under the same paths.
+    // A host with different files under the same paths.
     let elsewhere = "ForceCommand /bin/sh -c \"$(printf %%s \"$SSH_ORIGINAL_COMMAND\" | sed 's#exec cat #&/elsewhere#')\"";
     let sshd = Sshd::start(&elsewhere.replace("%%", "%"));
     let there = sshd.place("there");

@@ -13,8 +13,8 @@ use crate::places::{kill, path, processes};
 /// The nodes.
 pub(crate) const NODES: [&str; 4] = ["b1", "b2", "b3", "b4"];
 
-/// The name that the machine has for the daemons, which listen on the address of that name. The real name may have no address, or
-/// not the one that clients use: Debian's installer maps it to 127.0.1.1.
+/// The host name for the daemons, which listen on its address. The real name may have no address, or not the one that clients use:
+/// Debian's installer maps it to 127.0.1.1.
 const HOST: &str = "localhost";
 
 /// A running cluster; ends with this value.
@@ -91,7 +91,7 @@ impl Cluster {
             )
         });
         let nodes = nodes.concat();
-        // `cred_expire` is how long Slurm waits before it starts a job again; below 5 it takes its default of 120.
+        // `cred_expire` is the time after which Slurm restarts a job; below 5 it takes its default of 120.
         let conf = format!(
             "ClusterName=stx\n\
              SlurmctldHost={HOST}(127.0.0.1)\n\
@@ -179,7 +179,7 @@ impl Cluster {
         )
     }
 
-    /// Kills a node as a power cut does: its daemon, and everything of the phase that runs there.
+    /// Kills a node as a power cut does: its daemon, and all processes of the phase that runs there.
     pub(crate) fn kill_node(&mut self, node: &str, phase: &str) {
         let at = self
             .daemons
@@ -213,10 +213,10 @@ impl Cluster {
             }
             at += 1;
         }
-        // A power cut takes all of them at once. One after another, the keeper could still report that its script was gone: stop
-        // each before the first one dies, the keepers before their scripts.
+        // A power cut kills all of them at once. One after another, the keeper could still report that its script had died: stop each
+        // before the first one is killed, the keepers before their scripts.
         for pid in doomed.iter().rev() {
-            // One that has just ended needs no stop.
+            // A process that has just ended need not be stopped.
             kill_process(Pid::from_raw(*pid).expect("a process"), Signal::STOP).ok();
         }
         for pid in doomed {
@@ -249,7 +249,7 @@ impl Drop for Cluster {
             daemon.kill().ok();
             daemon.wait().ok();
         }
-        // The keepers of jobs are no children of ours.
+        // The keepers of jobs are not child processes of the test.
         let conf = format!("SLURM_CONF={}", self.conf());
         for process in processes() {
             let env = fs_err::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Phases in pods that run already: whatever is killed, nothing runs on and nothing runs twice.
+//! Phases in running pods: after any kill, no process remains and none runs twice.
 
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ struct InPod {
     pod: Pod,
 }
 
-/// Before the rest of a phase: writes that it ran, and whether another run of it was there. What the phase leaves behind holds
-/// the lock too.
+/// Precedes the rest of a phase: records that it ran, and whether another run was active. Processes that the phase leaves behind also
+/// hold the lock.
 const ONCE: &str = r#"
 cd "$RECIPE_DIR"
 echo run >> runs
@@ -45,7 +45,7 @@ impl InPod {
         self.placed.small.at(name)
     }
 
-    /// Sets how long the phase may take to end.
+    /// Sets the time that the phase has to end.
     fn stop_grace(&self, grace: &str) {
         let text = fs_err::read_to_string(self.at("recipe.toml")).expect("a recipe");
         let named = format!("name = \"image\"\nstop_grace = \"{grace}\"");
@@ -62,7 +62,7 @@ impl InPod {
         build.spawn().expect("it starts")
     }
 
-    /// Starts one whose phase waits for the file `go`, once it runs.
+    /// Starts a build whose phase waits for the file `go` once it runs.
     fn waiting(&self, date: &str, more: &str) -> Child {
         fs_err::remove_file(self.at("go")).ok();
         fs_err::remove_file(self.at("up")).ok();
@@ -192,7 +192,7 @@ fn a_client_that_is_killed_does_not_end_the_phase() {
 #[test]
 fn a_phase_ends_with_the_service_that_is_killed() {
     let there = InPod::new();
-    // What leaves its group and its session ends too.
+    // A process that leaves its group and its session is ended, too.
     let mut child = there.waiting("20200101T000000Z", "setsid sleep 1000 &");
     wait("it has left something behind", || {
         let phases = there.pod.phases();
@@ -200,7 +200,7 @@ fn a_phase_ends_with_the_service_that_is_killed() {
     });
     child.kill().expect("a running process");
     child.wait().expect("it ends");
-    // Nobody else does anything.
+    // No other process intervenes.
     wait("the phase ends by itself", || there.pod.phases().is_empty());
     there.builds("20200102T000000Z");
     assert_eq!(there.runs(), 2);
@@ -238,7 +238,7 @@ fn a_phase_that_does_not_end_when_it_is_asked_to_is_killed_after_its_grace() {
 
 #[test]
 fn a_phase_has_the_time_to_end_that_its_recipe_gives() {
-    // Longer than the 10 seconds that every other phase has.
+    // Longer than the default of 10 seconds.
     for (grace, finished) in [("13s", true), ("1s", false)] {
         let there = InPod::new();
         there.stop_grace(grace);
@@ -278,7 +278,7 @@ fn a_pod_that_is_gone_fails_the_phase_with_these_words() {
     let log = there.placed.log("20200101T000000Z");
     assert!(log.contains("stx-builds: command terminated\n"), "{log}");
     there.nothing_runs_on();
-    // And one that is not there is told before anything runs.
+    // A missing program is reported before anything runs.
     let failed = run(&mut there.placed.small.build("20200102T000000Z")).code(2);
     assert!(
         failed.stderr.contains("error: pod not found"),
@@ -339,24 +339,24 @@ fn a_pod_with_other_files_under_the_paths_is_named_before_anything_runs() {
     );
 }
 
-/// The process that is killed, and whether the build ends with it.
+/// Kills one of the processes; true if the build ends with it.
 fn strike(there: &InPod, child: &mut Child, how: usize) -> bool {
     match how {
-        // The service, at once.
+        // The build itself.
         0 => child.kill().expect("a running process"),
-        // The client: the build goes on.
+        // The client: the build continues.
         1 => {
             there.pod.clients().into_iter().for_each(kill);
             return false;
         }
-        // The script that holds the phase: what it started goes on without it.
+        // The script that holds the phase: its children continue without it.
         2 => {
             let Some(script) = there.pod.script("image") else {
                 return false;
             };
             kill(script);
         }
-        // The script and the service.
+        // The script and the build.
         3 => {
             there.pod.script("image").into_iter().for_each(kill);
             child.kill().expect("a running process");
@@ -388,7 +388,7 @@ fn after_fifty_kills_nothing_runs_on_and_nothing_ran_twice() {
             "{leaves}\ntouch \"$RECIPE_DIR/up\"\nuntil test -e \"$RECIPE_DIR/go\"; do sleep 0.02; done\n{GOOD}"
         );
         let mut child = there.start(&date, &waits);
-        // Some while it starts, most once it runs.
+        // A few early, while it starts, most while it runs.
         let early = number % 7 == 0;
         if early {
             std::thread::sleep(Duration::from_millis(30 * (number % 11) as u64));
@@ -400,7 +400,7 @@ fn after_fifty_kills_nothing_runs_on_and_nothing_ran_twice() {
         strays += usize::from(over && !there.pod.phases().is_empty());
         fs_err::write(there.at("go"), "").expect("a file");
         child.wait().expect("it ends");
-        // Where script and service were killed, the next build that tries its places ends what is left.
+        // If script and build were killed, the next build that tries its places ends the remaining processes.
         if number % 5 != 3 && !(early && number % 5 == 4) {
             wait(&format!("nothing runs on after kill {number}"), || {
                 there.pod.phases().is_empty()

@@ -1,4 +1,4 @@
-//! The sample distribution on a cluster, one of whose nodes dies while it builds.
+//! The sample distribution on a cluster, one of whose nodes dies during the build.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -12,8 +12,8 @@ use crate::demo::demo;
 use crate::harness::{assert_whole, names, stx};
 use crate::places_cluster::{Cluster, NODES};
 
-/// The sums of what a build made. Its logs, its record, its provenance and the repositories' metadata tell of times, its
-/// change log of the build before.
+/// The sums of the artifacts of a build. Its logs, its record, its provenance and the repositories' metadata contain times, and its
+/// change log refers to the previous build.
 fn artifacts(build: &Utf8Path) -> BTreeMap<String, String> {
     let sums = fs_err::read_to_string(build.join("SHA256SUMS")).expect("sums");
     sums.lines()
@@ -62,7 +62,7 @@ fn a_node_that_dies_in_mid_phase_costs_nothing_but_time() {
         println!("{:6.1} {line}", start.elapsed().as_secs_f32());
         said.push_str(&line);
         said.push('\n');
-        // The phase has begun its work.
+        // The phase has started its work.
         if !killed && line.starts_with("rpms-std| build-pkgs") {
             let (_, node) = cluster.running("rpms-std").expect("the phase runs");
             cluster.kill_node(&node, "rpms-std");

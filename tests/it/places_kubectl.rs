@@ -1,5 +1,5 @@
-//! Phases in a pod that the real `kubectl exec` enters. No Kubernetes cluster can run here: `apiserver.py` answers `kubectl` in its
-//! place, speaks the protocol of `exec`, and starts the commands in the pod of other tests.
+//! Phases in a pod that the real `kubectl exec` enters. No Kubernetes cluster can run here: instead, `apiserver.py` answers
+//! `kubectl`, speaks the protocol of `exec`, and starts the commands in the pod of other tests.
 
 use std::io::BufRead as _;
 use std::process::{Child, Stdio};
@@ -20,7 +20,7 @@ struct Cluster {
 const SERVER: &str = include_str!("places_kubectl/apiserver.py");
 
 impl Cluster {
-    /// A build whose phases are all run in the deployment `stx-builder` of the namespace of their project.
+    /// A build whose phases all run in the deployment `stx-builder` of the namespace of their project.
     fn start() -> Self {
         let placed = Placed::new("[place.there]\nkind = \"local\"\n");
         let dir = placed.small.dir.path().to_owned();
@@ -95,11 +95,11 @@ fn kubectl_enters_the_pod_and_its_end_does_not_end_the_phase() {
     let log = cluster.placed.log("20200101T000000Z");
     let work = format!("{}/state/master/centos/work", cluster.pod.inside);
     assert!(log.contains(&format!(" in {work}, 'quoted'\n")), "{log}");
-    // The status of the phase is that of its result file, not that of the client.
+    // The status of the phase is that in its result file, not that of the client.
     cluster.placed.build("20200102T000000Z", "exit 7").code(3);
     assert_eq!(cluster.placed.reason("20200102T000000Z"), "exit status 7");
 
-    // The requests as an API server sees them: no terminal, and each word by itself.
+    // The requests as an API server receives them: no terminal, and each word separately.
     let requests = fs_err::read_to_string(cluster.at("requests")).expect("requests");
     let requests: Vec<serde_json::Value> = requests
         .lines()

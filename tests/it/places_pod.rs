@@ -1,7 +1,7 @@
-//! Pods to run phases in, without Kubernetes: a mount and a process namespace with other paths inside.
+//! Pods for phases, without Kubernetes: a mount and a process namespace with other paths inside.
 //!
-//! `kubectl exec` does not start a process, it asks the node to: the client may end, and the process stays. So does this one:
-//! a server, the first process of the pod, takes commands from a pipe, and the client waits for what becomes of them.
+//! `kubectl exec` does not start a process but asks the node to: if the client ends, the process stays. This pod does the same: a
+//! server, the first process of the pod, takes commands from a pipe, and the client waits for their results.
 
 use std::process::{Child, Stdio};
 
@@ -61,7 +61,7 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// Starts one that shares a directory.
+    /// Starts a pod that shares a directory.
     pub(crate) fn start(shared: &Utf8Path) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let at = |name: &str| dir.path().join(name);
@@ -82,13 +82,13 @@ impl Pod {
         Self { dir, child, inside }
     }
 
-    /// The program that runs words in here, and its first arguments.
+    /// The program that runs words in the pod, and its first argument.
     pub(crate) fn client(&self) -> (Utf8PathBuf, [String; 1]) {
         let dir = self.dir.path();
         (dir.join("client"), [dir.to_string()])
     }
 
-    /// The place of this pod, for what shares `shared` with it.
+    /// The configuration of this pod as a place, for builds that share `shared` with it.
     pub(crate) fn place(&self, name: &str, shared: &Utf8Path) -> String {
         let dir = self.dir.path();
         format!(
@@ -98,7 +98,7 @@ impl Pod {
         )
     }
 
-    /// The processes that phases started in here, as the build server knows them, and their command lines.
+    /// The processes that phases started in the pod, with their ids on the build server and their command lines.
     pub(crate) fn phases(&self) -> Vec<(i32, String)> {
         let mark = format!("MY_WORKSPACE={}/", self.inside);
         let ours = |pid: i32| {
@@ -122,7 +122,7 @@ impl Pod {
         script.map(|process| process.pid)
     }
 
-    /// The clients that wait for a command in here.
+    /// The clients that wait for a command in the pod.
     pub(crate) fn clients(&self) -> Vec<i32> {
         let client = format!("{}/client {}", self.dir.path(), self.dir.path());
         let found = processes().into_iter();
@@ -130,7 +130,7 @@ impl Pod {
         found.map(|process| process.pid).collect()
     }
 
-    /// Ends it as a node does that is switched off.
+    /// Ends it like a node that is switched off.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a running pod");
         self.child.wait().expect("it ends");

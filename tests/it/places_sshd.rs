@@ -42,7 +42,7 @@ impl Sshd {
         fs_err::write(at("sshd_config"), conf).expect("a configuration");
         let key = fs_err::read_to_string(at("host_key.pub")).expect("a key");
         fs_err::write(at("known_hosts"), format!("[127.0.0.1]:{port} {key}")).expect("a file");
-        // sshd wants to be called by its path, and as root a directory that no other user can enter.
+        // sshd must be called by its path, and as root requires a directory that no other user can enter.
         let sshd = path("sshd");
         if rustix::process::getuid().is_root() {
             fs_err::create_dir_all("/run/sshd").expect("a directory");

@@ -1,14 +1,14 @@
-//! The power fails at any time: durable before visible, asked of what the real program does.
+//! Power failures at any time: tests with the real program that data is durable before it is visible.
 //!
-//! `strace` records each call of the program that changes the mirror or makes a change durable. The record is played back
-//! on a file system in memory ([`disk`]) that knows what is durable, and after every single call the power fails there, in
-//! every way that [`disk::Disk::after_power_loss`] lists. What is left must keep the promises of [`view`], and the real
-//! program must make of it what it would have made without the failure.
+//! `strace` records each call of the program that changes the mirror or makes a change durable. The record is replayed on a file
+//! system in memory ([`disk`]) that knows which data is durable. There, the power fails after every single call, in every way that
+//! [`disk::Disk::after_power_loss`] lists. The remaining state must keep the promises of [`view`], and from it the real program must
+//! reach the same state as without the failure.
 //!
-//! A file system in user space that forgets on demand would be the other way. It is none for this program: the kernel
-//! hands `syncfs` on to virtiofs and fuseblk only, so the one call that publishing rests on would not be seen there. A
-//! record can be cut, too: [`no_sync_can_be_left_out`] takes the syncs out of it one by one, and each time a promise breaks,
-//! which shows that the checks can see and that the program makes no sync in vain.
+//! A file system in user space that loses data on demand would be an alternative, but does not work for this program: the kernel
+//! passes `syncfs` only to virtiofs and fuseblk, so that the one call on which publishing relies would be invisible there. A record
+//! can also be edited: [`no_sync_can_be_left_out`] removes the syncs from it one by one, and each time a promise breaks. This proves
+//! that the checks are effective and that the program makes no unnecessary sync.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,7 +34,7 @@ use view::{Expected, View, fingerprint};
 
 const CHANNEL: &str = "master/centos";
 
-/// Nothing is left out.
+/// No call is left out.
 const ALL: Range<usize> = 0..0;
 
 /// One run of the program on a mirror.
@@ -47,7 +47,7 @@ struct Scenario {
     before: Image,
     /// The calls of the run.
     events: Vec<Event>,
-    /// The promises that held before it and hold after it.
+    /// The promises that hold before and after it.
     expected: Expected,
 }
 
@@ -58,7 +58,7 @@ struct Place {
 
 impl Place {
     fn new(image: &Image) -> Self {
-        // Where there is one, in a file system without a disk: what the real one does is not asked here, and it is slow.
+        // In a file system without a disk, if one exists: the behaviour of the real disk is not tested here, and it is slow.
         let memory = Utf8Path::new("/dev/shm");
         let dir = if memory.is_dir() {
             Utf8TempDir::new_in(memory)
@@ -88,7 +88,7 @@ impl Place {
     }
 }
 
-/// The trees that are published, made once.
+/// The trees to publish, made once.
 fn trees() -> &'static Utf8Path {
     static TREES: OnceLock<Utf8TempDir> = OnceLock::new();
     let made = || {
@@ -111,10 +111,10 @@ fn trees() -> &'static Utf8Path {
     TREES.get_or_init(made).path()
 }
 
-/// The failure is over a week old then, and no success is over two.
+/// At this time, the failure is over a week old, and no success is over two.
 const RETIRE: &[&str] = &["prune", "--now", "2020-01-10T12:00:00Z"];
 
-/// The failure comes back, and its pin ends when the next `prune` wants it.
+/// The failure is restored, and its pin ends when the next `prune` retires it.
 const UNDELETE: &[&str] = &[
     "undelete",
     "master/centos/20200103T000000Z",
@@ -128,7 +128,7 @@ macro_rules! publish {
         ["publish", $tree, "--channel", CHANNEL, "--date", $date, "--result", $result $(, $more)*]
     };
 }
-/// Every kind of run that changes a mirror, one after the other on the same one.
+/// Every kind of run that changes a mirror, one after the other on the same mirror.
 fn scenarios() -> &'static [Scenario] {
     static SCENARIOS: OnceLock<Vec<Scenario>> = OnceLock::new();
     SCENARIOS.get_or_init(run_scenarios)
@@ -175,7 +175,7 @@ fn run_scenarios() -> Vec<Scenario> {
         &place,
         &publish!("one", "20200101T000000Z", "success", "--force-alias"),
     );
-    // As a crash between a build and its alias leaves it, and in the middle of staging.
+    // The leftovers of crashes between a build and its alias, and in the middle of staging.
     let held = place.disk().join("mirror/.stx/held").join(CHANNEL);
     fs_err::remove_file(held.join("latest_build")).expect("held");
     let alias = place
@@ -192,7 +192,7 @@ fn run_scenarios() -> Vec<Scenario> {
     );
     go("a repair", &place, &["verify", "--repair"]);
     run(&mut place.stx(&publish!("one", "20200105T000000Z", "success"))).ok();
-    // A mirror that was copied without what is private.
+    // A mirror that was copied without its private area.
     fs_err::remove_dir_all(place.disk().join("mirror/.stx")).expect("removed");
     go("a build is retired", &place, RETIRE);
     let emptied = Place::new(&place.image());
@@ -209,8 +209,8 @@ fn run_scenarios() -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Plays the record back and lets the power fail after every call; `skip` leaves one call out, and nothing before it is
-    /// asked again. What breaks first, and where.
+    /// Replays the record and lets the power fail after every call; `skip` leaves one call out, and calls before it are not tested
+    /// again. Returns the first broken promise, with its place.
     fn play(
         &self,
         disk: &mut Disk,
@@ -243,7 +243,7 @@ impl Scenario {
         None
     }
 
-    /// The calls that made something durable that was not, each with what follows until something changes.
+    /// The calls that made new data durable, each with the calls up to the next change.
     fn syncs(&self) -> Vec<Range<usize>> {
         let mut disk = Disk::new(self.before.clone());
         let mut syncs = Vec::new();
@@ -257,14 +257,14 @@ impl Scenario {
         syncs
     }
 
-    /// Fails the test unless a rerun succeeded, or found that a build had been brought back before.
+    /// Fails the test unless a rerun succeeded, or found that a build had already been restored.
     #[track_caller]
     fn is_done(&self, ran: &Ran) {
         let back = self.args[0] == "undelete" && ran.code == Some(5);
         assert!(back || ran.code == Some(0), "{ran:#?}");
     }
 
-    /// Lets the real program go on from what a power loss left; it has to come to where it would have come without.
+    /// Runs the real program on the state after a power loss; it must reach the state that it would have reached without the failure.
     fn converge(&self, image: &Image) {
         let place = Place::new(image);
         self.is_done(&run(&mut place.stx(self.args)));
@@ -336,7 +336,7 @@ fn a_program_that_was_killed_before_it_synced_leaves_nothing_to_a_later_power_lo
             scenario.is_done(&ran);
             disk.begin_program();
             let events = disk.clone().in_order(events);
-            // Who publishes again and is told that it is done may throw the tree away.
+            // A user whose rerun reports success may delete the tree.
             let promises = scenario.args[0] == "publish";
             let broken = scenario.play(&mut disk, &events, &ALL, promises, |_| ());
             let call = &scenario.events[sync.start].call;

@@ -1,5 +1,4 @@
-//! The preview of a running build: images that are built of packages just built, by `dnf` and by `apt`; who can read it, and
-//! until when.
+//! The preview of a running build: images that `dnf` and `apt` build from packages of the same build; its readers, and its end.
 
 use std::process::Stdio;
 
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Ran, Started, assert_whole, run, stx, tool, wait};
 
-/// The parts of a recipe that both distributions share: what an image phase does before and after it installs packages.
+/// The parts of a recipe that both distributions share: the commands of an image phase before and after it installs packages.
 const BEFORE: &str = r#"
 echo "$PREVIEW_URL" > "$RECIPE_DIR/url"
 # The mirror has nothing of the build, and shows nothing.
@@ -33,7 +32,7 @@ const SPEC: &str = "Name: message\nVersion: 1\nRelease: 1\nSummary: A message\nL
     %description\nA message.\n%install\nmkdir -p %{buildroot}/etc\necho just built > %{buildroot}/etc/message\n\
     %files\n/etc/message\n";
 
-/// A recipe of two phases in which the second installs what the first built.
+/// A recipe of two phases; the second installs the packages of the first.
 fn recipe(distro: &str, packages: &str, publish: &str, image: &str) -> String {
     format!(
         "schema = 1\nname = \"preview\"\n{distro}\n[preview]\n[source]\nphase = \"sync\"\n[[phase]]\nname = \"sync\"\n\
@@ -146,7 +145,7 @@ impl Place {
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// The URL that the phase saw.
+    /// The URL that the phase received.
     fn url(&self) -> String {
         let url = fs_err::read_to_string(self.at("url")).expect("a URL");
         url.trim().to_owned()
@@ -157,7 +156,7 @@ impl Place {
         self.at("state").join(self.channel).join("preview")
     }
 
-    /// Asserts that nothing answers any more, and nothing is left.
+    /// Asserts that the server has ended, and no files are left.
     fn assert_gone(&self) {
         // 7: cannot connect.
         curl(&[&self.url()]).code(7);
@@ -176,7 +175,7 @@ fn status(args: &[&str]) -> String {
     curl(&[&status[..], args].concat()).ok()
 }
 
-/// The image phase of each recipe reads from the preview, byte for byte, the files that are published in the end.
+/// The image phase of each recipe reads from the preview, byte for byte, the files that are later published.
 fn assert_image_of_packages_just_built(place: &Place, seen: &str, published: &str) {
     let ran = run(&mut place.build());
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
@@ -229,7 +228,7 @@ fn apt_makes_an_image_of_packages_just_built() {
     assert_image_of_packages_just_built(&place, "Packages", packages);
 }
 
-/// Publishes files in two phases, then waits to be let go; `end` is what it does then.
+/// Publishes files in two phases, then waits for permission to continue with `end`.
 fn waiting(end: &str) -> String {
     format!(
         r#"
@@ -282,7 +281,7 @@ impl Place {
         child
     }
 
-    /// The paths below the build of what is shown.
+    /// The paths of the shown files, below the build.
     fn shown(&self) -> Vec<String> {
         let url = self.url();
         let path = url.splitn(4, '/').nth(3).expect("a path");
@@ -330,7 +329,7 @@ fn a_preview_shows_what_the_rules_publish_to_those_who_know_its_token() {
     let range = ["-r", "1-2"];
     let part = curl(&[&range[..], &[&format!("{url}/outputs/wheels/one.whl")]].concat());
     assert_eq!(part.ok(), "ne");
-    // Neither without the token, nor by a listing that would tell it; nothing of the workspace, and no writing.
+    // Access is denied without the token; there are no listings that would reveal it, no files of the workspace, and no writes.
     let host = format!("http://{}", parts[2]);
     let wheel = "outputs/wheels/one.whl";
     for closed in [
@@ -351,7 +350,7 @@ fn a_preview_shows_what_the_rules_publish_to_those_who_know_its_token() {
     fs_err::write(place.at("go"), "").expect("a file");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     place.assert_gone();
-    // A symlink led to a file that was made later.
+    // A symlink led to a file that was created later.
     assert!(place.published("outputs/many/later-a").exists());
     for path in &shown {
         assert!(place.published(path).exists(), "{path} is not published");
@@ -377,7 +376,7 @@ fn a_preview_ends_with_its_build_however_that_ends() {
     child.kill().expect("it is killed");
     child.wait().expect("it ends");
     curl(&[&url]).code(7);
-    // A resumed build offers the same again, also of phases that it does not run again.
+    // A resumed build offers the same files, including those of phases that it does not run again.
     let resume = || place.command(&["resume", "master/centos"]);
     let mut child = place.start(resume());
     assert_eq!(place.shown(), shown);
@@ -423,7 +422,7 @@ fn what_cannot_be_offered_keeps_the_next_phase_from_starting() {
     assert!(!place.at("url").exists());
     let log = place.at("state/master/centos/logs");
     assert!(!log.join("last.log").exists());
-    // Nothing of such a build can be published either.
+    // Such a build cannot be published either.
     assert_eq!(failed.code, Some(4), "{}", failed.stderr);
     assert!(
         failed.stderr.contains("a FIFO, not a file"),

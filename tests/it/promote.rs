@@ -1,4 +1,4 @@
-//! `promote`: the bytes that were tested become a release, on a mirror with a registry.
+//! `promote`: publishes the tested bytes as a release, on a mirror with a registry.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -73,7 +73,7 @@ fn a_green_build_becomes_a_release_with_its_images_and_outlives_its_origin() {
 fn only_green_builds_are_promoted(place: &Place, registry: &DockerRegistry) {
     let here = &place.0;
     let before = registry.changes();
-    // Not without the verdict, and then all that is wrong is said.
+    // Not without the verdict; all problems are reported at once.
     let refused = place.promote(&[]).code(4);
     assert!(
         refused.stderr.contains("its verdict is missing, not green"),
@@ -131,7 +131,7 @@ fn the_release_has_the_very_bytes_and_images(place: &Place, registry: &DockerReg
     assert_eq!(link("release/1.0.0/centos/latest_build"), january(1));
     assert_eq!(link("release/latest_release"), "1.0.0");
 
-    // The images, by digest: nothing but tags was made.
+    // The images, by digest: only tags were made.
     let nova = here.name(&format!("stx-nova:r-1.0.0-centos-stable-{}.0", january(1)));
     let digest = recorded(&before.1, &here.nova(1));
     assert_eq!(recorded(&released, &nova), digest);
@@ -194,7 +194,7 @@ fn the_origin_may_expire(place: &Place) {
     let origin = format!("master/centos/{}, promoted by ann", january(1));
     assert!(shown.stdout.contains(&origin), "{}", shown.stdout);
 
-    // The origin expires, once others are newer and green; the release, its images and the chain stay.
+    // The origin expires once others are newer and green; the release, its images and the chain stay.
     for day in [3, 4] {
         here.write("outputs/CONTEXT", &format!("day {day}"));
         run(&mut here.publish(day)).ok();
@@ -224,7 +224,7 @@ fn the_chain_of_provenance_is_followed(place: &Place) {
         format!("master/centos/{}", january(1))
     );
 
-    // The chain is followed: a byte changed in what the origin states is found.
+    // The chain is followed: a changed byte in the statements of the origin is found.
     let file = place.release("origin/SHA256SUMS");
     let text = fs_err::read_to_string(&file).expect("sums");
     let (first, rest) = text.split_at(1);

@@ -1,4 +1,4 @@
-//! Where builds come from and what is in their images, checked with the tools that readers have.
+//! The origin of builds and the contents of their images, checked with the tools that readers have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ mod images;
 const STATEMENT: &str = "provenance.json";
 const ENVELOPE: &str = "provenance.intoto.jsonl";
 
-/// Reads with the libraries of those who specified the forms; see `provenance/readers.py`.
+/// Reads with the libraries by the authors of the formats; see `provenance/readers.py`.
 pub(crate) fn read(args: &[&str]) -> Ran {
     let script = root().join("tests/it/provenance/readers.py");
     let readers = cache().join("attestation-readers-1");
@@ -34,7 +34,7 @@ fn json(file: &Utf8Path) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// The names and digests of what a list of a statement has, by the names of the digests.
+/// The names and digests in a list of a statement, for one digest algorithm.
 fn resources(list: &Value, algorithm: &str) -> BTreeMap<String, String> {
     let list = list.as_array().expect("a list").iter();
     let digests = list.filter_map(|resource| {
@@ -54,7 +54,7 @@ fn hashed(build: &Utf8Path, section: &str) -> BTreeMap<String, String> {
     sums.collect()
 }
 
-/// A key pair of an algorithm of `openssl genpkey`: the secret half in `NAME.pem`, the public one in `NAME.pub`.
+/// A key pair of an algorithm of `openssl genpkey`: the secret key in `NAME.pem`, the public one in `NAME.pub`.
 pub(crate) fn make_key(dir: &Utf8Path, name: &str, algorithm: &[&str]) {
     let (secret, public) = (
         dir.join(format!("{name}.pem")),
@@ -81,7 +81,7 @@ pub(crate) fn make_key(dir: &Utf8Path, name: &str, algorithm: &[&str]) {
 
 const P256: [&str; 3] = ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
-/// A distribution whose provenance the key `key` signs.
+/// A distribution whose provenance is signed by the key `key`.
 fn signed() -> Small {
     let small = Small::new();
     make_key(small.dir.path(), "key", &["ed25519"]);
@@ -161,7 +161,7 @@ fn the_sample_says_which_commits_and_inputs_it_was_made_of() {
     }
 }
 
-/// With the very commands of `docs/provenance.md`.
+/// With the exact commands of `docs/provenance.md`.
 #[test]
 fn openssl_and_jq_and_the_reference_implementation_check_a_signed_build() {
     let small = signed();
@@ -242,7 +242,7 @@ fn nothing_is_believed_that_the_key_did_not_sign() {
     show("other.pub").code(4);
     run(&mut small.stx(&["verify", "--provenance-key", "key.pem"])).code(2);
 
-    // Somebody on the mirror's server replaces the image and all that follows from it.
+    // An intruder on the mirror's server replaces the image and everything derived from it.
     let build = build_of(&small);
     let image = build.join("outputs/iso/bootimage.iso");
     fs_err::remove_file(&image).expect("an image");
@@ -263,7 +263,7 @@ fn nothing_is_believed_that_the_key_did_not_sign() {
         "{}",
         found.stdout
     );
-    // And the statement, which does not help without the key.
+    // The statement, too, which is useless without the key.
     let statement = payload(&small).to_string().replace(old, &new);
     rewrite(ENVELOPE, &|text| {
         let mut envelope: Value = serde_json::from_str(&text).expect("JSON");
@@ -321,7 +321,7 @@ fn a_program_signs_where_no_key_may_be_in_a_file() {
         );
         fs_err::write(small.at("stx-builds.toml"), config).expect("a file");
     };
-    // A key that does not belong to it is noticed before anything can be seen.
+    // A key that does not match is noticed before anything becomes visible.
     configure("other.pub");
     let refused = run(&mut small.build(DATE)).code(4);
     assert!(

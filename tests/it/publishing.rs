@@ -1,4 +1,4 @@
-//! `publish` and `verify` on trees that were built elsewhere.
+//! `publish` and `verify` on trees that were not built by a recipe.
 
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;

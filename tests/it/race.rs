@@ -1,4 +1,4 @@
-//! Publishers, a pruner, readers and `verify` at the same time, and who waits for whom.
+//! Publishers, a pruner, readers and `verify` at the same time, and their locks.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ mod locks;
 
 const CHANNELS: [&str; 2] = ["master/centos", "feature/race/centos"];
 
-/// Builds go as soon as they may: what readers look at is retired under their eyes.
+/// Builds are retired as soon as possible, even while readers use them.
 const POLICY: &str = r#"
 [limits]
 percent = 100
@@ -76,7 +76,7 @@ impl Site {
     }
 }
 
-/// Build dates a day apart, from 2010 on: retention has something to do.
+/// Build dates one day apart, beginning in 2010, so that retention has builds to retire.
 fn date(day: u64) -> String {
     let (year, day) = (2010 + day / 336, day % 336);
     format!("{year}{:02}{:02}T060000Z", 1 + day / 28, 1 + day % 28)
@@ -87,7 +87,7 @@ fn after(day: u64) -> String {
     date(day).replace("T06", "T07")
 }
 
-/// The number of events of each kind, and the mistakes that were seen.
+/// The number of events of each kind, and the observed mistakes.
 #[derive(Default)]
 struct Counts {
     counts: Mutex<BTreeMap<&'static str, u64>>,
@@ -119,7 +119,7 @@ impl Counts {
     }
 }
 
-/// Numbers that look like chance, the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -141,7 +141,7 @@ fn hex(bytes: &[u8]) -> String {
 /// The state of a build as a reader found it.
 enum Read {
     Right,
-    /// The build went out of sight in between.
+    /// The build was retired in between.
     Gone,
     Wrong(String),
 }
@@ -178,7 +178,7 @@ fn read(build: &Utf8Path, random: &mut Random, pause: Duration) -> Read {
     }
 }
 
-/// Reads what an alias shows; a build that was retired meanwhile has to have been replaced.
+/// Reads the target of an alias; if it was retired meanwhile, the alias must have been moved.
 fn read_alias(channel: &Utf8Path, random: &mut Random, counts: &Counts) {
     let alias = channel.join("latest_build");
     let resolve = || alias.read_link_utf8();
@@ -224,7 +224,7 @@ fn read_listed(channel: &Utf8Path, random: &mut Random, counts: &Counts) {
     }
 }
 
-/// Publishes, again where another publisher was faster.
+/// Publishes, and retries if another publisher was faster.
 fn publish(site: &Site, publisher: usize, day: u64, counts: &Counts, going: &dyn Fn() -> bool) {
     let log = site.tree(publisher).join("outputs/build.log");
     fs_err::write(log, format!("day {day}\n")).expect("a file");
@@ -245,7 +245,7 @@ fn prune(site: &Site, day: u64, counts: &Counts) {
         "--format", "json", "--now", &now, "prune", "--allow", "9999",
     ];
     let ran = run(&mut site.stx(&args));
-    // 4: a build was left, because its channel was busy.
+    // 4: a build was skipped, because its channel was busy.
     if !matches!(ran.code, Some(0 | 4)) {
         return counts.unexpected(&ran);
     }

@@ -1,4 +1,4 @@
-//! How builds end: phases that always run, files of phases that failed, what is kept and what is cleaned.
+//! The ends of builds: phases that always run, files of failed phases, kept and removed files.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use crate::builds::Small;
 use crate::harness::{assert_whole, copy_program, run, tool, wait};
 
-/// Like the real builds: pods that are started and stopped, a package manager of pieces, state that stays.
+/// Like the real builds: pods that are started and stopped, a package manager that works incrementally, state that persists.
 const RECIPE: &str = r#"
 schema = 1
 name = "pods"
@@ -111,7 +111,7 @@ fn a_build_that_fails_stops_its_pods_keeps_its_logs_and_lets_the_next_one_start_
     let record = fs_err::read_to_string(first.join("build.json")).expect("a record");
     let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
     assert_eq!(record["first_failing_phase"], "packages");
-    // Its own workspace is not there any more, and what the channel keeps is.
+    // Its own workspace is gone, and the files that the channel keeps are still there.
     assert!(!pods.0.at("cleaned").exists());
     let kept = pods.state().join("kept/downloads/deb");
     let before = fs_err::metadata(&kept).expect("a file").ino();
@@ -128,7 +128,7 @@ fn a_build_that_fails_stops_its_pods_keeps_its_logs_and_lets_the_next_one_start_
     assert!(!second.join("outputs/logs/failed").exists());
     assert_whole(&pods.0.at("mirror"), "master/centos");
 
-    // What the phases saw before is what is published, and gits of hidden directories are in it.
+    // The state that the phases saw is published, including repositories in hidden directories.
     let text =
         |name: &str| fs_err::read_to_string(second.join("outputs").join(name)).expect("a file");
     assert_eq!(text("BUILD_INFO"), text("seen/seen"));
@@ -178,7 +178,7 @@ fn a_cancelled_build_stops_its_pods_and_an_interrupted_one_keeps_them_for_its_re
     assert_eq!(child.wait().expect("it ends").code(), Some(3));
     assert_eq!(pods.read("pods"), "started\nstopped\nstarted\n");
     fs_err::write(pods.0.at("go"), "").expect("a file");
-    // The phase starts over in its workspace.
+    // The phase starts again in its workspace.
     fs_err::remove_dir_all(pods.state().join("work/root-owned")).expect("a directory");
     run(&mut pods.0.stx(&["resume", "master/centos"])).code(0);
     assert_eq!(pods.read("pods"), "started\nstopped\nstarted\nstopped\n");
@@ -219,7 +219,7 @@ fn a_build_that_is_given_up_stops_its_pods() {
         ]
     );
     assert!(failed.join("outputs/logs/stop.log").is_file());
-    // Files of a phase that failed are published of one that was cut short as well.
+    // Files of a failed phase are published even if it was cut short.
     assert!(failed.join("outputs/logs/failed/bad.build").is_file());
     run(&mut pods.0.stx(&["resume", "master/centos"])).code(5);
 }
@@ -249,7 +249,7 @@ fn a_directory_that_cannot_hold_a_match_may_be_unreadable() {
     let mode = fs_err::metadata(pods.state().join("work/std/bad/closed")).expect("a directory");
     assert_eq!(mode.mode() & 0o777, 0);
 
-    // One that can hold a match holds the build up, and lets it go on once somebody has opened it.
+    // A directory that may contain a match blocks the build, and no longer does after it is made readable.
     fs_err::write(pods.0.at("upstream/image.sh"), "mkdir -m 000 std/closed\n").expect("a file");
     let git = [
         "-C",

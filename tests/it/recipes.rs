@@ -1,11 +1,11 @@
-//! Recipe files as the binary reads them: every mistake at once, drawings, matrices.
+//! Recipe files as the binary reads them: all mistakes at once, graphs, matrices.
 
 use camino_tempfile::Utf8TempDir;
 
 use crate::builds::Small;
 use crate::harness::{root, run, stx, tool};
 
-/// Values for all that the recipes of `recipes/` ask.
+/// Values for all variables that the recipes of `recipes/` require.
 pub(crate) const ASKED: [&str; 5] = [
     "STX_BUILD_HOME=/srv/stx/${PROJECT}",
     "GIT_USER=Builder",
@@ -68,7 +68,7 @@ needs = ["rpms-rt"]
 publish = [{ from = "export/bootimage.iso", to = "outputs/iso" }]
 "#;
 
-/// A directory with a recipe in it, and a command that runs there.
+/// A directory with a recipe; commands run there.
 fn recipe(text: &str) -> Utf8TempDir {
     let dir = Utf8TempDir::new().expect("a temporary directory");
     fs_err::write(dir.path().join("recipe.toml"), text).expect("a recipe");
@@ -180,7 +180,7 @@ fn a_matrix_is_a_phase_for_each_combination() {
     insta::assert_snapshot!("matrix", shown.join("\n"));
 }
 
-/// A recipe in two files, of which one asks where its upstream is.
+/// A recipe in two files, one of which requires the location of its upstream.
 fn shared() -> Small {
     let small = Small::new();
     let recipe = fs_err::read_to_string(small.at("recipe.toml")).expect("a recipe");
@@ -258,7 +258,7 @@ fn a_build_records_the_digests_of_all_files_of_its_recipe() {
     fs_err::write(small.at("stx-builds.toml"), config).expect("a configuration");
     let date = "20200101T000000Z";
     let mut build = small.build(date);
-    // The order's own value goes before the configuration's.
+    // The order's own value takes precedence over the configuration's.
     run(build.args(["--set", "UPSTREAM=${RECIPE_DIR}/upstream"])).code(0);
     let file = |name: &str| {
         let path = small.at(&format!("mirror/master/centos/{date}/{name}"));

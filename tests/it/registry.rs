@@ -1,4 +1,4 @@
-//! Container images on a real registry, looked at from outside with `skopeo`.
+//! Container images on a real registry, checked with `skopeo`.
 
 use std::process::Command;
 
@@ -10,10 +10,10 @@ use crate::harness::{Ran, assert_whole, run, stx, tool};
 use crate::registry_server::{DockerRegistry, inspect, seen_digest};
 use crate::retention::january;
 
-/// A mirror with a registry beside it, and a tree with images that is published again and again.
+/// A mirror with a registry, and a tree with images to publish repeatedly.
 pub(crate) struct Published {
     dir: Utf8TempDir,
-    /// Where the names of the images begin.
+    /// The beginning of the names of the images.
     pub(crate) host: String,
 }
 
@@ -34,7 +34,7 @@ impl Published {
         self.dir.path().join(name)
     }
 
-    /// Writes the configuration, with more in its `[registry]`.
+    /// Writes the configuration, with more keys in its `[registry]`.
     pub(crate) fn configure(&self, more: &str) {
         let text = format!(
             "mirror = \"mirror\"\n[registry]\nhost = \"{}\"\nplain_http = true\n{more}\n",
@@ -49,7 +49,7 @@ impl Published {
         fs_err::write(file, text).expect("a file");
     }
 
-    /// Makes a layout with one image that holds `text`.
+    /// Makes a layout with one image that contains `text`.
     pub(crate) fn layout(&self, name: &str, tag: &str, text: &str) {
         let layout = self.at("tree/outputs/docker-images").join(name);
         if layout.exists() {
@@ -109,7 +109,7 @@ pub(crate) fn record(build: &Utf8Path) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// The digest that a record has for an image.
+/// The digest of an image in a record.
 pub(crate) fn recorded(record: &Value, name: &str) -> String {
     let images = record["images"].as_array().expect("images").iter();
     let mut named = images.filter(|image| image["name"] == name);
@@ -144,7 +144,7 @@ fn make_layout(layout: &Utf8Path, tag: &str, text: &str) {
 fn what_build_json_says_is_what_skopeo_sees_and_a_second_publish_sends_nothing() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
-    // An archive of `docker save`, as skopeo writes it.
+    // An archive of `docker save`, written by skopeo.
     let heat = here.at("heat");
     make_layout(&heat, "x", "heat");
     let archive = here.at("tree/outputs/docker-images/stx-heat.tar");
@@ -196,7 +196,7 @@ fn what_build_json_says_is_what_skopeo_sees_and_a_second_publish_sends_nothing()
     ] {
         assert_eq!(seen_digest(&moving), Some(recorded(&record, &fixed)));
     }
-    // The lists of the real form, part of the sums.
+    // The lists in their real form, included in the sums.
     let list = |name: &str| {
         let file = here.build(1).join("outputs/docker-images").join(name);
         fs_err::read_to_string(file).expect("a list")
@@ -250,7 +250,7 @@ fn a_static_tag_with_other_content_is_refused_before_anything_is_published() {
     assert!(!here.build(2).exists());
 }
 
-/// Writes a blob into a layout; its descriptor.
+/// Writes a blob into a layout; returns its descriptor.
 fn put_blob(layout: &Utf8Path, kind: &str, text: &str) -> Value {
     use sha2::Digest as _;
     let digest = sha2::Sha256::digest(text)
@@ -264,7 +264,7 @@ fn put_blob(layout: &Utf8Path, kind: &str, text: &str) -> Value {
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Writes an artifact with one layer into a layout; the descriptor of its manifest.
+/// Writes an artifact with one layer into a layout; returns the descriptor of its manifest.
 fn put_artifact(layout: &Utf8Path, kind: &str, layer: &str, subject: Option<&Value>) -> Value {
     let config = put_blob(layout, kind, "{}");
     let layer = put_blob(layout, "application/octet-stream", layer);
@@ -287,7 +287,7 @@ fn put_index(layout: &Utf8Path, manifests: &[Value]) {
     fs_err::write(layout.join("oci-layout"), mark).expect("a mark");
 }
 
-/// As a Helm chart is pushed, and as an image is signed.
+/// In the forms of a pushed Helm chart, and of a signed image.
 #[test]
 fn artifacts_that_are_no_images_are_brought_to_the_registry_as_they_are() {
     let registry = DockerRegistry::start();
@@ -348,7 +348,7 @@ fn artifacts_that_are_no_images_are_brought_to_the_registry_as_they_are() {
     };
     assert_eq!(platform(&name), Value::Null);
     assert_eq!(platform(&here.nova(1)), "linux/amd64");
-    // The signature has no tag; it is there by its digest, where the image is.
+    // The signature has no tag; it is found by its digest, in the repository of the image.
     let (repository, _) = here
         .nova(1)
         .rsplit_once(':')
@@ -448,7 +448,7 @@ fn verify_says_what_the_registry_lacks_and_image_push_mends_it() {
         "{}",
         verified.stderr
     );
-    // What shows another image is left to a person.
+    // A tag that points at another image is left for a person to decide.
     let build = format!("master/centos/{}", january(1));
     let refused = run(&mut here.stx(&["image", "push", &build])).code(4);
     assert!(refused.stderr.contains(&audit), "{}", refused.stderr);
@@ -456,7 +456,7 @@ fn verify_says_what_the_registry_lacks_and_image_push_mends_it() {
     let pushed = run(&mut here.stx(&["image", "push", &build]))
         .code(0)
         .json();
-    // The image of the static tag is still there by its digest.
+    // The image of the static tag still exists by its digest.
     assert_eq!(pushed["done"]["stored"], serde_json::json!([nova]));
     assert_eq!(pushed["done"]["tagged"].as_array().expect("names").len(), 3);
     run(&mut here.stx(&["verify"])).ok();
@@ -569,7 +569,7 @@ fn the_sample_distribution_brings_its_image_to_a_registry() {
         seen_digest(&format!("{latest}-latest")).as_deref(),
         digest.strip_prefix("sha256:")
     );
-    // The same sources again, as another build: the image is the same, and nothing of it is sent.
+    // The same sources again, as another build: the image is the same, and nothing of it is uploaded.
     let before = registry.changes();
     let second = build(&["--force"]).json();
     assert_eq!(registry.changes(), before);

@@ -1,4 +1,4 @@
-//! A registry that asks to wait, breaks off, lies, denies; and publishers that are killed before each of its requests.
+//! A registry that asks to wait, cuts connections, lies and denies; and publishers that are killed before each request.
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,11 +40,11 @@ fn a_registry_that_asks_to_wait_is_waited_for() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
-    // Every request fails once; the first one asks for a second.
+    // Every request fails once; the first failure asks to wait for a second.
     let failed = Mutex::new(std::collections::BTreeSet::new());
     proxy.rule(move |number, head| {
         let line = head.lines().next().unwrap_or_default();
-        // Each upload has an address of its own; which blob it is stands at its end.
+        // Each upload has a unique URL, which ends with the digest of the blob.
         let request = match line.split_once("&digest=") {
             Some((_, digest)) => digest.to_owned(),
             None => line.to_owned(),
@@ -74,7 +74,7 @@ fn an_upload_that_is_cut_goes_on_with_what_is_missing() {
     let proxy = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
     here.configure("parallel = 1");
-    // The second upload of bytes breaks off after a few of them.
+    // The second upload of bytes is cut off after a few of them.
     let uploads = AtomicUsize::new(0);
     proxy.rule(move |_, head| {
         if head.starts_with("PUT ") && head.contains("/blobs/uploads/") {
@@ -177,7 +177,7 @@ fn a_refusal_says_the_next_step_and_not_to_wait_for_an_answer() {
         "{immutable}"
     );
 
-    // It speaks http, and is spoken to by https.
+    // The server speaks http, and the client https.
     let here = Published::on(&registry.host());
     let config = here.at("stx-builds.toml");
     let text = fs_err::read_to_string(&config).expect("a configuration");
@@ -186,7 +186,7 @@ fn a_refusal_says_the_next_step_and_not_to_wait_for_an_answer() {
     assert!(open.contains("plain_http = true"), "{open}");
 }
 
-/// Whether a text of the program, in whatever form, holds what must stay secret.
+/// Fails the test if the output contains a secret in any form.
 fn assert_secret(ran: &Ran, secrets: &[&str]) {
     for secret in secrets {
         assert!(
@@ -197,7 +197,7 @@ fn assert_secret(ran: &Ran, secrets: &[&str]) {
 }
 
 const PASSWORD: &str = "correct-horse-battery";
-/// `builder:correct-horse-battery`, as `config.json` and HTTP have it.
+/// `builder:correct-horse-battery`, in the form of `config.json` and HTTP.
 const BASIC: &str = "YnVpbGRlcjpjb3JyZWN0LWhvcnNlLWJhdHRlcnk=";
 /// The same for htpasswd.
 const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuSnF5tLPqPFqc0z9CY0HcSLFbSRlL67u";
@@ -224,7 +224,7 @@ fn credentials_come_from_docker_and_are_never_said() {
     assert!(denied.stderr.contains("denies access"), "{}", denied.stderr);
     assert_secret(&denied, &["wrong-secret", "d3Jvbmc6d3Jvbmctc2VjcmV0"]);
 
-    // A helper that fails says what it says to nobody.
+    // The output of a failing helper is not passed on.
     let helper = here.at("docker-credential-test");
     let script = |text: &str| {
         write_script(&helper, &format!("#!/bin/sh\ncat > /dev/null\n{text}\n"));
@@ -290,7 +290,7 @@ fn a_token_is_asked_for_where_the_registry_says_and_sent_nowhere_else() {
             return answer("401 Unauthorized", &realm, "");
         }
         if head.starts_with("POST ") {
-            // Blobs go to another host, as clouds have it.
+            // Blobs are redirected to another host, as cloud registries do.
             let location = format!("location: http://{other}/lost\r\n");
             return answer("202 Accepted", &location, "");
         }
@@ -300,7 +300,7 @@ fn a_token_is_asked_for_where_the_registry_says_and_sent_nowhere_else() {
     let refused = run(here.publish(1).arg("-v")).code(4);
     assert_secret(&refused, &[PASSWORD, BASIC, "a.token.for.this"]);
     let asked = proxy.seen();
-    // Which image comes first is one of digests, and the refusal of one ends the others.
+    // The digests determine which image comes first, and its refusal ends the others.
     let scopes = ["nova", "audit"]
         .map(|name| format!("scope=repository%3Astarlingx%2Fstx-{name}%3Apull%2Cpush"));
     let is_asked = |head: &String| {
@@ -317,7 +317,7 @@ fn a_token_is_asked_for_where_the_registry_says_and_sent_nowhere_else() {
     }
 }
 
-/// Publishes, and is killed before the registry sees the request of that number; whether it was still running.
+/// Publishes, and is killed before the registry receives the request with this number; true if it was still running.
 fn killed_at(here: &Published, proxy: &Proxy, number: usize) -> bool {
     let pid: Arc<Mutex<Option<Pid>>> = Arc::default();
     let killed = Arc::clone(&pid);
@@ -326,7 +326,7 @@ fn killed_at(here: &Published, proxy: &Proxy, number: usize) -> bool {
             return Act::Pass;
         }
         loop {
-            // The first request may come before it is known who asks.
+            // The first request may arrive before the process id is known.
             if let Some(pid) = *killed.lock().expect("no panic") {
                 kill_process(pid, Signal::KILL).expect("it runs until then");
                 return Act::Cut(0);

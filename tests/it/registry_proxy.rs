@@ -1,4 +1,4 @@
-//! Stands between the program and a real registry, and misbehaves: answers itself, cuts connections, kills who asks.
+//! A proxy between the program and a real registry that injects faults: answers itself, cuts connections, kills the client.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 
 /// The treatment of a request.
 pub(crate) enum Act {
-    /// It goes on to the registry.
+    /// Forward it to the registry.
     Pass,
-    /// This is the answer; the registry does not see it.
+    /// Send this answer; the registry does not receive the request.
     Answer(String),
-    /// The connection ends after this many bytes of the request went on.
+    /// Close the connection after forwarding this many bytes of the request.
     Cut(usize),
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Stands before the registry at `host`, and passes everything on.
+    /// A proxy for the registry at `host` that forwards everything.
     pub(crate) fn before(host: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let proxy = Self {
@@ -53,7 +53,7 @@ impl Proxy {
                 let (seen, rule) = (Arc::clone(&seen), Arc::clone(&rule));
                 let (count, host) = (Arc::clone(&count), host.clone());
                 std::thread::spawn(move || {
-                    // A connection that breaks is what the proxy is for.
+                    // Broken connections are expected here.
                     drop(serve(&client, &host, &seen, &count, &rule));
                     drop(client.shutdown(Shutdown::Both));
                 });
@@ -67,7 +67,7 @@ impl Proxy {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Sets what is done with the requests from now on, which are counted from 0 again.
+    /// Sets the rule for subsequent requests, which are counted from 0 again.
     pub(crate) fn rule(&self, rule: impl Fn(usize, &str) -> Act + Send + Sync + 'static) {
         *self.rule.lock().expect("no panic") = Arc::new(rule);
         self.count.store(0, Ordering::SeqCst);
@@ -87,7 +87,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Reads a head and how many bytes follow it: head, what was read of the body, length of the body.
+/// Reads a head; returns it, the part of the body that was read, and the length of the body.
 fn head(client: &mut &TcpStream) -> std::io::Result<Option<(String, Vec<u8>, usize)>> {
     let mut read = Vec::new();
     let mut byte = [0; 1];
@@ -113,7 +113,7 @@ fn serve(
     count: &AtomicUsize,
     rule: &Mutex<Arc<Rule>>,
 ) -> std::io::Result<()> {
-    // A connection a request: nobody has to know where one ends.
+    // One request per connection, so that the ends of requests need not be found.
     let Some((text, raw, length)) = head(&mut client)? else {
         return Ok(());
     };
@@ -129,7 +129,7 @@ fn serve(
             return Ok(());
         }
     };
-    // A connection a request: the registry closes it when it has answered.
+    // One request per connection: the registry closes it after its answer.
     let mut server = TcpStream::connect(host)?;
     let text = String::from_utf8_lossy(&raw).into_owned();
     let closing = text.replacen("\r\n", "\r\nconnection: close\r\n", 1);

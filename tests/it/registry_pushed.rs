@@ -1,4 +1,4 @@
-//! Images that a build pushed to a real registry itself, looked at from outside with `skopeo`.
+//! Images that a build itself pushed to a real registry, checked with `skopeo`.
 
 use camino::Utf8Path;
 
@@ -7,10 +7,10 @@ use crate::registry::{Published, recorded};
 use crate::registry_server::{DockerRegistry, seen_digest};
 use crate::retention::january;
 
-/// Where the lists of the build lie.
+/// The directory of the build's lists.
 const LISTS: &str = "outputs/docker-images";
 
-/// Pushes an image that a layout holds, as the phases of a build do; its digest.
+/// Pushes an image from a layout, as the phases of a build do; returns its digest.
 fn push(layout: &Utf8Path, name: &str) -> String {
     let from = format!("oci:{layout}:x");
     let to = format!("docker://{name}");
@@ -22,7 +22,7 @@ fn push(layout: &Utf8Path, name: &str) -> String {
     seen_digest(name).expect("it was pushed")
 }
 
-/// A tree whose images are on the registry, and not in it.
+/// A tree whose images are on the registry, and not in the tree.
 fn tree(registry: &DockerRegistry) -> Published {
     let here = Published::on(&registry.host());
     let images = here.at("tree/outputs/docker-images");
@@ -117,7 +117,7 @@ fn images_that_a_build_pushed_are_recorded_by_their_digests_and_never_sent() {
     assert_eq!(registry.changes(), before);
     run(&mut here.stx(&["verify"])).ok();
 
-    // A tag that was moved since is found, and the build is not published again over it.
+    // A tag that was moved since is noticed, and the build is not published over it again.
     push(&here.at("other"), &dated);
     let found = run(&mut here.stx(&["verify"])).code(4);
     assert!(found.stdout.contains("image-changed"), "{}", found.stdout);
@@ -161,7 +161,7 @@ fn staging_tags_become_those_of_the_build_after_its_commit() {
     }
 }
 
-/// The recipe of a build whose phase pushes an image, and writes the list.
+/// The recipe of a build whose phase pushes an image and writes the list.
 const RECIPE: &str = r#"
 schema = 1
 name = "images"
@@ -214,7 +214,7 @@ fn a_build_whose_phases_push_its_images_is_published_with_them() {
         assert_eq!(seen_digest(&shown), Some(digest.clone()), "{shown}");
     }
 
-    // Without a registry no phase starts: they would run for hours in vain.
+    // Without a registry no phase starts: they could run for hours in vain.
     fs_err::write(here.at("stx-builds.toml"), "mirror = \"mirror\"\n").expect("a configuration");
     let refused =
         run(&mut here.stx(&["build", "--recipe", recipe.as_str(), "--branch", "master"])).code(2);

@@ -1,4 +1,4 @@
-//! Tags go with their build when that is deleted for good, and not while something needs them.
+//! Tags are removed when their build is purged, unless they are still needed.
 
 use crate::harness::{run, tool};
 use crate::registry::Published;
@@ -112,7 +112,7 @@ fn a_chart_of_a_kept_build_keeps_a_tag_and_so_does_the_same_image_under_another(
             .to_owned()
     };
     assert!(kept(1).contains("nova-1.0.tgz"), "{}", kept(1));
-    // docker-registry 2 removes a tag with its image only, and every other tag of the image with that.
+    // docker-registry 2 can only remove a tag with its image, and with all other tags of the image.
     assert!(kept(2).contains("cannot remove a tag alone"), "{}", kept(2));
     assert_eq!(seen_digest(&here.nova(3)), None);
     let verified = run(&mut here.stx(&["verify"])).code(0).json();
@@ -125,7 +125,7 @@ fn a_chart_of_a_kept_build_keeps_a_tag_and_so_does_the_same_image_under_another(
     assert_eq!(again["untagged"], serde_json::json!([]));
     assert_eq!(again["tags_kept"].as_object().expect("tags").len(), 2);
 
-    // They stay while something needs them, and no longer: the build with the chart and the same image goes.
+    // They stay until they are no longer needed: the build with the chart and the same image is purged.
     fs_err::remove_dir_all(here.at("tree/outputs/helm-charts")).expect("removed");
     for day in 6..=8 {
         here.layout("stx-nova", "stable", &format!("day {day}"));

@@ -14,12 +14,12 @@ pub(crate) struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// An empty registry for everybody.
+    /// An empty registry without access control.
     pub(crate) fn start() -> Self {
         Self::with("")
     }
 
-    /// An empty registry with more configuration.
+    /// An empty registry with this additional configuration.
     pub(crate) fn with(more: &str) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let port = free_port();
@@ -44,7 +44,7 @@ impl DockerRegistry {
                 .stderr(log("log"))
                 .spawn()
         };
-        // As Debian calls it, else as Fedora does.
+        // Debian's name of the program, else Fedora's.
         let mut child = start("docker-registry")
             .or_else(|_| start("registry"))
             .expect("docker-registry starts; `scripts/setup.sh test` installs it");
@@ -59,7 +59,7 @@ impl DockerRegistry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The requests that changed something, or tried to, since the start: `PUT /v2/…`.
+    /// The requests since the start that changed something, or tried to: `PUT /v2/…`.
     pub(crate) fn changes(&self) -> Vec<String> {
         let log = fs_err::read_to_string(self.dir.path().join("access")).expect("a log");
         let lines = log.lines().filter_map(|line| {
@@ -80,10 +80,10 @@ pub(crate) fn inspect(name: &str) -> serde_json::Value {
     run(&mut tool("skopeo", args)).code(0).json()
 }
 
-/// The digest that `skopeo` sees, as 64 digits; `None` where there is no such image.
+/// The digest that `skopeo` sees, as 64 digits; `None` if the image does not exist.
 ///
-/// `docker-registry` answers 500 while it writes the link to a manifest anew, which it does each time that a tag of this manifest is
-/// put: then it is asked again.
+/// `docker-registry` answers 500 while it rewrites the link to a manifest, each time that a tag of this manifest is put: the request
+/// is then repeated.
 pub(crate) fn seen_digest(name: &str) -> Option<String> {
     let image = format!("docker://{name}");
     let args = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}"];

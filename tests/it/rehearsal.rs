@@ -1,4 +1,4 @@
-//! The recipes of StarlingX against programs of the real names, which check how they are called; `recipes/rehearsal/README.md`.
+//! Tests the recipes of StarlingX with programs of the real names that check their arguments; `recipes/rehearsal/README.md`.
 
 mod site;
 
@@ -32,7 +32,7 @@ fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed()
     for home in [&mut master, &mut release] {
         home.tags = "done iso signed clients";
     }
-    // It is killed in the middle of the images, and its client with it.
+    // It is killed while it builds the images, together with its client.
     fs_err::write(master.rehearsal("hold"), "build-stx-images.sh").expect("a file");
     let mut killed = master.start(FIRST);
     let other = release.start(FIRST);
@@ -40,7 +40,7 @@ fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed()
         master.rehearsal("held").exists() || master.rehearsal("refused").exists()
     });
     assert_eq!(master.refused(), "");
-    // The base image is on the registry, and not yet the latest one.
+    // The base image is on the registry, but not as the latest one.
     let base = format!(
         "{}/starlingx/stx-debian:master-trixie-amd64-stable-",
         site.registry.host()
@@ -50,7 +50,7 @@ fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed()
     killed.kill().expect("a running process");
     killed.wait().expect("it ends");
     release.ends_well(other);
-    // Each row of the table once, in its order.
+    // Each row of the table is called once, in order.
     let calls = release.calls();
     assert!(
         calls.len() > 20 && calls.iter().all(|count| *count == 1),
@@ -76,7 +76,7 @@ fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed()
     resume.stderr(Stdio::piped()).stdout(Stdio::null());
     master.ends_well(crate::harness::Started::new(&mut resume));
     let calls = master.calls();
-    // The phase that was cut short runs again, no other does.
+    // Only the interrupted phase runs again.
     assert_eq!(
         calls.iter().filter(|count| **count == 2).count(),
         1,
@@ -115,7 +115,7 @@ fn debian_bullseye_and_openstack_are_built_as_their_tables_have_it_after_an_olde
         let published = format!("{}\n\n{}", home.published(date), home.images(date));
         insta::assert_snapshot!(name, published);
     }
-    // The second build removes what the first one left, but for the downloads.
+    // The second build removes the files of the first one, except the downloads.
     let kept = bullseye
         .builders
         .join("mirrors/starlingx/binaries/obsolete_1.0-1_amd64.deb");
@@ -146,7 +146,7 @@ fn a_call_that_the_table_does_not_have_fails_the_build() {
     let refused = fs_err::read_to_string(home.rehearsal("refused")).expect("what was refused");
     let wanted = "packages: not in the table: build-pkgs -a -b std\\,rt --parallel 4";
     assert!(refused.contains(wanted), "{refused}");
-    // The pods are stopped in any case.
+    // The pods are always stopped.
     assert!(!home.builders.join("pod/ready").exists());
 }
 
@@ -204,7 +204,7 @@ fn the_recipes_of_centos_are_built_as_their_table_has_it_and_layers_upon_each_ot
         published.extend([home.recipe, "\n", &home.published(FIRST), "\n"]);
         published.extend([&home.images(FIRST), "\n"]);
     }
-    // Its images get the packages of the flock build.
+    // Its images contain the packages of the flock build.
     let recipe = "starlingx-centos-containers.toml";
     let mut containers = layer(recipe, "containers", "layer images");
     let flock = "PACKAGES=http://mirror.example.org/master/centos/flock/";
@@ -213,7 +213,7 @@ fn the_recipes_of_centos_are_built_as_their_table_has_it_and_layers_upon_each_ot
     assert!(containers.calls().iter().all(|count| *count == 1));
     published.extend([recipe, "\n", &containers.published(SECOND), "\n"]);
     published.extend([&containers.images(SECOND), "\n\n"]);
-    // The charts of the flock layer refer to the images of the containers layer, once there are some.
+    // The charts of the flock layer refer to the images of the containers layer, once these exist.
     let lists = containers.build(SECOND).join("outputs/docker-images");
     let config = site.at("stx-builds.toml");
     let text = fs_err::read_to_string(&config).expect("a configuration");
@@ -233,7 +233,7 @@ fn the_recipes_of_centos_are_built_as_their_table_has_it_and_layers_upon_each_ot
 
 #[test]
 fn the_images_of_the_builders_are_built_and_pushed_as_the_table_has_it() {
-    // With a registry that the site knows, and with one that it does not know.
+    // With a registry that the site configures, and with an unknown one.
     for has_table in [true, false] {
         let site = Site::with("", "", has_table);
         let channel = "master/debian/build-containers";

@@ -1,5 +1,5 @@
-//! The metadata of RPM repositories: that it says what `createrepo_c` says, also of odd packages; that nothing is left out of it
-//! without a word; and that the build's own groups, modules and updates stay in it.
+//! The metadata of RPM repositories: it equals that of `createrepo_c`, even for odd packages; omissions are reported; and the build's
+//! own groups, modules and updates are kept.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
@@ -9,8 +9,8 @@ use crate::demo::demo;
 use crate::harness::{Ran, assert_whole, builds, in_memory, names, package, run, stx, tool};
 use crate::rpms::{Parts, build, odd};
 
-/// Prints all that a `repodata/` says of each package, a fact a line, in the order in which it says it. The packages are in an
-/// order that does not depend on the file's.
+/// Prints all facts about each package in a `repodata/`, one per line, in their original order. The order of packages does not depend
+/// on that in the file.
 const FACTS: &str = r#"
 import glob, gzip, sys
 import xml.etree.ElementTree as xml
@@ -52,7 +52,7 @@ fn the_sample_s_metadata_says_what_createrepo_c_says() {
     let channel = "master/centos";
     let mirror = demo().mirror();
     let mut repositories = 0;
-    // The first build's is made from the packages alone, the second one's from the first one's as well.
+    // The metadata of the first build is made from the packages alone, that of the second one also from the first build's.
     for build in builds(&mirror, channel) {
         let build = mirror.join(channel).join(build);
         for dir in [
@@ -95,7 +95,7 @@ struct Tree {
 }
 
 impl Tree {
-    /// One whose configuration says this.
+    /// A tree with this configuration.
     fn new(config: &str) -> Self {
         let tree = Self { dir: in_memory() };
         let text = format!("mirror = \"mirror\"\n{config}\n[site]\nenabled = false\n");
@@ -107,7 +107,7 @@ impl Tree {
         self.dir.path().join(name)
     }
 
-    /// Puts a file into the tree that is published.
+    /// Adds a file to the tree.
     fn write(&self, path: &str, bytes: &[u8]) -> &Self {
         let file = self.at("tree").join(path);
         fs_err::create_dir_all(file.parent().expect("a parent")).expect("a directory");
@@ -115,7 +115,7 @@ impl Tree {
         self
     }
 
-    /// Puts a package into it, changed.
+    /// Adds a changed package to the tree.
     fn package(&self, name: &str, from: &Utf8Path, change: impl FnOnce(Parts) -> Parts) -> &Self {
         let parts = Parts::read(&fs_err::read(from).expect("a package"));
         self.write(&format!("{STD}/{name}"), &change(parts).write())
@@ -140,12 +140,12 @@ impl Tree {
         self.stx(&[&args[..], &["--date", DATE, "--result", result]].concat())
     }
 
-    /// The repository as it was published.
+    /// The published repository.
     fn published(&self) -> Utf8PathBuf {
         self.at("mirror").join(CHANNEL).join(DATE).join(STD)
     }
 
-    /// The metadata that `createrepo_c` makes of the published repository.
+    /// The metadata of the published repository by `createrepo_c`.
     fn theirs(&self) -> String {
         let copy = self.at("copy");
         fs_err::create_dir(&copy).expect("a directory");
@@ -160,7 +160,7 @@ impl Tree {
         facts(&copy.join("repodata"))
     }
 
-    /// The kinds and paths of what `verify` finds.
+    /// The kinds and paths of the findings of `verify`.
     fn verify(&self) -> Vec<(String, String)> {
         let found = self.stx(&["--format", "json", "verify"]).json();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -190,7 +190,7 @@ fn odd_packages_are_listed_as_createrepo_c_lists_them() {
         .package("empty.rpm", empty, |it| it)
         .package("source.src.rpm", source, |it| it)
         .package("old.rpm", odd, Parts::of_4_11);
-    // Tags that old packages do not have, or somebody took out: names, sizes, times, versions, files, changelog, ...
+    // Tags that old packages lack, or that were removed: names, sizes, times, versions, files, changelog, ...
     for tag in [
         1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1009, 1014, 1016, 1022, 1028, 1030, 1034,
         1037, 1044, 1047, 1048, 1049, 1050, 1054, 1055, 1080, 1081, 1082, 1090, 1112, 1113, 1114,
@@ -204,7 +204,7 @@ fn odd_packages_are_listed_as_createrepo_c_lists_them() {
     tree.package("source-without-1106.src.rpm", source, |it| {
         it.without(&[1106])
     });
-    // Texts in Latin-1, with what is punctuation in Windows-1252, with line ends and with tabs; epochs that are none.
+    // Texts in Latin-1, with characters that are punctuation in Windows-1252, with line ends and with tabs; invalid epochs.
     for (name, old, new) in [
         ("latin-name", &b"plainname"[..], &b"pl\xe4inn\xf6me"[..]),
         ("latin-mixed", "Grüße".as_bytes(), b"Gr\xfc\x85\xdf\xa0e"),
@@ -222,7 +222,7 @@ fn odd_packages_are_listed_as_createrepo_c_lists_them() {
     ] {
         tree.package(&format!("{name}.rpm"), odd, |it| it.replace(old, new));
     }
-    // Flags that nothing writes any more: those of requirements that need not be met, and comparisons that are none.
+    // Flags that are no longer written: those of optional requirements, and invalid comparisons.
     for (name, bits) in [
         ("missingok", 1 << 19),
         ("serial", 1),
@@ -248,7 +248,7 @@ fn odd_packages_are_listed_as_createrepo_c_lists_them() {
     let packages = names(&tree.at("tree").join(STD)).len();
     assert_eq!(metadata["listed"], json!(packages), "{metadata}");
     assert_eq!(metadata["unlisted"], Value::Null);
-    // As `createrepo_c` warns.
+    // The packages that `createrepo_c` warns about.
     let left_out =
         "bad-epoch.rpm: the dependency `prov-epoch x:2-3` is left out: its epoch is not a number";
     assert_eq!(metadata["warnings"], json!([left_out]));
@@ -257,7 +257,7 @@ fn odd_packages_are_listed_as_createrepo_c_lists_them() {
     assert_eq!(tree.verify(), []);
 }
 
-/// The packages that are published and not listed, by either program that makes metadata, and a part of the reason.
+/// The packages that are published but not listed, by both programs that make metadata, with a part of the reason.
 const UNLISTED: [(&str, [&str; 2]); 8] = [
     (
         "control-dependency.rpm",
@@ -278,7 +278,7 @@ const UNLISTED: [(&str, [&str; 2]); 8] = [
     ("pointer.rpm", ["no lead at byte 0", "no lead at byte 0"]),
 ];
 
-/// A tree with [`UNLISTED`] in it, one package in three files, and two that are listed.
+/// A tree with the packages of [`UNLISTED`], one package in three files, and two packages that are listed.
 fn incomplete(config: &str) -> Tree {
     let (tree, [odd, empty, _]) = (Tree::new(config), odds());
     let bytes = fs_err::read(odd).expect("a package");
@@ -375,10 +375,10 @@ fn a_strict_mirror_refuses_a_success_that_is_not_complete() {
             [""; 0],
             "nothing is published"
         );
-        // The logs of a failure are published, whatever its packages are like.
+        // The logs of a failure are published, regardless of its packages.
         tree.publish("fail").code(0);
     }
-    // Two files of one package are listed, so nothing is left out.
+    // Two files of one package are listed, so there is no omission.
     let tree = Tree::new("[metadata]\nstrict = true");
     tree.package("a.rpm", package(), |it| it)
         .package("b.rpm", package(), |it| it);
@@ -392,7 +392,7 @@ fn a_strict_mirror_refuses_a_success_that_is_not_complete() {
 
 #[test]
 fn control_characters_in_descriptions_hide_no_package() {
-    // The one difference to createrepo_c, which lists none of these packages.
+    // The only difference to createrepo_c, which does not list these packages.
     let [odd, ..] = odds();
     let tree = Tree::new("");
     for (name, old, new) in [
@@ -413,7 +413,7 @@ fn control_characters_in_descriptions_hide_no_package() {
 
 #[test]
 fn a_requirement_of_a_transaction_scriptlet_is_marked() {
-    // createrepo_c 0.17 does not mark them, later versions do; everything else is the same.
+    // createrepo_c 0.17 does not mark them, later versions do; everything else is equal.
     let spec = "Name: trans\nVersion: 1\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\n\
         Requires(pretrans): before\nRequires(posttrans): after\n%description\nd\n%files\n";
     let built = build("trans", spec);
@@ -442,7 +442,7 @@ const MODULES: &str = "---\ndocument: modulemd\nversion: 2\ndata:\n  name: talk\
     context: c0ffee00\n  arch: noarch\n  summary: Talk\n  description: Talk\n  license:\n    module: [MIT]\n  \
     artifacts:\n    rpms: [\"talk-0:1-1.noarch\"]\n...\n";
 
-/// `dnf` with this repository alone.
+/// Runs `dnf` with only this repository.
 fn dnf(work: &Utf8Path, repository: &Utf8Path, args: &[&str]) -> String {
     fs_err::create_dir_all(work.join("repos")).expect("a directory");
     let conf = format!(
@@ -475,7 +475,7 @@ fn the_build_s_own_groups_modules_and_updates_stay() {
         let own = tree.at("tree").join(STD);
         fs_err::create_dir_all(&own).expect("a directory");
         fs_err::copy(package(), own.join("message-1-1.noarch.rpm")).expect("copied");
-        // Databases, too: they are as old as the lists and go with them.
+        // Databases, too: they have the age of the lists and are replaced with them.
         let comps = tree.at("comps.xml");
         fs_err::write(&comps, COMPS).expect("a file");
         run(&mut tool(

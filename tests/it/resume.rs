@@ -1,4 +1,4 @@
-//! Builds that were killed go on where they were, end as failed, or are cancelled.
+//! Killed builds that resume, are published as failed, or are cancelled.
 
 use std::process::{Child, Stdio};
 
@@ -12,8 +12,8 @@ mod ended;
 mod phases;
 mod unmounted;
 
-/// A mirror, a state directory, an upstream git and a recipe. Each phase says in the file `counter` that it finished, and
-/// waits in its middle as long as there is a file `hold-PHASE`.
+/// A mirror, a state directory, an upstream git repository and a recipe. Each phase records in the file `counter` that it finished,
+/// and waits in its middle while a file `hold-PHASE` exists.
 struct Site(Utf8TempDir);
 
 const SYNC: &str = r#"
@@ -35,7 +35,7 @@ test -d config || git clone -q "$HERE/upstream" config
 '''
 "#;
 
-/// A phase that makes `outputs/RPMS/PHASE/PHASE.rpm` from those it needs.
+/// A phase that makes `outputs/RPMS/PHASE/PHASE.rpm` from the files of the phases that it needs.
 fn phase(name: &str, needs: &[&str]) -> String {
     let inputs: Vec<_> = needs
         .iter()
@@ -114,7 +114,7 @@ impl Site {
         run(self.stx(&["resume", "master/centos"]).args(more))
     }
 
-    /// Starts a build that stays in the middle of `phase`.
+    /// Starts a build that waits in the middle of `phase`.
     fn held(&self, phase: &str) -> Child {
         self.write(&format!("hold-{phase}"), "");
         let mut child = self
@@ -136,7 +136,7 @@ impl Site {
         Pid::from_raw(text.trim().parse().expect("a number")).expect("a pid")
     }
 
-    /// The phases that finished, each as often as it did, sorted.
+    /// The finished phases, sorted; one entry per run.
     fn finished(&self) -> Vec<String> {
         let text = fs_err::read_to_string(self.at("counter")).unwrap_or_default();
         let mut phases: Vec<_> = text.lines().map(ToOwned::to_owned).collect();
@@ -144,7 +144,7 @@ impl Site {
         phases
     }
 
-    /// The published files with their contents, without what has times in it.
+    /// The published files with their contents, except those that contain times.
     fn tree(&self) -> Vec<(String, String)> {
         let build = self.at("mirror/master/centos/20200101T000000Z");
         let mut files = Vec::new();
@@ -222,7 +222,7 @@ fn assert_gone(pid: Pid) {
     });
 }
 
-/// The published tree of a build that nothing disturbed.
+/// The published tree of an undisturbed build.
 fn undisturbed() -> Vec<(String, String)> {
     let site = Site::new();
     run(&mut site.build()).code(0);
@@ -238,7 +238,7 @@ fn killed_in_the_middle_of_each_phase_it_goes_on_there_and_nothing_runs_twice() 
         let site = Site::new();
         let mut child = site.held(phase);
         let orphan = site.pid(phase);
-        // What ran beside it is over, and known to be.
+        // The phase that ran beside it has ended, and is recorded as ended.
         let over = match phase {
             "left" | "right" => 4,
             phase => PHASES
@@ -277,7 +277,7 @@ fn killed_in_the_middle_of_each_phase_it_goes_on_there_and_nothing_runs_twice() 
     }
 }
 
-/// Kills the build when its journal has `lines` lines; whether it came so far.
+/// Kills the build when its journal has `lines` lines; true if it got that far.
 fn killed_at_line(site: &Site, lines: usize) -> bool {
     let journal = site.at("mirror.state/master/centos/finished.jsonl");
     let mut child = site
@@ -302,7 +302,7 @@ fn killed_at_line(site: &Site, lines: usize) -> bool {
 fn killed_at_each_line_of_its_journal_it_ends_as_if_nothing_had_happened() {
     let expected = undisturbed();
     let mut killed = 0;
-    // Two lines a phase, and one for the sources.
+    // Two lines per phase, and one for the sources.
     for lines in 0..=2 * PHASES.len() + 1 {
         let site = Site::new();
         if !killed_at_line(&site, lines) || !site.is_journal_there() {
@@ -310,7 +310,7 @@ fn killed_at_each_line_of_its_journal_it_ends_as_if_nothing_had_happened() {
         }
         killed += 1;
         let before = journal_phases(&site);
-        // A process that was being started when its builder was killed may hold the lock until it has become its program.
+        // A process that was being started when its builder was killed may hold the lock until it has executed its program.
         wait("nobody holds the lock", || {
             let ran = site.resume(&[]);
             assert!(matches!(ran.code, Some(0 | 6)), "{ran:?}");
@@ -329,7 +329,7 @@ fn killed_at_each_line_of_its_journal_it_ends_as_if_nothing_had_happened() {
     assert!(killed >= 2 * PHASES.len() - 2, "killed only {killed} times");
 }
 
-/// The phases that the journal has as finished.
+/// The phases that the journal records as finished.
 fn journal_phases(site: &Site) -> Vec<String> {
     let text = fs_err::read_to_string(site.at("mirror.state/master/centos/finished.jsonl"))
         .unwrap_or_default();
@@ -406,7 +406,7 @@ fn a_build_whose_recipe_changed_does_not_go_on_and_says_which_phase() {
         refused.stderr
     );
     assert!(refused.stderr.contains("--as-failed"), "{}", refused.stderr);
-    // A comment changes nothing that is run.
+    // A comment does not change any command.
     site.write("recipe.toml", &format!("# more\n{recipe}"));
     site.release("two");
     site.resume(&[]).code(0);

@@ -1,4 +1,4 @@
-//! `prune`, `undelete`, `explain` and `forecast` on a mirror that was published build by build.
+//! `prune`, `undelete`, `explain` and `forecast` on a mirror that is published build by build.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::harness::{assert_whole, builds, publish_args, run, stx};
 
-/// A mirror that is published build by build, by default with daily `master` builds in January 2020, every tenth of them a
-/// failure, and a release.
+/// A mirror that is published build by build, by default with daily `master` builds in January 2020, every tenth of them a failure,
+/// and a release.
 pub(crate) struct Mirror {
     dir: Utf8TempDir,
 }
@@ -35,7 +35,7 @@ impl Mirror {
         self.dir.path().join(name)
     }
 
-    /// Publishes a build with a few bytes of its own and some that all builds share.
+    /// Publishes a build with a few unique bytes and some that all builds share.
     pub(crate) fn publish(&self, channel: &str, date: &str, result: &str) {
         let tree = self.at("tree");
         for (path, text) in [
@@ -52,7 +52,7 @@ impl Mirror {
         run(&mut self.stx(&args)).ok();
     }
 
-    /// The program with this mirror and, once there is one, its policy; prints JSON.
+    /// The program with this mirror and, once it exists, its policy; prints JSON.
     pub(crate) fn stx(&self, args: &[&str]) -> Command {
         let mut command = stx(["--mirror", self.at("mirror").as_str(), "--format", "json"]);
         if self.at("stx-builds.toml").is_file() {
@@ -62,7 +62,7 @@ impl Mirror {
         command
     }
 
-    /// The same, for people.
+    /// The same, with output for people.
     pub(crate) fn say(&self, args: &[&str]) -> String {
         run(self.stx(args).args(["--format", "human"])).ok()
     }
@@ -112,7 +112,7 @@ fn the_run_removes_what_the_dry_run_said_and_undelete_brings_it_back() {
     let mut said = expired(&dry);
     said.sort_unstable();
     assert_eq!(removed, said);
-    // 14 days are kept whole, and the failure of the 10th is older than a week.
+    // 14 days are kept entirely, and the failure of the 10th is older than a week.
     assert_eq!(mirror.builds()[0], "20200109T060000Z");
     assert!(!mirror.builds().contains(&"20200110T060000Z".to_owned()));
     assert_eq!(
@@ -127,7 +127,7 @@ fn the_run_removes_what_the_dry_run_said_and_undelete_brings_it_back() {
     assert_whole(&mirror.at("mirror"), "master/centos");
     run(&mut mirror.stx(&["undelete", "master/centos/20190101T060000Z"])).code(5);
 
-    // Past the grace period it is gone for good.
+    // After the grace period it is purged.
     run(&mut mirror.stx(&["prune", "--now", "2020-01-26T12:00:00Z"])).code(0);
     run(&mut mirror.stx(&["undelete", "master/centos/20200107T060000Z"])).code(5);
     run(&mut mirror.stx(&["verify"])).ok();
@@ -140,7 +140,7 @@ fn what_changed_since_the_plan_is_left_and_the_rest_goes() {
     let written = mirror.json(&["prune", "--now", NOW, "--plan-out", plan.as_str()]);
     assert_eq!(mirror.builds().len(), 22, "writing a plan removes nothing");
     assert!(expired(&written).contains(&"master/centos/20200103T060000Z"));
-    // Someone pins a build the old way.
+    // A user pins a build in the old way, by a `KEEP` file.
     let kept = mirror.at("mirror/master/centos/20200103T060000Z");
     fs_err::write(kept.join("KEEP"), "").expect("a file");
     let ran = run(&mut mirror.stx(&["prune", "--now", NOW, "--plan", plan.as_str()])).code(4);
@@ -235,7 +235,7 @@ fn what_was_brought_back_stays_for_the_grace_period() {
     }
     mirror.json(&["prune", "--now", "2020-01-25T12:00:00Z"]);
     assert!(!is_there());
-    // What lies in the trash cannot be pinned; it says how to get it back, and then how to keep it.
+    // A build in the trash cannot be pinned; the hint explains how to restore it, and then how to keep it.
     let pin = ["pin", build, "--reason", "wanted", "--author", "ann"];
     let refused = run(&mut mirror.stx(&pin)).code(5);
     assert!(
@@ -254,7 +254,7 @@ fn what_was_brought_back_stays_for_the_grace_period() {
     run(&mut mirror.stx(&["verify"])).ok();
 }
 
-/// Neither built nor pruned from the 15th to the 24th: much is eligible at once, as if the clock were wrong.
+/// No builds and no pruning from the 15th to the 24th: many builds are eligible at once, as if the clock were wrong.
 #[test]
 fn a_rest_of_ten_days_holds_back_until_the_second_build_after_it() {
     let mirror = Mirror::new(14);

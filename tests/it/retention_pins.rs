@@ -1,4 +1,4 @@
-//! Pins, readers and the disk: what keeps a build, and what only changes the order.
+//! Pins, readers and the disk: reasons that keep a build, and reasons that only change the order.
 
 use serde_json::Value;
 
@@ -60,7 +60,7 @@ fn a_pin_keeps_a_build_until_it_ends_or_is_taken_away() {
     mirror.json(&["prune", "--now", "2020-02-01T00:00:00Z", "--allow", "50"]);
     assert!(!mirror.builds().contains(&january(3)));
 
-    // It outlives its build, and keeps it again once that is back.
+    // The pin outlives its build, and keeps it again after its restoration.
     mirror.json(&["undelete", &third]);
     let listed = mirror.json(&["pins", "--now", NOW]);
     assert_eq!(listed[0]["there"], true, "{listed:#}");
@@ -84,7 +84,7 @@ fn what_cannot_be_pinned_is_refused_and_an_alias_is_resolved_once() {
         "2019-01-01",
     ];
     run(&mut mirror.stx(&over)).code(2);
-    // Without a name in the environment, as in a container, the system knows one.
+    // Without a name in the environment, as in a container, the name comes from the system.
     let me = run(&mut tool("id", ["-un"])).ok();
     let unnamed = run(mirror
         .stx(&["pin", latest, "--reason", "x"])
@@ -115,7 +115,7 @@ fn a_pin_that_cannot_be_read_keeps_its_build() {
     assert_eq!(fs_err::read_to_string(&file).expect("as it was"), "{");
 }
 
-/// A new pin, a moved alias, a new build and another build under the same id, between the plan and its run.
+/// A new pin, a moved alias, a new build and another build under the same id, between the plan and its execution.
 #[test]
 fn what_changed_between_a_plan_and_its_run_is_refused_and_the_rest_unharmed() {
     let mirror = Mirror::new(22);
@@ -138,7 +138,7 @@ fn what_changed_between_a_plan_and_its_run_is_refused_and_the_rest_unharmed() {
     let alias = mirror.at("mirror/master/centos/latest_stable");
     fs_err::os::unix::fs::symlink(january(3), alias).expect("an alias");
     mirror.publish("master/centos", &january(23), "success");
-    // The fourth is retired, purged, and published again with other bytes.
+    // The fourth build is retired, purged, and published again with other bytes.
     let fourth = mirror.at(&format!("mirror/{}", build(4)));
     fs_err::remove_dir_all(&fourth).expect("removed");
     fs_err::write(mirror.at("tree/outputs/extra"), "new").expect("a file");
@@ -179,7 +179,7 @@ fn a_build_that_somebody_reads_stays_and_it_is_said() {
     assert!(!expired(&plan).contains(&build(3).as_str()));
     drop(reader);
 
-    // One that begins to read after the plan was made.
+    // A reader that starts after the plan was made.
     let plan = mirror.json(&["prune", "--now", NOW, "--plan-out", file.as_str()]);
     assert!(expired(&plan).contains(&build(3).as_str()));
     let reader = fs_err::File::open(&dir).expect("a directory");
@@ -196,7 +196,7 @@ fn a_build_that_somebody_reads_stays_and_it_is_said() {
 fn a_full_disk_changes_the_order_only() {
     let mirror = Mirror::new(21);
     fs_err::write(mirror.at("tree/outputs/iso/big.iso"), [7; 5000]).expect("a file");
-    // The newest of those that go is the biggest.
+    // The newest of the builds to retire is the largest.
     let fifth = mirror.at(&format!("mirror/{}", build(5)));
     fs_err::remove_dir_all(&fifth).expect("removed");
     mirror.publish("master/centos", &january(5), "success");
@@ -217,7 +217,7 @@ fn a_full_disk_changes_the_order_only() {
     assert!(warned.contains("space-short"), "{warned}");
 }
 
-/// Pins lie in the private area: who may not read it is told so, and sees the rest.
+/// Pins are in the private area: a user who cannot read it is told so, and sees the rest.
 #[test]
 fn without_a_mirror_there_is_nothing_to_pin() {
     let mirror = Mirror::empty();

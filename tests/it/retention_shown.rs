@@ -1,4 +1,4 @@
-//! A whole mirror over time: what the dry run says on several days, and that the run does exactly that.
+//! A whole mirror over time: the dry run on several days, and an execution that does exactly the same.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ const CHANNELS: [&str; 6] = [
     "release/2020.02/centos",
 ];
 
-/// 06:00 on the so-many-th day of 2020, January and February.
+/// 06:00 on the given day of 2020, in January or February.
 fn date(day: u32) -> String {
     let (month, day) = if day <= 31 { (1, day) } else { (2, day - 31) };
     format!("2020{month:02}{day:02}T060000Z")
@@ -68,13 +68,13 @@ fn a_mirror_over_time() {
     insta::assert_snapshot!(text);
     assert_eq!(all(&mirror), before);
 
-    // A clock ten years ahead: nothing goes, the exit code and the message say why.
+    // A clock ten years ahead: nothing is retired, and the exit code and the message give the reason.
     let wrong = run(&mut mirror.stx(&["prune", "--now", "2030-02-28T12:00:00Z"])).code(4);
     assert!(wrong.stderr.contains("check the clock"), "{wrong:?}");
     assert!(wrong.stdout.contains("clock-doubted"), "{wrong:?}");
     assert_eq!(all(&mirror), before);
 
-    // The real run removes what the plan says, and nothing else.
+    // The real run removes exactly the planned builds.
     let args = ["prune", "--now", "2020-02-29T12:00:00Z", "--allow", "50"];
     let dry = mirror.json(&[&args[..], &["--dry-run"]].concat());
     let ran = mirror.json(&args);
@@ -92,7 +92,7 @@ fn a_mirror_over_time() {
     run(&mut mirror.stx(&["verify"])).ok();
 }
 
-/// The document and the crate name the same properties; that each is a test is the crate's own to check.
+/// The document and the crate name the same properties; the crate itself checks that each is a test.
 #[test]
 fn the_document_names_the_properties_of_the_crate() {
     let named = |file: &str, start: &str| -> Vec<String> {
@@ -116,7 +116,7 @@ fn the_days_ahead_are_foretold_at_a_given_rate() {
     let told = mirror.json(&args);
     assert_eq!(told["bytes_per_day"], 2_000_000);
     assert_eq!(told["days"][1]["added"].as_array().map(Vec::len), Some(2));
-    // The first build of January is fourteen days old on the 15th, and goes on the day after.
+    // The first build of January is fourteen days old on the 15th, and is retired on the day after.
     let first = &told["days"][10];
     assert_eq!(first["at"], "2020-01-16T00:00:00Z");
     assert_eq!(
@@ -132,7 +132,7 @@ fn the_days_ahead_are_foretold_at_a_given_rate() {
     );
     run(&mut mirror.stx(&["forecast", "--rate", "master/centos=0 days,1"])).code(2);
     run(&mut mirror.stx(&["forecast", "--rate", "master/centos"])).code(2);
-    // They would not end.
+    // Such forecasts would take too long.
     run(&mut mirror.stx(&["forecast", "--days", "1000000"])).code(2);
     let endless = run(&mut mirror.stx(&["forecast", "--rate", "master/centos=1s,1"])).code(2);
     let words = "2592000 builds in 30 days; a forecast has at most 100000";

@@ -1,4 +1,4 @@
-//! Sections that go before their build.
+//! Sections that are removed before their build.
 
 use crate::harness::{run, tool};
 use crate::retention::{Mirror, january};
@@ -33,7 +33,7 @@ fn sections_go_as_planned_and_readers_can_tell() {
         .iter()
         .map(|step| format!("{}/{}", step["build"], step["section"]).replace('"', ""))
         .collect();
-    // Five days of logs, seven of inputs; nobody has an installer, and no build goes.
+    // Five days of logs, seven of inputs; there is no installer, and no build is retired.
     assert_eq!(planned.len(), 12, "{planned:?}");
     assert_eq!(dry["expire"].as_array().map(Vec::len), Some(0));
     let ran = mirror.json(&["prune", "--now", NOW]);
@@ -49,7 +49,7 @@ fn sections_go_as_planned_and_readers_can_tell() {
     }
     assert!(mirror.at(&format!("mirror/{}/inputs", build(8))).is_dir());
 
-    // Every byte that is left is right, and what is not left is known.
+    // All remaining bytes are correct, and the removed sections are recorded.
     run(&mut mirror.stx(&["verify"])).ok();
     let checked = tool(
         "sha256sum",
@@ -73,7 +73,7 @@ fn sections_go_as_planned_and_readers_can_tell() {
     let why = mirror.say(&["explain", &build(1), "--now", NOW]);
     assert!(why.contains("`inputs` has gone before it"), "{why}");
 
-    // Done is done; and the absence of anything else is damage.
+    // A second run has nothing to do; and any other missing file is damage.
     let again = mirror.json(&["prune", "--dry-run", "--now", NOW]);
     assert_eq!(again["sections"], serde_json::Value::Null);
     fs_err::remove_file(first.join("outputs/iso/bootimage.iso")).expect("removed");
@@ -101,7 +101,7 @@ fn undelete_brings_sections_back_and_the_grace_period_ends() {
     assert!(!first.join("THINNED.json").exists(), "it is whole again");
     run(&mut mirror.stx(&["verify"])).ok();
     run(&mut mirror.stx(&["undelete", &build(1)])).code(5);
-    // Pinned, it stays whole; the others' sections are gone for good after three days.
+    // A pinned build stays complete; the sections of the others are purged after three days.
     mirror.json(&[
         "pin",
         &build(1),
@@ -126,7 +126,7 @@ fn a_thinned_build_is_still_the_same_build() {
     mirror.json(&["prune", "--now", NOW]);
     mirror.publish("master/centos", &january(1), "success");
     run(&mut mirror.stx(&["verify"])).ok();
-    // Its bytes are elsewhere: a new build links or copies them, and is whole.
+    // Removed bytes still exist elsewhere: a new build links or copies them, and is complete.
     mirror.publish("master/centos", &january(13), "success");
     run(&mut mirror.stx(&["verify", &build(13)])).ok();
 }

@@ -1,4 +1,4 @@
-//! Retention by verdict: a policy for green, yellow and red builds, and a verdict that is given after a plan.
+//! Retention by verdict: a policy for green, yellow and red builds, and a verdict that is recorded after a plan.
 
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ fn a_policy_by_verdict_keeps_green_builds_longer_and_red_ones_shorter() {
         let gone = expired(&plan).into_iter();
         gone.map(str::to_owned).collect::<Vec<_>>()
     };
-    // Without a rule only the newest green build stays.
+    // Without a rule, only the newest green build is kept.
     let plain = gone(&mirror);
     for day in [1, 2, 3, 4, 6, 7] {
         assert!(plain.contains(&build(day)), "{day}: {plain:?}");
@@ -77,7 +77,7 @@ fn a_policy_by_verdict_keeps_green_builds_longer_and_red_ones_shorter() {
     };
     assert_eq!((day_of(3), day_of(4)), (Some(9), Some(0)), "{foretold:#}");
 
-    // The run does what the plan said; the red build is pruned, and can be brought back.
+    // The run executes the plan; the red build is retired, and can be restored.
     let ran = mirror.json(&["prune", "--now", NOW]);
     assert_eq!(
         ran["retired"].as_array().map(Vec::len),
@@ -100,7 +100,7 @@ fn a_verdict_after_the_plan_is_respected() {
     for day in [1, 2, 3, 4, 5] {
         assert!(expired(&written).contains(&build(day).as_str()), "{day}");
     }
-    // One becomes green; the newest green one becomes red, so that another is the newest.
+    // One build becomes green; the newest green one becomes red, so that another is now the newest.
     mark(&mirror, 2, "green");
     mark(&mirror, 6, "red");
     let ran = run(&mut mirror.stx(&["prune", "--now", NOW, "--plan", plan.as_str()])).code(4);
@@ -122,7 +122,7 @@ fn a_verdict_after_the_plan_is_respected() {
     );
     let there = mirror.builds();
     assert!(there.contains(&january(2)) && there.contains(&january(4)));
-    // A green one that a newer green one follows goes as planned.
+    // A green build with a newer green successor is retired as planned.
     for day in [1, 3, 5] {
         assert!(!there.contains(&january(day)), "{day}");
     }

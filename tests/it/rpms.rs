@@ -1,4 +1,4 @@
-//! Packages as nobody builds them today: made by `rpmbuild`, taken apart, changed and put together again.
+//! Packages in forms that are no longer built: made by `rpmbuild`, taken apart, changed and reassembled.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use stx_layout::rpm::{Header, Headers, LEAD};
 
 use crate::harness::{names, run, tool};
 
-/// Tags of headers, as rpm's `rpmtag.h` has them.
+/// Tags of headers, from rpm's `rpmtag.h`.
 pub(crate) mod tag {
     /// The region of a signature header.
     const SIGNATURES: u32 = 62;
@@ -68,19 +68,19 @@ impl Parts {
         }
     }
 
-    /// Without these tags in either header.
+    /// Removes these tags from both headers.
     pub(crate) fn without(mut self, tags: &[u32]) -> Self {
         self.main.retain(|it| !tags.contains(&it.number));
         self.without_signature(tags)
     }
 
-    /// Without these tags in the signature header.
+    /// Removes these tags from the signature header.
     pub(crate) fn without_signature(mut self, tags: &[u32]) -> Self {
         self.signature.retain(|it| !tags.contains(&it.number));
         self
     }
 
-    /// With other bytes wherever the main header has `old`, which has to be there.
+    /// Replaces `old` in the main header, which must contain it.
     pub(crate) fn replace(mut self, old: &[u8], new: &[u8]) -> Self {
         assert_eq!(old.len(), new.len());
         let mut found = 0;
@@ -96,8 +96,7 @@ impl Parts {
         self
     }
 
-    /// As rpm 4.11 of CentOS 7 would have written it: no digest of the payload in the header, no SHA-256 of the header, no
-    /// room for signatures.
+    /// The form of rpm 4.11 of CentOS 7: no digest of the payload in the header, no SHA-256 of the header, no room for signatures.
     pub(crate) fn of_4_11(self) -> Self {
         self.without(&[
             tag::PAYLOADDIGEST,
@@ -108,7 +107,7 @@ impl Parts {
         ])
     }
 
-    /// The package, with its digests made right.
+    /// The package, with recomputed digests.
     pub(crate) fn write(&self) -> Vec<u8> {
         let main = header(&self.main, tag::REGIONS[1]);
         let whole = [&main[..], &self.payload].concat();
@@ -130,12 +129,12 @@ impl Parts {
     }
 }
 
-/// How many there are, as headers have it.
+/// The number of items, as a header field.
 fn size<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).expect("packages here are small")
 }
 
-/// Digits and the zero byte after them.
+/// The hexadecimal digits, terminated by a zero byte.
 fn hex(digest: &[u8]) -> Vec<u8> {
     let digits = digest.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -164,7 +163,7 @@ fn header(tags: &[Tag], region: u32) -> Vec<u8> {
     header
 }
 
-/// Builds the packages of a specification, the source package too; where they are.
+/// Builds the packages of a specification, including the source package; returns their paths.
 pub(crate) fn build(name: &str, spec: &str) -> Vec<Utf8PathBuf> {
     let dir = Utf8Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("rpms")
@@ -187,7 +186,7 @@ pub(crate) fn build(name: &str, spec: &str) -> Vec<Utf8PathBuf> {
     [below("RPMS/noarch"), below("RPMS/x86_64"), below("SRPMS")].concat()
 }
 
-/// Packages with something of all that metadata tells of, built once a run.
+/// Packages that together have all kinds of metadata, built once per run of the tests.
 pub(crate) fn odd() -> &'static [Utf8PathBuf] {
     static ODD: OnceLock<Vec<Utf8PathBuf>> = OnceLock::new();
     ODD.get_or_init(|| build("odd", ODD_SPEC))

@@ -1,4 +1,4 @@
-//! The instructions of `docs/serving.md`, followed with the real servers.
+//! The instructions of `docs/serving.md`, executed with the real servers.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -47,7 +47,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);
-        // It may have ended by itself.
+        // It may have already ended.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         drop(self.0.wait());
     }
@@ -103,7 +103,7 @@ fn is_a_mirror(url: &str, site: &Site) {
         &["--range", "3-6"],
         &[" 206", "content-range: bytes 3-6/13", "content-length: 4"],
     );
-    // A build's own directory leads to its page.
+    // A build's own directory redirects to its page.
     let page = format!("/{CHANNEL}/{}.html", DATES[1]);
     has(
         &format!("{dated}/"),
@@ -219,7 +219,7 @@ fn apache_as_documented() {
     conf += "TypesConfig /etc/mime.types\nUser daemon\nGroup daemon\n";
     fs_err::write(path.join("httpd.conf"), conf + block).expect("a file");
     if rustix::process::getuid().is_root() {
-        // Its workers are somebody else.
+        // Its workers run as another user.
         for dir in [site.dir.path(), path] {
             run(&mut tool("chmod", ["755", dir.as_str()])).ok();
         }
@@ -264,7 +264,7 @@ fn rsync_as_documented_and_a_downstream_mirror() {
     assert_eq!(builds(&mirror, CHANNEL), DATES);
     assert_whole(&mirror, CHANNEL);
     run(&mut stx(["--mirror", mirror.as_str(), "verify"])).ok();
-    // What was retired goes, what is new comes.
+    // Retired builds disappear, new builds appear.
     site.publish(b"the third image", "20200103T000000Z");
     let old = site.mirror().join(CHANNEL).join(DATES[0]);
     fs_err::rename(old, site.dir.path().join("retired")).expect("moved away");
@@ -316,7 +316,7 @@ fn serve_shows_a_mirror_on_the_loopback_interface() {
     );
     ranges(&image);
     has(url, &[], &[" 200", "content-type: text/html"]);
-    // A build's own directory leads to its page, and those below are listed.
+    // A build's own directory redirects to its page, and directories below it are listed.
     let page = format!("location: ../{}.html", DATES[1].to_lowercase());
     for name in [DATES[1], "latest_build"] {
         let build = format!("{url}{CHANNEL}/{name}/");
@@ -355,7 +355,7 @@ fn serve_shows_a_mirror_on_the_loopback_interface() {
     .ok();
     assert_eq!(names(&to), ["bootimage.iso"]);
     crate::zsync::delta::next_day(url, &site);
-    // Debian's `zsync` asks for several ranges at once.
+    // Debian's `zsync` requests several ranges at once.
     let channel = "feature/zsync/centos";
     let iso = |date| format!("{channel}/{date}/outputs/iso/bootimage.iso");
     let (old, dir) = (site.mirror().join(iso(DATES[0])), site.to("by-zsync"));
@@ -368,7 +368,7 @@ fn serve_shows_a_mirror_on_the_loopback_interface() {
     assert!(crate::zsync::fetched(&said) <= length / 10, "{said}");
 }
 
-/// Requests for ranges of the file at `url`, "another image", as RFC 9110 has them answered.
+/// Requests for ranges of the file at `url`, "another image", with the answers that RFC 9110 requires.
 fn ranges(url: &str) {
     let whole = &[" 200", "content-length: 13"][..];
     let missing = &[" 416", "content-range: bytes */13"][..];

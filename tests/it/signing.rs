@@ -1,4 +1,4 @@
-//! Signatures: made by `gpg`, by a program and by a key in a file; judged by `stx-builds`, `gpg`, `rpm` and `dnf`.
+//! Signatures made by `gpg`, by a program and by a key in a file; verified by `stx-builds`, `gpg`, `rpm` and `dnf`.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -18,13 +18,13 @@ use key::Key;
 const CHANNEL: &str = "master/centos";
 const DATES: [&str; 2] = ["20200101T000000Z", "20200102T000000Z"];
 
-/// A mirror that signs, a tree to publish, and what a reader remembers.
+/// A mirror that signs, a tree to publish, and a reader's memory.
 struct Signed {
     dir: camino_tempfile::Utf8TempDir,
 }
 
 impl Signed {
-    /// A mirror without builds, with this in `[signing]`.
+    /// A mirror without builds, with these lines in `[signing]`.
     fn new(signing: &str) -> Self {
         let signed = Self {
             dir: crate::harness::in_memory(),
@@ -49,7 +49,7 @@ impl Signed {
         fs_err::write(self.at("stx-builds.toml"), text).expect("a file");
     }
 
-    /// Puts a file into the tree that is published.
+    /// Adds a file to the tree.
     fn write(&self, path: &str, bytes: &[u8]) {
         let file = self.at("tree").join(path);
         fs_err::create_dir_all(file.parent().expect("a parent")).expect("a directory");
@@ -108,7 +108,7 @@ impl Signed {
     }
 }
 
-/// Changes one byte in the middle of a file; the bytes that it had.
+/// Changes one byte in the middle of a file; returns the previous bytes.
 fn change(file: &Utf8Path) -> Vec<u8> {
     let old = fs_err::read(file).expect("a file");
     let mut new = old.clone();
@@ -125,7 +125,7 @@ fn sha256(file: &Utf8Path) -> Vec<u8> {
 
 const REPOSITORY: &str = "master/centos/latest_build/outputs/RPMS/std";
 
-/// `dnf install message` from a repository, with both signature checks unless told otherwise.
+/// `dnf install message` from a repository, with both signature checks unless `repo_gpgcheck` is 0.
 fn install(work: &Utf8Path, repository: &str, keys: &Utf8Path, repo_gpgcheck: u8) -> Ran {
     let ran = install_all(work, repository, keys, repo_gpgcheck, &["message"]);
     let there = work.join("root/etc/message").exists();
@@ -211,7 +211,7 @@ fn dnf_installs_with_both_checks_and_refuses_what_was_tampered_with() {
     let old = change(&rpm);
     install(&work, &url, &keys, 1).code(1);
 
-    // With metadata that agrees, it is the package's own signature that does not.
+    // If the metadata matches the package, only the package's own signature reveals the change.
     let forged = signed.at("forged");
     fs_err::create_dir_all(&forged).expect("a directory");
     let plain = fs_err::read(package()).expect("a package");
@@ -273,7 +273,7 @@ fn every_means_signs_what_gpg_verifies() {
         let verified = signed.stx(&["verify", "--keyring", keyring.as_str()]);
         verified.ok();
     }
-    // A key that others can read signs nothing, and nothing is published.
+    // A key that other users can read is refused, and nothing is published.
     let secret = at("secret.asc");
     run(&mut tool("chmod", ["640", secret.as_str()])).ok();
     let signed = Signed::new(&format!("[signing]\nkey_file = \"{secret}\""));
@@ -301,7 +301,7 @@ fn unchanged_packages_are_signed_once_and_shared() {
 
     let again = signed.publish(DATES[0]).ok();
     assert!(again.contains("published already"), "{again}");
-    // Also when the copies are lost: the same package gives the same bytes.
+    // Even without the copies: the same package gives the same bytes.
     fs_err::remove_dir_all(signed.at("state")).expect("removed");
     let again = signed.publish(DATES[0]).ok();
     assert!(again.contains("published already"), "{again}");
@@ -315,7 +315,7 @@ fn unchanged_packages_are_signed_once_and_shared() {
     assert_eq!(inode(DATES[0]), inode(DATES[1]));
     assert_whole(&signed.at("mirror"), CHANNEL);
 
-    // What rpmsign has signed with that key is left as it is; what another key has signed is not.
+    // A package that rpmsign has signed with that key is unchanged; one that another key has signed is signed again.
     let others = Key::new("Somebody else <else@example.org>");
     for (signer, left) in [(&key, true), (&others, false)] {
         let signed = Signed::new(&key.signing());
@@ -335,13 +335,13 @@ fn unchanged_packages_are_signed_once_and_shared() {
     }
 }
 
-/// `gpg` does not stop its clock at the present second: a signature of that second that takes longer bears a later one, and
-/// the same bytes signed again would differ.
+/// `gpg` does not stop its clock at the current second: a signature that takes longer than that second has a later timestamp, and
+/// signing the same bytes again would give a different result.
 #[test]
 fn a_signature_bears_the_time_that_was_asked_for_also_if_that_is_the_present_second() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let signed = Signed::new(&format!("{}\npackages = false", key.signing()));
-    // Starts to sign in the very second that is asked for, and gets what it signs after that.
+    // Starts to sign in the requested second, and outputs a signature that was made after it.
     let bin = signed.at("bin");
     fs_err::create_dir(&bin).expect("a directory");
     let path = std::env::var("PATH").expect("a PATH");
@@ -356,7 +356,7 @@ while [[ $(date -u +%Y%m%dT%H%M%S) < "${{BASH_REMATCH[1]}}" ]]; do sleep 0.05; d
     );
     write_script(&bin.join("gpg"), &slow);
 
-    // A build is signed as of its date. The program is built before that.
+    // A build is signed as of its date. The program is built before that date.
     crate::harness::binary();
     let second = chrono::Utc::now() + chrono::TimeDelta::seconds(8);
     let date = second.format("%Y%m%dT%H%M%SZ").to_string();
@@ -366,7 +366,7 @@ while [[ $(date -u +%Y%m%dT%H%M%S) < "${{BASH_REMATCH[1]}}" ]]; do sleep 0.05; d
     publish.env("PATH", format!("{bin}:{path}"));
     run(&mut publish).ok();
 
-    // The first of them is the one that took too long.
+    // The first of them took too long.
     let build = signed.mirror(CHANNEL).join(date);
     for name in ["outputs/RPMS/std/repodata/repomd.xml.asc", "SHA256SUMS.asc"] {
         let packets = key.gpg(&["--list-packets", build.join(name).as_str()]).ok();

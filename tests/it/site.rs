@@ -1,4 +1,4 @@
-//! A small mirror with big ISO images, for those who read it.
+//! A small mirror with large ISO images, for tests of readers.
 
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
@@ -6,7 +6,7 @@ use camino_tempfile::Utf8TempDir;
 use crate::harness::{in_memory, publish_args, run, stx};
 use crate::nginx::Nginx;
 
-/// The channel that has builds.
+/// The channel of the builds.
 pub(crate) const CHANNEL: &str = "master/centos";
 /// The dates of two builds.
 pub(crate) const DATES: [&str; 2] = ["20200101T000000Z", "20200102T000000Z"];
@@ -30,7 +30,7 @@ impl Site {
         self.dir.path().join("mirror")
     }
 
-    /// An empty place to fetch to.
+    /// An empty directory for downloads.
     pub(crate) fn to(&self, name: &str) -> Utf8PathBuf {
         let to = self.dir.path().join("to").join(name);
         fs_err::create_dir_all(&to).expect("a directory");
@@ -64,13 +64,13 @@ impl Site {
         .ok();
     }
 
-    /// The mirror behind nginx; `more` goes into its `server`.
+    /// The mirror behind nginx; `more` is added to its `server` block.
     pub(crate) fn serve(&self, more: &str) -> Nginx {
         Nginx::of_mirror(&self.to("nginx"), &self.mirror(), more)
     }
 }
 
-/// Bytes that look like nothing, the same ones for the same seed.
+/// Pseudo-random bytes, the same for the same seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut bytes = Vec::with_capacity(length + 8);

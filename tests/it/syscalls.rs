@@ -1,7 +1,7 @@
 //! Every change that the real program makes to files, killed and failed in turn.
 //!
-//! The changes of an undisturbed run are the points of the sweep: each is reached in a run of its own for each fault. What
-//! is left behind is checked from outside; a rerun of the same command has to end in the tree of the undisturbed run.
+//! The changes of an undisturbed run are the points of the sweep: each is reached in a separate run for each fault. The remaining
+//! state is checked from outside; a rerun of the same command must produce the tree of the undisturbed run.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -65,7 +65,7 @@ fn finished(sandbox: &Utf8Path, day: u32) -> Utf8PathBuf {
     tree
 }
 
-/// Adds a Debian package, and with it a repository with its lists and their names by digest.
+/// Adds a Debian package, so that the build has a repository with its lists and their names by digest.
 fn with_debian_package(tree: &Utf8Path) {
     static PACKAGE: OnceLock<Utf8PathBuf> = OnceLock::new();
     let package = PACKAGE.get_or_init(|| {
@@ -112,7 +112,7 @@ fn publish_sweep() -> Sweep {
     })
 }
 
-/// A build is retired, and one that was retired before is purged.
+/// Retires a build, and purges one that was retired before.
 fn prune_sweep() -> Sweep {
     Sweep::new("prune", &["prune".to_owned()], |sandbox| {
         publish(sandbox, 1, "fail");
@@ -126,7 +126,7 @@ fn prune_sweep() -> Sweep {
     })
 }
 
-/// An alias is stale, and there are leftovers.
+/// An alias is outdated, and there are leftovers.
 fn repair_sweep() -> Sweep {
     let args = ["verify", "--repair"].map(str::to_owned);
     Sweep::new("verify --repair", &args, |sandbox| {

@@ -46,7 +46,7 @@ fn the_steps_of_a_publish_are_details() {
     }
 }
 
-/// The details name commands and mirrors; a password in their URLs is never among them.
+/// The details name commands and mirrors, but never the passwords in their URLs.
 #[test]
 fn no_password_is_shown_however_much_is_asked_for() {
     let small = Small::new();
@@ -71,7 +71,7 @@ fn no_password_is_shown_however_much_is_asked_for() {
     }
 }
 
-/// The journal of systemd has the time of each line; any other reader is told it.
+/// The journal of systemd adds a time to each line; for other readers, the program prints it.
 #[test]
 fn lines_have_a_time_except_in_the_journal() {
     let small = Small::new();

@@ -1,4 +1,4 @@
-//! Waiting for something that happens elsewhere, and free ports for the servers that are waited for.
+//! Waiting for events in other processes, and free ports for their servers.
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -6,16 +6,16 @@ use std::process::Child;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for something that an idle machine does at once.
+/// The longest wait for an event that an idle machine reaches at once.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// Waits until something is so.
+/// Waits until the condition holds.
 #[track_caller]
 pub(crate) fn wait(what: &str, so: impl FnMut() -> bool) {
     wait_or_show(what, so, || "");
 }
 
-/// Waits until something is so. A test that waits in vain shows a log.
+/// Waits until the condition holds. On failure, the test shows a log.
 #[track_caller]
 pub(crate) fn wait_or_show<L: Display>(
     what: &str,
@@ -35,7 +35,7 @@ pub(crate) fn wait_or_show<L: Display>(
     }
 }
 
-/// Waits until a server that was started answers on a port of this host.
+/// Waits until a started server answers on a port of this host.
 #[track_caller]
 pub(crate) fn wait_for_server<L: Display>(server: &mut Child, port: u16, log: impl Fn() -> L) {
     let answers = || {
@@ -48,11 +48,10 @@ pub(crate) fn wait_for_server<L: Display>(server: &mut Child, port: u16, log: im
 
 /// A free port of this host that no other test gets.
 ///
-/// The kernel gives the ports from 32,768 to clients, also in the moment between this probe and the start of the server: so this is a
-/// lower one.
+/// The kernel assigns ports from 32,768 to clients, even between this probe and the start of the server, so this is a lower one.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Another run of the tests may go on beside this one.
+    // Another run of the tests may be active in parallel.
     let first = 20_000 + std::process::id() % 10_000;
     let first = u16::try_from(first).expect("below 30,000");
     loop {

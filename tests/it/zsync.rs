@@ -1,11 +1,11 @@
-//! zsync control files and what is downloaded by them.
+//! zsync control files, and downloads with them.
 //!
-//! | module | has |
+//! | module | content |
 //! |---|---|
 //! | this one | control files of a publish, read by Debian's `zsync` |
-//! | `delta` | `fetch` by control files, from each kind of server, killed and resumed |
+//! | `delta` | `fetch` with control files, from each kind of server, killed and resumed |
 //! | `metalink` | metalink files, and several mirrors |
-//! | `hostile` | control files that lie, and servers that cannot help |
+//! | `hostile` | control files that lie, and servers that do not support ranges |
 
 use camino::Utf8Path;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,14 +17,14 @@ pub(crate) mod delta;
 mod hostile;
 mod metalink;
 
-/// A file of packages of different sizes, with a header before each and filled up to 2 KiB as an ISO image does it, of which
-/// each twentieth is that of the day.
+/// A file of packages of different sizes, with a header before each and padded to 2 KiB as in an ISO image; every twentieth package
+/// depends on the day.
 pub(crate) fn image(day: u64, packages: u64) -> Vec<u8> {
     let mut image = Vec::new();
     for package in 0..packages {
         let new = package % 20 == 7;
         let length = 20_000 + usize::try_from(package * 7_919 % 180_000).expect("small");
-        // What was built anew has another size, which moves what comes after it.
+        // A rebuilt package has another size, which moves the data after it.
         let length = if new {
             length + usize::try_from(day).expect("small") * 3_000
         } else {
@@ -46,14 +46,14 @@ fn iso(date: &str) -> String {
     format!("{CHANNEL}/{date}/outputs/iso/bootimage.iso")
 }
 
-/// The bytes that `zsync` says it fetched.
+/// The number of bytes that `zsync` reports as fetched.
 pub(crate) fn fetched(said: &str) -> u64 {
     let (_, rest) = said.rsplit_once("fetched ").expect("a count");
     let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();
     digits.unwrap_or_default().parse().expect("a number")
 }
 
-/// Runs `zsync` in `dir`; returns what it says.
+/// Runs `zsync` in `dir`; returns its output.
 pub(crate) fn zsync(dir: &Utf8Path, seed: &Utf8Path, to: &str, url: &str) -> String {
     let mut command = tool("zsync", ["-i", seed.as_str(), "-o", to, url]);
     let ran = run(command.current_dir(dir)).code(0);
@@ -78,7 +78,7 @@ fn zsync_makes_the_next_image_out_of_the_last_one() {
     let most = new.len() as u64 / 10;
     assert!(fetched(&said) <= most, "{most}: {said}");
 
-    // It is summed like every other file of the build.
+    // The sums contain it like every other file of the build.
     let build = site.mirror().join(CHANNEL).join(DATES[1]);
     let check = run(tool("sha256sum", ["--check", "SHA256SUMS"]).current_dir(&build)).ok();
     assert!(
@@ -128,7 +128,7 @@ fn an_image_that_is_linked_takes_its_control_file_over_and_is_not_read() {
     assert!(image.len() > 16 << 20, "large enough for a control file");
     let site = Site::new(&[&image]);
     let tree = site.dir.path().join("tree");
-    // A file that was written to in the last two seconds is not remembered, and its times are looked at in whole seconds.
+    // A file that was changed in the last two seconds is not remembered, and its times are compared in whole seconds.
     std::thread::sleep(std::time::Duration::from_secs(3));
     let publish = |date: &str, command: &mut std::process::Command| {
         let args = publish_args(tree.as_str(), CHANNEL, date, "success");

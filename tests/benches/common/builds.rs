@@ -6,8 +6,8 @@ use camino::Utf8Path;
 use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
-/// Makes the build `CHANNEL/DATE` of the directory `to` out of the build `first` of another directory `CHANNEL/DATE`: its files are
-/// hard links, its record and sums its own.
+/// Makes the build `CHANNEL/DATE` of the directory `to` from the build `first` of another directory `CHANNEL/DATE`: its files are
+/// hard links; its record and sums are its own.
 pub(crate) fn copy_build(first: &Utf8Path, to: &Utf8Path, mirror: &Utf8Path) {
     let own = ["build.json", "SHA256SUMS"];
     for entry in WalkDir::new(first) {

@@ -17,10 +17,10 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it; it writes `access.log`. `limit` is in bytes a second of each connection; 0 is none.
+    /// Starts it; it writes `access.log`. `limit` is in bytes per second for each connection; 0 means no limit.
     pub(crate) fn start(dir: &Utf8Path, limit: u64) -> Self {
         let port = free_port();
-        // Workers of root's nginx are nobody else, who may not read here; without root the line does nothing.
+        // Workers of root's nginx would run as `nobody`, who cannot read here; without root the line has no effect.
         let conf = format!(
             "user root; daemon off; pid {dir}/pid; worker_processes 1; events {{}}\nhttp {{ access_log {dir}/access.log; sendfile on; \
              client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
@@ -49,7 +49,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Killed, the master would leave its workers behind.
+        // SIGKILL would leave the workers of the master behind.
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         drop(self.child.wait());

@@ -2,9 +2,9 @@
 
 use camino::Utf8PathBuf;
 
-/// How often, where, and with how much data.
+/// The number of runs, the directory, and the amount of data.
 pub(crate) struct Settings {
-    /// `STX_BENCH_RUNS`: how often each case is run.
+    /// `STX_BENCH_RUNS`: the number of runs of each case.
     pub(crate) runs: u64,
     /// `STX_BENCH_MIB`, in bytes.
     pub(crate) bytes: u64,
@@ -13,8 +13,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of the benchmark `name`, which runs each case `runs` times where nothing else is said; 2 GiB. `None` where
-    /// nothing is to be measured: `cargo test --benches` asks for a list, or for a quick try.
+    /// The settings of the benchmark `name`; by default, `runs` runs of each case, and 2 GiB. `None` if nothing should be measured:
+    /// `cargo test --benches` requests a list, or a quick try.
     pub(crate) fn of(name: &str, runs: u64) -> Option<Self> {
         if !std::env::args().any(|argument| argument == "--bench") {
             return None;
@@ -34,7 +34,7 @@ impl Settings {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The middle value, or the mean of the two in the middle.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

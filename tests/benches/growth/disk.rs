@@ -12,7 +12,7 @@ use super::{EACH, Settings, build, peak, record, seconds, sizes};
 
 /// Packages of each build. The builds of a channel share theirs as links.
 const FILES: u32 = 10;
-/// More links to a file than ext4 allows.
+/// More links to one file than ext4 allows.
 const LINKS: u32 = 70_000;
 
 pub(super) fn measure(settings: &Settings) {

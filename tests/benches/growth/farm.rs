@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use super::{Settings, median};
 
-/// Branches and nodes.
+/// The numbers of branches and nodes.
 const FARMS: [(u32, u32); 3] = [(20, 20), (100, 200), (300, 200)];
 const RECIPES: [&str; 2] = ["starlingx-centos-monolithic", "starlingx-debian-trixie"];
 /// The share of a branch in `STX_BENCH_MIB`, in bytes: a small value leaves large farms out.
@@ -124,9 +124,9 @@ struct Counts {
     built: u32,
     steps: u32,
     worked: Duration,
-    /// Hours that each build waited for its start.
+    /// The hours that each build waited to start.
     builds: Vec<f64>,
-    /// Hours that each phase waited for a node, after the phases that it needs.
+    /// The hours that each phase waited for a node, after the phases that it needs.
     phases: Vec<f64>,
 }
 
@@ -141,7 +141,7 @@ struct Farm {
 
 impl Farm {
     fn time(&self) -> DateTime<Utc> {
-        // The first tick builds nothing: it only sets the time of the next one.
+        // The first tick only sets the time of the next one, and starts no build.
         let start: DateTime<Utc> = "2020-01-01T23:59:30Z".parse().expect("a time");
         start + TimeDelta::from_std(self.start.elapsed()).expect("short")
     }

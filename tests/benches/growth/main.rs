@@ -31,7 +31,7 @@ use settings::{Settings, median};
 const EACH: u32 = 100;
 /// Channels of the mirrors.
 const CHANNELS: [u32; 3] = [10, 100, 1_000];
-/// Bytes that the record of a build takes at most, in memory or as a file.
+/// The maximal size of the record of a build in bytes, in memory or as a file.
 const RECORD: u64 = 16 << 10;
 /// Repositories and phases of a build.
 const SOURCES: u32 = 40;
@@ -68,7 +68,7 @@ fn channel(number: u32) -> Channel {
         .expect("a channel")
 }
 
-/// The build of a channel that is so many days old.
+/// The build of a channel that is `days` days old.
 fn build(channel: u32, days: u32) -> BuildId {
     let date = BuildDate::at(now() - TimeDelta::days(days.into()));
     BuildId::new(self::channel(channel), date.expect("a date"))
@@ -102,7 +102,7 @@ fn record(id: BuildId) -> BuildRecord {
     }
 }
 
-/// Runs something several times; returns the median of the seconds that it takes.
+/// Runs a function several times; returns the median of its seconds.
 fn seconds<T>(runs: u64, mut run: impl FnMut() -> T) -> f64 {
     let times = (0..runs.max(1)).map(|_| {
         let start = Instant::now();
@@ -114,7 +114,7 @@ fn seconds<T>(runs: u64, mut run: impl FnMut() -> T) -> f64 {
     median(times.collect())
 }
 
-/// Runs something; returns its result, and the MiB by which the process grew at most meanwhile.
+/// Runs a function; returns its result, and the maximal growth of the process meanwhile, in MiB.
 fn peak<T>(run: impl FnOnce() -> T) -> (T, f64) {
     let kib = |name: &str| -> f64 {
         let status = fs_err::read_to_string("/proc/self/status").expect("a status");
@@ -122,7 +122,7 @@ fn peak<T>(run: impl FnOnce() -> T) -> (T, f64) {
         let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         number.expect("a number")
     };
-    // Sets the highest size of the process, VmHWM, to its present size.
+    // Resets the peak size of the process, VmHWM, to its current size.
     fs_err::write("/proc/self/clear_refs", "5").expect("Linux");
     let before = kib("VmRSS:");
     let made = run();

@@ -76,7 +76,7 @@ pub(super) fn measure(settings: &Settings) {
     }
 }
 
-/// Measures retention with the files of all builds. It runs first: later, the process would reuse memory, and not grow.
+/// Measures retention with the files of all builds. It runs first: later, the process would reuse memory instead of growing.
 fn files(settings: &Settings) {
     let ((facts, planned), memory) = peak(|| {
         let facts = facts();
@@ -133,7 +133,7 @@ async fn mirror(channels: u32) -> MemoryStore {
     store
 }
 
-/// Polls the store for a mirror that has everything. Returns the requests, MiB and seconds of the poll, and the seconds of its plan.
+/// Polls the store for a mirror that is up to date. Returns the requests, MiB and seconds of the poll, and the seconds of its plan.
 async fn poll(store: &MemoryStore) -> [f64; 4] {
     let requests = Arc::new(AtomicU64::new(0));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -191,7 +191,7 @@ async fn file(store: &MemoryStore, path: &str) -> Option<Bytes> {
     (name == Sums::FILE_NAME).then(|| Bytes::from(sums.to_string()))
 }
 
-/// The files of all builds, as `prune` reads them. A build shares half of its files with the build before.
+/// The files of all builds, as `prune` reads them. A build shares half of its files with the previous one.
 fn facts() -> PolicyInputs {
     let mut facts = PolicyInputs::default();
     for days in 0..BUILDS {

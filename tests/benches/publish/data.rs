@@ -1,4 +1,4 @@
-//! The data: the same in every run, from a seed.
+//! The data: generated from a seed, the same in every run.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use stx_publish::metadata::PackageCache;
 
 use crate::peers;
 
-/// Numbers that look like chance and are the same for the same seed (Marsaglia's xorshift64).
+/// Pseudo-random numbers, the same for the same seed (Marsaglia's xorshift64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -48,7 +48,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Files of the sizes that packages have: most are small, half of the bytes lie in a few large ones.
+    /// Files with the sizes of packages: most are small, and half of the bytes are in a few large ones.
     pub(crate) fn make(dir: &Utf8Path, files: usize, bytes: u64) -> Self {
         if dir.exists() {
             fs_err::remove_dir_all(dir).expect("removed");
@@ -90,7 +90,7 @@ impl Tree {
         fs_err::write(path, bytes).expect("written");
     }
 
-    /// Gives so many files other bytes; others each time, spread over all sizes.
+    /// Changes the content of `count` files of all sizes; different ones each time.
     pub(crate) fn change(&mut self, count: usize) {
         let step = self.sizes.len() / count;
         self.changes += 1;
@@ -99,7 +99,7 @@ impl Tree {
         }
     }
 
-    /// Gives every file a new inode; bytes and times stay.
+    /// Gives every file a new inode, with the same bytes and times.
     pub(crate) fn rewrite(&self) {
         let old = self.dir.with_extension("old");
         fs_err::rename(&self.dir, &old).expect("moved");
@@ -150,7 +150,7 @@ impl Packages {
         )
     }
 
-    /// Builds a package with 20 files and 64 KiB that cannot be compressed.
+    /// Builds a package with 20 files and 64 KiB of incompressible data.
     fn write(&mut self, package: usize) {
         let name = format!("package-{package:04}");
         let config = BuildConfig::v4()
@@ -178,7 +178,7 @@ impl Packages {
         self.digests.insert(name, digest(&bytes));
     }
 
-    /// Builds so many packages anew, with the next release; others each time.
+    /// Rebuilds `count` packages with the next release; different ones each time.
     pub(crate) fn renew(&mut self, count: usize) {
         let step = self.releases.len() / count;
         self.renewals += 1;

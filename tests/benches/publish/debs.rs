@@ -5,10 +5,10 @@ use camino::Utf8PathBuf;
 use crate::peers::{self, Bench};
 use crate::table;
 
-/// How many packages are fetched where none are given.
+/// The number of packages to fetch if none are given.
 const COUNT: usize = 420;
 
-/// Publishes packages with and without the search of their payloads; the peer searches nothing.
+/// Publishes packages with and without the search of their payloads; the peer does not search.
 pub(crate) fn first(bench: &Bench, runs: u64) {
     let packages = packages(bench);
     let (mut searched, mut unsearched, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
@@ -34,14 +34,14 @@ pub(crate) fn first(bench: &Bench, runs: u64) {
     table::row(&case, peer, &unsearched, &theirs, 0.6);
 }
 
-/// A build of packages: those in `STX_DEBS`, or some of the machine's own, which are fetched.
+/// A build of packages: those in `STX_DEBS`, or packages that this machine has installed, which are fetched.
 fn packages(bench: &Bench) -> Utf8PathBuf {
     let tree = bench.dir.join("debs");
     let dir = tree.join("outputs/std/packages");
     fs_err::create_dir_all(&dir).expect("made");
     let fetch = match std::env::var("STX_DEBS") {
         Ok(given) => format!("cp -L {given}/*.deb {dir}"),
-        // The machine may also have packages that none of its sources has any more.
+        // The machine may have packages that none of its sources still offers.
         Err(_) => format!(
             "cd {dir} && apt-get -qq -o APT::Sandbox::User=root download \
              $(comm -12 <(dpkg-query -W -f '${{Package}}\\n' | sort -u) \

@@ -1,14 +1,15 @@
-//! How long publishing, verifying and removing take, next to what people use for that: `rsync`, `sha256sum`,
-//! `createrepo_c`, `apt-ftparchive` and `rm`.
+//! The time of publishing, verifying and removing, compared with the common tools: `rsync`, `sha256sum`, `createrepo_c`,
+//! `apt-ftparchive` and `rm`.
 //!
-//! Both sides do the same work on the same data in turn, in one run: 2,000 files, 2 GiB in all, of which a few are large,
-//! incompressible, the same each time. The figures are medians; the processor time of all processes stands beside the
-//! time that passed, for a machine on which others work. All data is in the page cache, as what was built just now is.
-//! A target that is missed is said, and no error.
+//! Both sides do the same work on the same data in turn, in one run: 2,000 files, 2 GiB in total, of which a few are large,
+//! incompressible, the same each time. The figures are medians. The processor time of all processes is printed beside the elapsed
+//! time, for machines with other load. All data is in the page cache, like that of a build that has just ended. A missed target is
+//! reported, and is not an error.
 //!
-//! The Debian packages are 420 of those that this machine has, from its own apt sources; `STX_DEBS` names a directory of others.
+//! The Debian packages are 420 of those that this machine has installed, from its own apt sources; `STX_DEBS` names a directory of
+//! others.
 //!
-//! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
+//! `STX_BENCH_RUNS` sets the number of runs of each case, `STX_BENCH_DIR` the directory, `STX_BENCH_MIB` the amount of data; 2 GiB
 //! need 12 GiB there.
 #![expect(
     clippy::print_stderr,
@@ -73,7 +74,7 @@ fn first(bench: &Bench, tree: &Tree, runs: u64) {
     );
 }
 
-/// A daily build, 2 % of it changed, over and over; then the builds are verified and removed.
+/// Repeated daily builds with 2 % changed files; then the builds are verified and removed.
 fn daily(bench: &Bench, mut tree: Tree, runs: u64) {
     let mut day = 1;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -148,7 +149,7 @@ fn daily(bench: &Bench, mut tree: Tree, runs: u64) {
     let case = format!("verify, a mirror of {day} builds");
     table::row(&case, "sha256sum -c in each", &all, &each, 0.15);
 
-    // As every day: the oldest build is taken out of sight, and the one that was three days ago is deleted.
+    // As every day: the oldest build is retired, and the one that was retired three days ago is purged.
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for oldest in 1..=day - 2 {
         let now = peers::time(oldest + 14, 1);
@@ -171,7 +172,7 @@ fn daily(bench: &Bench, mut tree: Tree, runs: u64) {
     );
 }
 
-/// Fourteen daily builds, 5 % changed each.
+/// Fourteen daily builds with 5 % changed files each.
 fn disk(bench: &Bench, bytes: u64) {
     bench.clear();
     let mut tree = Tree::make(&bench.dir.join("tree"), FILES, bytes);
@@ -186,7 +187,7 @@ fn disk(bench: &Bench, bytes: u64) {
         tree.change(FILES / 20);
     }
     let case = "disk, 14 daily builds, 5 % changed each";
-    // What the peer makes too: the files and their sums.
+    // Only the data that the peer also makes: the files and their sums.
     let ours = bench.disk(
         "mirror",
         &[

@@ -14,7 +14,7 @@ use crate::table::Took;
 
 pub(crate) const CHANNEL: &str = "master/centos";
 
-/// When a build of the `day`th day begins, plus so many hours.
+/// The time `hours` hours after the start of the build of day `day`.
 pub(crate) fn time(day: usize, hours: u64) -> String {
     let date: BuildDate = "20200101T060000Z".parse().expect("a date");
     let days = i64::try_from(day - 1).expect("few days");
@@ -35,7 +35,7 @@ pub(crate) fn sums(dir: &str) -> String {
     )
 }
 
-/// Where both sides work, and the program that is measured.
+/// The working directory of both sides, and the program to measure.
 pub(crate) struct Bench {
     pub(crate) dir: Utf8PathBuf,
     program: Utf8PathBuf,
@@ -55,13 +55,13 @@ impl Bench {
         bench
     }
 
-    /// Begins anew, with nothing of the last case left to be written to disk.
+    /// Empties the directory, and waits until the data of the previous case is written to disk.
     pub(crate) fn clear(&self) {
         self.time("rm -rf mirror theirs packages ours && mkdir theirs");
         self.settle();
     }
 
-    /// Nothing waits to be written, and no file was written to within the last two seconds.
+    /// Waits until no write is pending, and no file was changed within the last two seconds.
     pub(crate) fn settle(&self) {
         self.time("sync -f .");
         std::thread::sleep(Duration::from_millis(3_100));
@@ -90,12 +90,12 @@ impl Bench {
         ))
     }
 
-    /// Whether a build can be seen.
+    /// True if a build is visible.
     pub(crate) fn is_visible(&self, day: usize) -> bool {
         self.is_below(CHANNEL, day)
     }
 
-    /// Whether the mirror has anything of a build, in the trash or out of it.
+    /// True if the mirror has any file of a build, in the trash or outside.
     pub(crate) fn has(&self, day: usize) -> bool {
         self.is_visible(day) || self.is_below(&format!(".stx/trash/{CHANNEL}"), day)
     }
@@ -108,7 +108,7 @@ impl Bench {
         })
     }
 
-    /// The bytes that a directory takes on disk, without what has one of these names.
+    /// The disk usage of a directory in bytes, without entries with these names.
     pub(crate) fn disk(&self, name: &str, without: &[&str]) -> u64 {
         let output = Command::new("du")
             .args(["-s", "--block-size=1", name])
@@ -139,7 +139,7 @@ pub(crate) fn index(known: &PackageCache, dir: &Utf8Path, to: &Utf8Path) -> Took
     Took { wall, cpu: None }
 }
 
-/// The knowledge of a publisher that has published these packages before.
+/// The cache of a publisher that has already published these packages.
 pub(crate) fn known(
     digests: BTreeMap<String, stx_layout::Sha256>,
     earlier: Option<&Utf8Path>,

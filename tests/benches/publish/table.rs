@@ -9,9 +9,9 @@ use crate::settings::median;
 /// The time that a command took, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Took {
-    /// Time that passed.
+    /// The elapsed time.
     pub(crate) wall: f64,
-    /// Processor time of all its processes; none where it was not measured.
+    /// The processor time of all processes; `None` if it was not measured.
     pub(crate) cpu: Option<f64>,
 }
 
@@ -41,14 +41,14 @@ impl Took {
     }
 }
 
-/// Begins the table. Each row is printed as soon as it is known, so that a run that is stopped has said something.
+/// Begins the table. Each row is printed as soon as it is known, so that an interrupted run has printed its results.
 pub(crate) fn begin(title: &str) {
     println!("{title}\n");
     println!("| case | against | ours | theirs | ratio | target | | processor time | ratio |");
     println!("|---|---|---|---|---|---|---|---|---|");
 }
 
-/// Medians of both sides, and their ratio; says so where there are too few runs for the case.
+/// The medians of both sides, and their ratio; notes if there are too few runs for the case.
 pub(crate) fn row(case: &str, peer: &str, ours: &[Took], theirs: &[Took], target: f64) {
     if ours.is_empty() || theirs.is_empty() {
         println!("| {case} | {peer} | too few runs | | | {target} | | | |");
@@ -91,7 +91,7 @@ pub(crate) fn bytes(case: &str, ours: u64, theirs: u64, target: Option<f64>) {
     );
 }
 
-/// Whole KiB, which a disk of 4 TiB has few enough of.
+/// In KiB, so that sizes below 4 TiB fit into 32 bits.
 fn kib(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes >> 10).expect("less than 4 TiB"))
 }

@@ -1,4 +1,4 @@
-//! A mirror as the real one is, made by the scripts that this project replaces: no `build.json`, no `SHA256SUMS`, marks of
+//! A mirror like the real one, in the form of the scripts that this project replaces: no `build.json`, no `SHA256SUMS`, marks of
 //! every kind, hard links between builds.
 
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +10,10 @@ use stx_layout::BuildDate;
 use crate::apt::{control, deb};
 use crate::harness::{package, run, tool};
 
-/// The time by which the tests adopt.
+/// The time of adoption in the tests.
 pub(crate) const NOW: &str = "2020-02-18T12:00:00Z";
 
-/// The commit that every build was made of.
+/// The commit of every build.
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A directory of the mirror that a script fills.
@@ -59,14 +59,14 @@ impl Script {
         self
     }
 
-    /// Makes a hard link to a file of another build, as the scripts do with what did not change.
+    /// Makes a hard link to a file of another build, as the scripts do for unchanged files.
     fn same(&self, path: &str, build: &str) -> &Self {
         let from = self.root.join(build).join(path);
         fs_err::hard_link(from, self.at(path)).expect("a hard link");
         self
     }
 
-    /// Copies what did not change instead.
+    /// Copies an unchanged file instead.
     fn copy(&self, path: &str, build: &str) -> &Self {
         let from = self.root.join(build).join(path);
         fs_err::copy(from, self.at(path)).expect("a copy");
@@ -85,7 +85,7 @@ impl Script {
         self
     }
 
-    /// A flat apt repository as the scripts make it: `Packages.gz` and an unsigned `Release`.
+    /// A flat apt repository in the form of the scripts: `Packages.gz` and an unsigned `Release`.
     fn debs(&self, dir: &str) -> &Self {
         let work = camino_tempfile::Utf8TempDir::new().expect("a directory");
         let to = self.at(&format!("{dir}/hello_1.0_all.deb"));
@@ -99,7 +99,7 @@ impl Script {
         self
     }
 
-    /// Gives everything the time so many hours after the build began.
+    /// Sets the times of all files to so many hours after the start of the build.
     fn done(&self, hours: u64) {
         let date: BuildDate = self
             .dir
@@ -112,7 +112,7 @@ impl Script {
     }
 }
 
-/// Gives a directory and everything below a time of modification.
+/// Sets the modification time of a directory and everything below.
 pub(crate) fn age(dir: &Utf8Path, time: SystemTime) {
     for entry in walkdir::WalkDir::new(dir).contents_first(true) {
         let entry = entry.expect("a readable tree");
@@ -207,13 +207,13 @@ pub(crate) fn flat(root: &Utf8Path) {
     at("20200208T060000Z")
         .files(&["outputs/iso/bootimage.iso", "outputs/RED"])
         .done(6);
-    // Nothing tells how this one ended.
+    // There is no evidence of its result.
     at("20200209T060000Z")
         .files(&["logs/build-std.log.txt"])
         .done(6);
-    // This one cannot have ended in both ways.
+    // Contradictory marks.
     at("20200210T060000Z").files(&["SUCCESS", "FAIL"]).done(6);
-    // Modes that the publisher would not make.
+    // Modes that the publisher does not set.
     let build = at("20200211T060000Z");
     build.files(&["outputs/Success", "outputs/iso/bootimage.iso"]);
     let iso = build.at("outputs/iso/bootimage.iso");
@@ -224,14 +224,14 @@ pub(crate) fn flat(root: &Utf8Path) {
     )
     .expect("a mode");
     build.done(6);
-    // The alias alone tells of this one.
+    // The alias is the only evidence.
     let build = at("20200216T060000Z");
     centos(&build);
     build
         .symlink("outputs/iso/latest.iso", "bootimage.iso")
         .rpms("outputs/RPMS/std");
     build.done(6);
-    // The scripts are still at work on this one.
+    // The scripts are still writing this build.
     let build = at("20200218T060000Z");
     build.files(&["outputs/iso/bootimage.iso"]);
     build.done(5);
@@ -270,13 +270,13 @@ fn layered(root: &Utf8Path) {
         build.done(3);
         Script::new(root, &format!("master/centos/{layer}")).symlink("latest_build", date);
     }
-    // Its build was removed, and the alias was not.
+    // Its build was removed, but the alias was not.
     Script::new(root, "feature/f-centos8/centos").symlink("latest_build", "20190801T000000Z");
     let build = Script::new(root, "feature/f-centos8/centos/20200101T000000Z");
     build.files(&["outputs/fail", "logs/build.log.txt"]).done(2);
 }
 
-/// Debian channels, the older form and the one with codename and architecture.
+/// Debian channels: the older form, and the form with codename and architecture.
 pub(crate) fn debian(root: &Utf8Path) {
     for (channel, date) in [
         ("master/debian/monolithic", "20200213T070000Z"),
@@ -319,7 +319,7 @@ pub(crate) fn debian(root: &Utf8Path) {
     }
 }
 
-/// Two small builds with nothing that is left alone: what an adoption that is killed is tried on.
+/// Two small builds that can both be adopted, for tests of killed adoptions.
 pub(crate) fn small(root: &Utf8Path) {
     let first = "master/centos/20200205T060000Z";
     let build = Script::new(root, first);
@@ -341,7 +341,7 @@ pub(crate) fn small(root: &Utf8Path) {
     Script::new(root, "master/centos").symlink("latest_build", "20200206T060000Z");
 }
 
-/// Releases without a build date, in the forms that the real mirror has.
+/// Releases without a build date, in the forms of the real mirror.
 pub(crate) fn undated(root: &Utf8Path) {
     let release = Script::new(root, "release/2.0.0/centos");
     centos(&release);

@@ -1,4 +1,4 @@
-//! A mirror of Debian builds, what is published there, and a machine with `apt` that reads it.
+//! A mirror of Debian builds, the tree to publish there, and a simulated machine with `apt` that reads it.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
@@ -9,13 +9,13 @@ use crate::harness::{Ran, in_memory, run, stx, tool};
 use crate::nginx::Nginx;
 use crate::signing::key::Key;
 
-/// A mirror of Debian builds, and the tree that is published next.
+/// A mirror of Debian builds, and the tree to publish next.
 pub(crate) struct Debian {
     dir: Utf8TempDir,
 }
 
 impl Debian {
-    /// A mirror without builds, with this in its configuration.
+    /// A mirror without builds, with this configuration.
     pub(crate) fn new(config: &str) -> Self {
         let debian = Self { dir: in_memory() };
         let text = format!("mirror = \"mirror\"\nstate = \"state\"\n{config}\n");
@@ -82,7 +82,7 @@ impl Debian {
     }
 }
 
-/// Packs a package without files but `/usr/share/NAME/version`, by `dpkg-deb` with these options.
+/// Packs a package whose only file is `/usr/share/NAME/version`, by `dpkg-deb` with these options.
 pub(crate) fn deb(work: &Utf8Path, to: &Utf8Path, control: &str, options: &[&str]) {
     let field = |name: &str| {
         let line = control.lines().find_map(|line| line.strip_prefix(name));
@@ -135,7 +135,7 @@ pub(crate) fn source(work: &Utf8Path, to: &Utf8Path, name: &str, version: &str) 
     run(tool("dpkg-source", ["-b", tree.as_str()]).current_dir(to)).ok();
 }
 
-/// A machine of its own for `apt`: lists, cache, configuration and installed packages lie in a directory.
+/// A separate machine for `apt`: a directory contains its lists, cache, configuration and installed packages.
 pub(crate) struct Client {
     dir: Utf8TempDir,
 }
@@ -158,7 +158,7 @@ impl Client {
         }
         client.write("var/lib/dpkg/status", "");
         let root = client.dir.path();
-        // Nothing of the machine's own configuration is read, and nothing of the machine written.
+        // The configuration of the real machine is not read, and the machine is not changed.
         client.write(
             "apt.conf",
             &format!(
@@ -205,7 +205,7 @@ impl Client {
     }
 }
 
-/// A mirror that signs, with a package of two files of different versions and its source, and a broken package.
+/// A mirror that signs, with a package that has two files of different versions and a source package, and a broken package.
 pub(crate) fn signed(key: &Key) -> Debian {
     let debian = Debian::new(&key.signing());
     debian.pack("hello_1.0_all.deb", "hello", "1.0");

@@ -1,4 +1,4 @@
-//! The lists against those of `apt-ftparchive` and `dpkg-scanpackages`.
+//! Compares the lists with those of `apt-ftparchive` and `dpkg-scanpackages`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::debian::{Debian, deb, source};
 use super::{SOURCES, STD};
 use crate::harness::{cache, run, tool};
 
-/// Small packages of Debian with unlike fields; fetched once and kept, by `apt-get download` from the machine's own sources.
+/// Small packages of Debian with different fields; fetched once and kept, by `apt-get download` from the machine's own sources.
 const REAL: [&str; 12] = [
     "apt-utils",
     "base-files",
@@ -53,12 +53,12 @@ fn real() -> Utf8PathBuf {
     dir
 }
 
-/// A directory of more packages, such as the archives of apt, to compare the lists of many once in a while.
+/// A directory of more packages, such as the archives of apt, for an occasional comparison of many.
 fn more(variable: &str) -> Option<Utf8PathBuf> {
     std::env::var(variable).ok().map(Utf8PathBuf::from)
 }
 
-/// The fields of each package, by its path; those that differ by intent left out.
+/// The fields of each package, by its path, without those that differ on purpose.
 pub(super) fn entries(list: &str, left_out: &[&str]) -> BTreeMap<String, BTreeMap<String, String>> {
     let found = paragraphs(list).expect("a list").into_iter();
     found
@@ -151,8 +151,8 @@ fn sources_say_what_apt_ftparchive_says() {
     assert_eq!(ours.len(), dscs);
 }
 
-/// The fields of each source package, by name and version. `Checksums-Sha512` is not ours, and of a package beside the list
-/// apt-ftparchive says no `Directory`, where we say `.`. A `.dsc` names its files in any order.
+/// The fields of each source package, by name and version. Our lists lack `Checksums-Sha512`; for a package beside the list,
+/// apt-ftparchive omits `Directory`, and we write `.`. The order of files in a `.dsc` does not matter.
 fn sources(list: &str) -> Entries {
     let found = paragraphs(list).expect("a list").into_iter();
     found
@@ -176,10 +176,10 @@ fn sources(list: &str) -> Entries {
         .collect()
 }
 
-/// Compares a list with those that the tools make of a directory.
+/// Compares a list with those that the tools make for a directory.
 fn compare(ours: &str, dir: &Utf8Path) {
     let ours = |left_out: &[&str]| entries(ours, left_out);
-    // `Package-Type` of an udeb is neither tool's; MD5 and SHA-1 are not ours.
+    // Neither tool writes `Package-Type` for an udeb; our lists lack MD5 and SHA-1.
     let digests = ["MD5sum", "SHA1", "SHA512"];
     let both = ["MD5sum", "SHA1", "SHA512", "Package-Type"];
     let scan = "dpkg-scanpackages --multiversion -t deb . 2>err; dpkg-scanpackages -t udeb --multiversion . 2>>err";
@@ -192,7 +192,7 @@ fn compare(ours: &str, dir: &Utf8Path) {
 
 type Entries = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Fails the test at the first package of which something else is said.
+/// Fails the test at the first package with different fields.
 #[track_caller]
 fn assert_same(ours: &Entries, theirs: &Entries) {
     let (names, their_names): (Vec<_>, Vec<_>) = (ours.keys().collect(), theirs.keys().collect());

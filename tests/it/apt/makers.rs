@@ -1,4 +1,4 @@
-//! Programs that make repositories: their trees are published as they are, and they mirror ours.
+//! Programs that make repositories: their trees are published unchanged, and they mirror ours.
 
 use camino::Utf8Path;
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::signing::key::Key;
 fn hand_made_lists_are_replaced_and_trees_of_aptly_stay() {
     let debian = Debian::new("");
     debian.pack("hello_1.0_all.deb", "hello", "1.0");
-    // As the builders leave them, of other packages than those that are there.
+    // As the builders leave them, with lists of other packages than the existing ones.
     let dir = debian.tree(STD);
     run(tool(
         "sh",
@@ -55,7 +55,7 @@ fn hand_made_lists_are_replaced_and_trees_of_aptly_stay() {
     assert_eq!(client.installed("hello"), "1.0");
     assert_eq!(debian.findings(&[]), []);
 
-    // A package that no list of the tree names.
+    // A package that is missing from every list of the tree.
     let stray = debian.tree("outputs/aptly/deb-local-build/pool/main/o/other/other_1.0_all.deb");
     fs_err::copy(dir.join("other_1.0_all.deb"), stray).expect("copied");
     debian.publish(2);
@@ -64,7 +64,7 @@ fn hand_made_lists_are_replaced_and_trees_of_aptly_stay() {
     assert_eq!(debian.findings(&[]), expected);
 }
 
-/// Publishes a package by `aptly`, and copies its repository, with `dists/` and `pool/`.
+/// Publishes a package with `aptly`, and copies its repository, with `dists/` and `pool/`.
 fn aptly(debian: &Debian, package: &Utf8Path, to: &Utf8Path) {
     let root = debian.at("aptly");
     let aptly = |args: &[&str]| drop(aptly_in(&root, args));
@@ -84,7 +84,7 @@ fn aptly(debian: &Debian, package: &Utf8Path, to: &Utf8Path) {
     .ok();
 }
 
-/// Calls `aptly` with all of its files below `root`; its standard output.
+/// Runs `aptly` with all of its files below `root`; returns its standard output.
 fn aptly_in(root: &Utf8Path, args: &[&str]) -> String {
     fs_err::create_dir_all(root).expect("a directory");
     let conf = root.join("aptly.conf");

@@ -35,14 +35,14 @@ fn apt_installs_and_upgrades_from_a_bucket_and_refuses_a_changed_byte() {
         ];
         stx(&args).code(0)
     };
-    // A broken package is a finding of `verify`; there is none here.
+    // `verify` would report a broken package, so it is removed.
     fs_err::remove_file(debian.tree(&format!("{STD}/broken_1_all.deb"))).expect("removed");
     publish("20200101T000000Z");
     let url = |date: &str| format!("{}/debian/mirror/{CHANNEL}/{date}", ceph.endpoint());
     let client = Client::new();
     client.use_sources(&url("20200101T000000Z"), &ring);
     client.apt(&["update"]).ok();
-    // The name of its file holds `%3a`.
+    // Its file name contains `%3a`.
     client.apt(&["install", "hello", "other"]).ok();
     assert_eq!(
         (&*client.installed("hello"), &*client.installed("other")),

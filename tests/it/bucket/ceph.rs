@@ -12,7 +12,7 @@ use super::{free_port, wait_or_show};
 
 /// A running cluster of one monitor, one store and one gateway; ends with this value.
 pub(crate) struct Ceph {
-    /// The monitor first, so that the others end before it.
+    /// The monitor is first, so that the other daemons end before it.
     daemons: Vec<(&'static str, Child)>,
     port: u16,
     dir: Utf8TempDir,
@@ -25,14 +25,14 @@ pub(crate) struct Ceph {
 const KEY: &str = "AKTEST";
 const SECRET: &str = "SKTEST";
 
-/// Where its programs lie besides `PATH`.
+/// `PATH`, extended by the directories of its programs.
 fn path() -> String {
     let path = std::env::var("PATH").expect("PATH");
     format!("{path}:/usr/sbin:/sbin")
 }
 
 impl Ceph {
-    /// Starts one that keeps so many bytes, and whose answers are sent at once.
+    /// Starts one with room for `bytes` bytes, which sends its answers without delay.
     pub(crate) fn start(bytes: u64, environment: &'static [(&'static str, &'static str)]) -> Self {
         Self::start_with(bytes, environment, "tcp_nodelay=1")
     }
@@ -57,7 +57,7 @@ impl Ceph {
         for (program, name) in [("ceph-mon", "a"), ("ceph-mgr", "x")] {
             ceph.daemon(program, &["-i", name]);
         }
-        // A monitor may end at once, on a full disk for example. `ceph` would wait a minute for it and say only "timed out".
+        // A monitor may end at once, for example on a full disk. `ceph` would wait a minute for it and only report "timed out".
         ceph.wait("ceph-mon", messages);
         let (uuid, key) = (ceph.admin("uuidgen", &[]), ceph.key());
         ceph.store(uuid.trim(), key.trim());
@@ -77,7 +77,7 @@ impl Ceph {
         self.dir.path()
     }
 
-    /// Runs one of its tools to its end.
+    /// Runs one of its tools to the end.
     fn admin(&self, program: &str, args: &[&str]) -> String {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.root());
@@ -88,8 +88,8 @@ impl Ceph {
         self.admin("ceph-authtool", &["--gen-print-key"])
     }
 
-    /// Writes the configuration, the keys and an empty monitor. Authentication is essential: without it the gateway never
-    /// finds the monitor.
+    /// Writes the configuration, the keys and an empty monitor. Authentication is required: without it the gateway does not find the
+    /// monitor.
     fn configure(&self, messages: u16, old_messages: u16, bytes: u64) {
         let (root, port) = (self.root(), self.port);
         for dir in ["mon.a", "mgr.x", "osd.0", "rgw", "run", "log"] {
@@ -173,7 +173,7 @@ impl Ceph {
         self.admin("ceph-mon", &args);
     }
 
-    /// Makes the store that keeps objects, and tells the monitor of it.
+    /// Creates the store of objects, and registers it with the monitor.
     fn store(&self, uuid: &str, key: &str) {
         let secret = self.root().join("d/secret");
         fs_err::write(&secret, format!("{{\"cephx_secret\": \"{key}\"}}")).expect("a file");
@@ -259,7 +259,7 @@ impl Server for Ceph {
 impl Drop for Ceph {
     fn drop(&mut self) {
         for (_, daemon) in self.daemons.iter_mut().rev() {
-            // Nothing is kept that an orderly end would save.
+            // Its data is discarded, so an orderly end is unnecessary.
             let _ = kill_process(Pid::from_child(daemon), Signal::KILL);
             drop(daemon.wait());
         }

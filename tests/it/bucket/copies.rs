@@ -1,4 +1,4 @@
-//! Mirrors that are copied: to a bucket and back, with their signatures, and from a web server.
+//! Copies of mirrors: to a bucket and back, with their signatures, and from a web server.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::{CHANNEL, Place, asked, date, publish_args, shared, tree};
 use crate::harness::{assert_whole, run, stx};
 use crate::signing::key::Key;
 
-/// A description of a tree: names, kinds, modes, times, bytes, and which names are one file.
+/// A description of a tree: names, kinds, modes, times, bytes, and hard links.
 fn listing(root: &Utf8Path) -> Vec<String> {
     use std::os::unix::fs::MetadataExt as _;
     let mut inodes = std::collections::BTreeMap::new();
     let entries = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
     let entries = entries.filter_entry(|entry| {
-        // The private area, and what is made of the tree.
+        // Ignores the private area, and derived files.
         let name = entry.file_name().to_str().unwrap_or_default();
         name != ".stx" && !stx_layout::index::PageName::is(name)
     });
@@ -31,7 +31,7 @@ fn listing(root: &Utf8Path) -> Vec<String> {
             format!("-> {}", path.read_link_utf8().expect("a symlink"))
         } else if kind.is_file() {
             let first = inodes.entry(found.ino()).or_insert_with(|| name.clone());
-            // These are written when the build is.
+            // These files are written with the build.
             let own = ["build.json", "SHA256SUMS", "THINNED.json", "success"]
                 .contains(&entry.file_name().to_str().unwrap_or_default());
             let time = (found.mtime(), found.mtime_nsec());
@@ -95,7 +95,7 @@ fn a_mirror_is_copied_to_a_bucket_and_back() {
         "nothing is left on its way"
     );
 
-    // What is gone goes, what is pinned stays; another build under a known date is refused.
+    // Removed builds are retired, and pinned ones stay; a different build with a known date is refused.
     first.run(&["prune", "--now", "2018-11-20T00:00:00Z"]).ok();
     let kept = copy(&from, back.as_str(), &[]).code(0).json();
     assert_eq!(kept["retired"], serde_json::json!([]));
@@ -160,7 +160,7 @@ fn pins_and_thinned_builds_are_copied_to_a_bucket_and_back() {
     assert!(is_there(3, "outputs/iso/bootimage.iso"));
 }
 
-/// Signatures and what they sign go together, there and back, and are asked for on the way.
+/// Signatures and the signed files are copied together, in both directions, and verified on the way.
 #[test]
 fn a_signed_mirror_is_copied_with_its_signatures() {
     let work = tempdir().expect("a directory");
@@ -203,7 +203,7 @@ fn a_signed_mirror_is_copied_with_its_signatures() {
     key.gpg(&["--verify", &format!("{sums}.asc"), sums.as_str()])
         .ok();
 
-    // What somebody else signed is copied by nobody who asks for this key.
+    // Builds signed by another key are not copied if this key is required.
     let other = Key::new("Somebody else <else@example.org>");
     fs_err::write(&ring, other.public()).expect("a keyring");
     let refused = stx(
@@ -214,7 +214,7 @@ fn a_signed_mirror_is_copied_with_its_signatures() {
     assert!(crate::harness::builds(&at("none"), CHANNEL).is_empty());
 }
 
-/// A byte that changed on the way, or before, is in no copy.
+/// A byte that changed before or during the transfer never gets into a copy.
 #[test]
 fn what_is_not_right_is_not_copied() {
     let work = tempdir().expect("a directory");
@@ -231,7 +231,7 @@ fn what_is_not_right_is_not_copied() {
     );
 }
 
-/// A copy from a web server, killed and gone on with.
+/// A copy from a web server, killed and resumed.
 #[test]
 fn a_downstream_mirror_is_made_over_http() {
     let work = tempdir().expect("a directory");

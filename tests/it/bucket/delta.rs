@@ -1,4 +1,4 @@
-//! zsync control files in a bucket, and the next image out of it.
+//! zsync control files in a bucket, and an image that is assembled with them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn an_image_in_a_bucket_has_the_control_file_that_it_has_elsewhere_and_the_next_
     let server: Arc<dyn Server> = Arc::new(S3s::start());
     let bucket = Place::bucket(&server, "delta");
     let directory = Place::Directory(tempdir().expect("a directory"));
-    // Larger than what is sent at once; the third day has the image of the second one.
+    // Larger than one request; the third day has the same image as the second.
     let images = [image(1, 180), image(2, 180)];
     assert!(images[0].len() > 16 << 20);
     for (day, image) in [(1, &images[0]), (2, &images[1]), (3, &images[1])] {

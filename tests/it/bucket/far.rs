@@ -1,8 +1,8 @@
-//! A server that is far away: a proxy that delays every byte, and logs the requests with their times.
+//! A distant server: a proxy that delays every byte, and logs the requests with their times.
 //!
 //! ```text
-//! client ──delay──> server      a new connection costs a round trip more, as its handshake would
-//! client <──delay── server      end of a request: the last byte of its answer is with the client
+//! client ──delay──> server      a new connection takes another round trip, for its handshake
+//! client <──delay── server      end of a request: the client has the last byte of its answer
 //! ```
 //!
 //! The benchmarks use this, too.
@@ -40,7 +40,7 @@ pub(crate) struct Asked {
 type Log = Arc<Mutex<Vec<Asked>>>;
 
 impl Far {
-    /// Puts a server so far away: each byte takes `delay` each way.
+    /// Puts a proxy before a server: each byte takes `delay` in each direction.
     pub(crate) fn from(server: &dyn Server, delay: Duration) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -59,7 +59,7 @@ impl Far {
             while let Ok((socket, _)) = listener.accept().await {
                 let line = Line::new(Arc::clone(&noted), delay);
                 tokio::spawn(async move {
-                    // Either side may go away at any time.
+                    // Either side may close the connection at any time.
                     line.connect(socket, address).await.ok();
                 });
             }
@@ -167,7 +167,7 @@ impl Line {
         log.len() - 1
     }
 
-    /// Hands on what arrives, each byte later; `first` delays the very first ones more.
+    /// Forwards data, each byte with a delay; `first` additionally delays the first ones.
     async fn hand_on(
         self,
         mut from: OwnedReadHalf,
@@ -210,7 +210,7 @@ impl Line {
         tokio::join!(read, write);
     }
 
-    /// Some of the answer arrives.
+    /// Part of the answer has arrived.
     fn answered(&self) {
         let current = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,16 +221,16 @@ impl Line {
     }
 }
 
-/// The requests in what a client sends.
+/// Parses the requests that a client sends.
 #[derive(Default)]
 struct Requests {
     head: Vec<u8>,
-    /// Bytes of the body that are still to come.
+    /// The remaining bytes of the body.
     body: usize,
 }
 
 impl Requests {
-    /// The requests of which the head ends in these bytes.
+    /// The requests whose head ends in these bytes.
     fn read(&mut self, mut bytes: &[u8]) -> Vec<String> {
         let mut found = Vec::new();
         while !bytes.is_empty() {

@@ -34,7 +34,7 @@ fn images_are_pushed_from_a_bucket_and_their_tags_go_with_their_builds() {
         run(&mut in_bucket(here.publish(day), &*ceph)).code(0);
     }
 
-    // The registry loses an image whole.
+    // The registry removes an image with all of its tags.
     let (nova, build) = (here.nova(4), format!("master/centos/{}", january(4)));
     let before = seen_digest(&nova).expect("a digest");
     let at = format!("docker://{nova}");

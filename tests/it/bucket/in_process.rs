@@ -1,4 +1,4 @@
-//! Servers within the test: one that keeps conditions, and one that says it does.
+//! Servers within the test: one that evaluates conditions, and one that only claims to.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -43,7 +43,7 @@ impl S3s {
                 let service = service.clone();
                 tokio::spawn(async move {
                     let server = Builder::new(TokioExecutor::new());
-                    // A client that goes away is nothing to report.
+                    // A client may close the connection at any time.
                     drop(server.serve_connection(TokioIo::new(socket), service).await);
                 });
             }
@@ -66,7 +66,7 @@ impl Server for S3s {
     }
 }
 
-/// A server that writes whatever it is told to write, and never looks at conditions; it serves until the process ends.
+/// A server that accepts every write without evaluating conditions; it runs until the process ends.
 pub(crate) struct Lying {
     endpoint: String,
 }
@@ -76,14 +76,14 @@ impl Lying {
         Self::start_with("200 OK")
     }
 
-    /// One that answers whoever writes with this status.
+    /// A server that answers writes with this status.
     pub(crate) fn start_with(written: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         std::thread::spawn(move || {
             let mut objects = BTreeMap::new();
             for socket in listener.incoming().flatten() {
-                // One request a connection is enough.
+                // One request per connection suffices.
                 drop(answer(socket, &mut objects, written));
             }
         });

@@ -1,4 +1,4 @@
-//! Names of releases and undated paths in a bucket, for those who come over plain HTTP.
+//! Names of releases and undated paths in a bucket, for readers over plain HTTP.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::harness::{run, tool};
 use crate::names::readers::fetches;
 use crate::names::{FIRST, image, publish};
 
-/// The answer to a request of somebody without an account: its headers in lower case, and its body.
+/// The answer to a request without an account: its headers in lower case, and its body.
 fn asked(url: &str) -> (String, Vec<u8>) {
     let dir = tempdir().expect("a directory");
     let (head, body) = (dir.path().join("head"), dir.path().join("body"));
@@ -63,7 +63,7 @@ fn names_of_releases_lead_readers_over_plain_http() {
     let (head, _) = asked(&format!("{url}.stx/root/r2018.10"));
     assert!(head.contains(" 403") || head.contains(" 404"), "{head}");
 
-    // The next build takes the place of the one before, with a file that goes in parts.
+    // The next build replaces the previous one; one of its files is uploaded in parts.
     let large = crate::site::noise(6, 17 << 20);
     fs_err::write(tree.join("outputs/large.img"), &large).expect("a file");
     publish(&tree, FIRST, |args| place.run(args), 6);
@@ -71,7 +71,7 @@ fn names_of_releases_lead_readers_over_plain_http() {
     assert_eq!(body(&format!("{FIRST}/outputs/large.img")).1, large);
     place.run(&["verify"]).ok();
 
-    // What is offered without a date is what the build has.
+    // The undated path has the files of the build.
     fs_err::remove_dir_all(&tree).expect("removed");
     let iso = tree.join("outputs/iso");
     fs_err::create_dir_all(&iso).expect("a directory");
@@ -88,7 +88,7 @@ fn names_of_releases_lead_readers_over_plain_http() {
     assert_eq!(listed["aliases"]["r2018.10"], "release/2018.10", "{listed}");
     assert_eq!(listed["builds"].as_array().map(Vec::len), Some(3));
 
-    // A copy in a directory has links; the names can be taken away.
+    // A copy in a directory has symlinks; the names can be removed.
     let copy = work.path().join("copy");
     let mut command = super::asked(&*ceph, "unused", &["copy", &place.mirror(), copy.as_str()]);
     run(&mut command).ok();

@@ -1,4 +1,4 @@
-//! A release that is made of a build within a bucket.
+//! Promotion of a build to a release within a bucket.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn a_build_becomes_a_release_by_copies_of_the_server() {
     drop(place.json(&["mark", &build, "green", "--by", "lab"]));
     let report = place.json(&promote);
     assert_eq!(report["action"], "new");
-    // All but records, sums and provenance is copied by the server.
+    // Everything except records, sums and provenance is copied by the server.
     let (bytes, shared) = (report["bytes"].as_u64(), report["shared"].as_u64());
     assert!(
         bytes.expect("bytes") - shared.expect("shared") < 20_000,
@@ -52,10 +52,10 @@ fn a_build_becomes_a_release_by_copies_of_the_server() {
     }
 }
 
-/// Bytes of a part that servers accept at the least.
+/// The minimal size of a part that servers accept, in bytes.
 const PART: usize = 5 << 20;
 
-/// The entity tag of an upload in parts, as S3 makes it: the MD5 of the MD5s of its parts, and how many these are.
+/// The entity tag of an upload in parts, in the form of S3: the MD5 of the MD5s of its parts, and their number.
 fn tag_in_parts(bytes: &[u8]) -> String {
     let parts: Vec<_> = bytes.chunks(PART).map(md5::Md5::digest).collect();
     let whole = md5::Md5::digest(parts.concat());
@@ -65,7 +65,7 @@ fn tag_in_parts(bytes: &[u8]) -> String {
     format!("{hex}-{}", parts.len())
 }
 
-/// An image that is larger than what the server copies in one request becomes part of a release: copied in parts, by the server.
+/// An image that exceeds the size of one copy request is copied in parts by the server.
 fn a_large_image_is_promoted(server: &Arc<dyn Server>, bucket: &'static str) {
     let work = tempdir().expect("a directory");
     let place = Place::bucket(server, bucket);

@@ -1,4 +1,4 @@
-//! Servers that refuse: the error names the mirror as the user does, says why, and what to do next.
+//! Servers that refuse: the error names the mirror as the user does, the reason, and the next step.
 
 use super::{CHANNEL, Lying, S3s, Server, asked, date, publish_args, root, run, tempdir, tree};
 
@@ -35,7 +35,7 @@ fn who_is_not_let_in_is_told_which_credentials_to_look_at() {
     let (tree, date) = (tree(work.path(), 1), date(1));
     let said = refused(&server, Some("wrong"), mirror, &publish_args(&tree, &date));
     says(&said, &["hint: ", "AWS_SECRET_ACCESS_KEY"]);
-    // The pages cannot be made for the same reason, which is said once.
+    // The pages cannot be made for the same reason, which is reported only once.
     assert_eq!(said.matches("SignatureDoesNotMatch").count(), 1, "{said}");
 }
 
@@ -58,7 +58,7 @@ fn who_may_only_read_is_told_so() {
     assert_eq!(said.matches("403 Forbidden").count(), 1, "{said}");
 }
 
-/// This server makes a bucket of the first object that is put into it, so only readers find that there is none.
+/// This server creates a bucket with its first object, so only readers find that the bucket does not exist.
 #[test]
 fn a_bucket_that_is_not_there_is_to_be_made() {
     let said = refused(&S3s::start(), None, "s3://nothing/mirror", &["list"]);
@@ -69,7 +69,7 @@ fn a_bucket_that_is_not_there_is_to_be_made() {
     assert_eq!(said.matches("no such bucket").count(), 1, "{said}");
 }
 
-/// Commands that work in a directory do not pass over a mirror that is named, or take its URL for a path.
+/// Commands for directories do not ignore the configured mirror in a bucket, or take its URL for a path.
 #[test]
 fn no_mirror_is_passed_over() {
     let work = tempdir().expect("a directory");
@@ -136,7 +136,7 @@ fn a_damaged_object_is_to_be_removed() {
 #[test]
 fn a_server_that_does_not_answer_is_named() {
     let mut command = asked(&S3s::start(), "s3://stx/mirror", &["show", CHANNEL]);
-    // Nobody listens there.
+    // No server listens there.
     command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     let said = run(&mut command).code(4).stderr;
     says(&said, &["http://127.0.0.1:1: ", "Connection refused"]);

@@ -7,10 +7,10 @@ pub(crate) trait Server {
     /// Its URL.
     fn endpoint(&self) -> String;
 
-    /// The name and the secret of who may do everything.
+    /// The name and the secret of a user with all permissions.
     fn credentials(&self) -> (&'static str, &'static str);
 
-    /// Makes a bucket, for its owner only.
+    /// Makes a private bucket.
     fn make_bucket(&self, bucket: &str) {
         self.put(bucket, "");
     }
@@ -20,7 +20,7 @@ pub(crate) trait Server {
         self.signed(&["--request", "PUT", "--data-binary", body], path);
     }
 
-    /// A signed request by `curl`, with more of its options; the answer.
+    /// A signed request by `curl`, with further options; returns the answer.
     fn signed(&self, more: &[&str], path: &str) -> String {
         let (key, secret) = self.credentials();
         let mut command = Command::new("curl");
@@ -32,7 +32,7 @@ pub(crate) trait Server {
             "aws:amz:us-east-1:s3",
             "--user",
             &format!("{key}:{secret}"),
-            // Without it what is signed is not what the server takes it for.
+            // Without this header, the signed text differs from the one that the server expects.
             "--header",
             "x-amz-content-sha256: UNSIGNED-PAYLOAD",
         ]);
@@ -44,7 +44,7 @@ pub(crate) trait Server {
     }
 }
 
-/// Runs a tool to its end, which has to be a success; its standard output.
+/// Runs a tool, which must succeed; returns its standard output.
 #[track_caller]
 pub(crate) fn ended(command: &mut Command) -> String {
     let shown = format!("{command:?}");

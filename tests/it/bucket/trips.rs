@@ -1,4 +1,4 @@
-//! The number of times that a publish waits for a server that is far away.
+//! The number of times that a publish waits for a distant server.
 
 use std::time::Duration;
 
@@ -35,10 +35,10 @@ fn publish(far: &Far, tree: &Utf8Path, day: u32) -> Vec<Asked> {
     far.asked()
 }
 
-/// Consecutive round trips of a tiny publish at most, from its first connection until the lock of the channel is given back: the build is
-/// there and the alias points at it.
+/// The maximal number of consecutive round trips of a tiny publish, from its first connection until the lock of the channel is
+/// released: the build is visible and the alias points at it.
 const PUBLISHED: usize = 14;
-/// The same until the pages are written, too.
+/// The same until the pages are also written.
 const SHOWN: usize = 28;
 
 /// Counts the consecutive round trips of a publish to a server that is 50 ms away. On a busy machine, requests that are sent at the same
@@ -73,8 +73,8 @@ fn a_tiny_publish_seldom_waits() {
     );
 }
 
-/// Compares a bucket that is 50 ms away with a copy of it. Each build that both have costs a request for its `SHA256SUMS`; one after
-/// another, they would keep a mirror of many builds waiting for longer than it takes until it looks again.
+/// Compares a bucket that is 50 ms away with a copy of it. Each build that both have takes a request for its `SHA256SUMS`; one after
+/// another, they would take longer than the interval between two copies of a large mirror.
 #[test]
 fn a_copy_of_what_is_there_asks_for_several_builds_at_a_time() {
     const BUILDS: u32 = 8;

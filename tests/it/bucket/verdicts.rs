@@ -1,4 +1,4 @@
-//! Verdicts in a bucket, and their way from one mirror to another.
+//! Verdicts in a bucket, and in copies between mirrors.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::server::Server;
 use super::{CHANNEL, Place, asked, date, shared, tree};
 use crate::harness::run;
 
-/// The build that `latest_green_build` shows, by the list of builds and by the object that a plain web server shows.
+/// The build that `latest_green_build` points at, by the list of builds and by the object that a plain web server serves.
 fn green(place: &Place) -> Option<String> {
     let listed = place.json(&["list"]);
     let builds = listed["builds"].as_array().expect("builds");
@@ -55,7 +55,7 @@ fn a_copy_carries_the_verdicts_into_a_bucket_and_back() {
     assert_eq!(copy(&from, &there)["marked"], 0, "once");
     bucket.run(&["verify"]).ok();
 
-    // Marked in the bucket; the way back adds what is new, and keeps what is there.
+    // Marked in the bucket; copying it back adds the new verdicts, and keeps existing ones.
     mark(&bucket, 3, "green", "2018-11-13T00:00:00Z");
     assert_eq!(green(&bucket), Some(build(3)));
     mark(&first, 2, "yellow", "2018-11-14T00:00:00Z");
@@ -100,7 +100,7 @@ fn retention_by_verdict_in_a_bucket() {
     let expire = planned["expire"].as_array().expect("builds").iter();
     let gone: Vec<_> = expire.map(|entry| entry["build"].clone()).collect();
     assert_eq!(gone, [build(2), build(3)], "{planned:#}");
-    // Its verdict comes between the plan and the run.
+    // Its verdict is recorded between the plan and the run.
     mark(2);
     let ran = prune(&["--plan", plan.as_str()]).code(4).json();
     assert_eq!(ran["retired"], serde_json::json!([build(3)]), "{ran:#}");

@@ -1,5 +1,5 @@
-//! Releases compared with each other, and searched: builds of two layers that were promoted, in a directory, behind a web
-//! server, and after their origins are gone.
+//! Comparing and searching releases: promoted builds of two layers, in a directory, behind a web server, and after their origins have
+//! expired.
 
 use serde_json::{Value, json};
 
@@ -11,8 +11,8 @@ use crate::nginx::Nginx;
 const FLOCK: &str = "master/debian/trixie/amd64/flock";
 const OPENSTACK: &str = "master/debian/trixie/amd64/openstack";
 
-/// Builds of layer `flock` on five days; the package changed on the third. The first build became a release, the second and then
-/// the fourth the next release. A build of `openstack` became part of the second release only.
+/// Builds of layer `flock` on five days; the package changed on the third. The first build became a release, the second and then the
+/// fourth the next release. A build of `openstack` became part of the second release only.
 fn promoted() -> Work {
     let work = Work::new();
     let first = work.build("first", FIRST);
@@ -79,7 +79,7 @@ fn releases_are_compared(stx: &dyn Fn(&[&str]) -> Ran) {
         assert!(shown.stdout.contains(line), "{line}\n{}", shown.stdout);
     }
 
-    // A name that one channel begins with is that channel, in every command; `latest_release` is followed.
+    // In every command, the beginning of one channel's name refers to that channel; `latest_release` is followed.
     let same = json(&["compare", "release/9.0.0/debian/trixie", FLOCK], 1);
     assert_eq!(same["from"], flock("release/9.0.0", 1));
     assert_eq!(
@@ -94,7 +94,7 @@ fn releases_are_compared(stx: &dyn Fn(&[&str]) -> Ran) {
         flock("release/9.0.0", 1)
     );
 
-    // Of several the candidates are named.
+    // If there are several, the candidates are listed.
     let refused = stx(&["show", "release/10.0.0"]).code(2);
     assert!(
         refused
@@ -137,7 +137,7 @@ fn releases_are_compared_and_searched_channel_by_channel() {
     let remote = |args: &[&str]| run(stx(["--mirror", &nginx.url("")]).args(args));
     releases_are_compared(&remote);
 
-    // Two releases: the change is found among the nightly builds between the origins of a release's builds.
+    // Two releases: the change is found among the nightly builds between the origins of the releases' builds.
     let release = FLOCK.replace("master", "release/10.0.0");
     for stx in [&here as &dyn Fn(&[&str]) -> Ran, &remote] {
         let found = since(stx, "release/9.0.0", "release/10.0.0");
@@ -170,7 +170,7 @@ fn releases_are_compared_and_searched_channel_by_channel() {
     ]);
     assert!(within.code(0).json()["changed"].is_null());
 
-    // The nightly builds are gone: the release is known, and from where it was promoted.
+    // The nightly builds are gone: the release is known, and the origin of its promotion.
     fs_err::remove_dir_all(work.at("mirror/master")).expect("removed");
     let found = since(&here, "release/9.0.0", "release/10.0.0");
     assert_eq!(found["changed"], build(&release, 4), "{found:#}");

@@ -54,7 +54,7 @@ fn packages_and_commits_are_summed_up_without_reading_a_package() {
         ],
     );
     let date = |day: u32| format!("master/centos/202001{day:02}T000000Z");
-    // Packages that cannot be read are no matter: nothing of them is.
+    // Unreadable packages do not matter, since they are not read.
     for package in ["rt/hello-1.0-1.noarch.rpm", "std/hello-2.0-1.noarch.rpm"] {
         let file = work
             .at("mirror")
@@ -110,7 +110,7 @@ fn packages_and_commits_are_summed_up_without_reading_a_package() {
     ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
-    // As with diff, nothing that differs is 0, and no build is neither.
+    // As in diff, the exit code of equal builds is 0; that of a build that does not exist is 5.
     let same = work.stx(&["diff", &date(1), &date(1)]).code(0).stdout;
     assert!(same.contains("4 unchanged"), "{same}");
     work.stx(&["diff", &date(1), "master/centos/20190101"])
@@ -155,7 +155,7 @@ fn releases_are_summed_up_channel_by_channel() {
     let only = |document: &Value| (document["only_from"].clone(), document["only_to"].clone());
     assert_eq!(only(&document), (json!([]), json!(["release/2.0/debian"])));
 
-    // A channel without a counterpart is a difference, even if nothing else is.
+    // A channel without a counterpart is a difference, even if nothing else differs.
     let packages = [("std/hello-1.0-1.noarch.rpm", first.as_path())];
     work.publish_to("release/3.0/centos", 3, OLD, &packages);
     work.publish_to("release/3.0/debian", 3, OLD, &packages);

@@ -10,15 +10,15 @@ use super::kinds;
 use super::work::{FIRST, Spec, Work};
 use crate::harness::{run, tool};
 
-/// A channel with a build a day, each made of another commit. The package was changed on the 4th, got another version on
-/// the 6th, and was built again on another host on the 7th.
+/// A channel with a build per day, each with its own commit. The package was changed on the 4th, got another version on the 6th, and
+/// was rebuilt on another host on the 7th.
 struct Week {
     work: Work,
     changed: Utf8PathBuf,
     commits: Vec<String>,
 }
 
-/// Runs git in the work tree that the builds are made of.
+/// Runs git in the work tree of the builds.
 fn git(work: &Work, args: &[&str]) -> String {
     let mut command = tool("git", ["-C", work.at("config").as_str()]);
     let who = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
@@ -129,7 +129,7 @@ fn the_build_in_which_something_changed_is_found_with_its_commits() {
         "path": "stx/config", "url": null, "from": commits[2], "to": commits[3],
     }]);
     assert_eq!(file["commits"], range);
-    // The build on another host, which is the newest, is no change.
+    // The newest build, on another host, does not count as a change.
     let package = since(&[]);
     assert_eq!(
         (&package["changed"], &package["before"]),

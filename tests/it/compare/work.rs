@@ -1,11 +1,11 @@
-//! Packages of a real `rpmbuild`, and the mirrors that they are published on.
+//! Packages of a real `rpmbuild`, and the mirrors to which they are published.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
 use crate::harness::{Ran, run, stx, tool};
 
-/// How the package is built.
+/// The parameters of the package.
 #[derive(Clone, Copy)]
 pub(super) struct Spec<'a> {
     pub(super) version: &'a str,
@@ -55,7 +55,7 @@ impl Work {
         let work = Self {
             dir: Utf8TempDir::new().expect("a temporary directory"),
         };
-        // Bytes that no compression makes smaller, so that headers are told from payloads by what is transferred.
+        // Incompressible bytes, so that the transferred amount distinguishes headers from payloads.
         let mut state = 1_u64;
         let bytes: Vec<u8> = std::iter::repeat_with(|| {
             state ^= state << 13;
@@ -75,7 +75,7 @@ impl Work {
         self.dir.path().join(path)
     }
 
-    /// Builds the package below the directory `into`; its file.
+    /// Builds the package below the directory `into`; returns its file.
     pub(super) fn build(&self, into: &str, spec: Spec<'_>) -> Utf8PathBuf {
         let top = self.at(into);
         let stamp = format!("{:04}", spec.time % 10_000);
@@ -101,7 +101,7 @@ impl Work {
         top.join(format!("RPMS/noarch/hello-{}-1.noarch.rpm", spec.version))
     }
 
-    /// Builds a package whose file, provides and changelog hold `caf` and a byte that is no UTF-8, as old packages do;
+    /// Builds a package whose file, provides and changelog contain `caf` and a byte that is not UTF-8, as old packages do; returns
     /// its file.
     pub(super) fn build_in_latin_1(&self, into: &str, byte: u8) -> Utf8PathBuf {
         let top = self.at(into);
@@ -131,7 +131,7 @@ impl Work {
         top.join("RPMS/noarch/old-1.0-1.noarch.rpm")
     }
 
-    /// Builds a package `epochs` of a version and an epoch; its file.
+    /// Builds a package `epochs` with a version and an epoch; returns its file.
     pub(super) fn build_of_epoch(
         &self,
         into: &str,
@@ -158,7 +158,7 @@ impl Work {
         top.join(format!("RPMS/noarch/epochs-{version}-1.noarch.rpm"))
     }
 
-    /// Publishes packages as the build of a day, made of the commit `commit`.
+    /// Publishes packages as the build of a day, with the commit `commit`.
     pub(super) fn publish(&self, day: u32, commit: &str, packages: &[(&str, &Utf8Path)]) {
         self.publish_to("master/centos", day, commit, packages);
     }

@@ -1,4 +1,4 @@
-//! Retention that keeps what is due, as people are told of it.
+//! Retention that keeps builds that are due, and the messages about it.
 
 use rustix::process::Signal;
 
@@ -9,7 +9,7 @@ use crate::harness::run;
 fn retention_that_is_blocked_is_an_alarm_until_somebody_releases_it() {
     let site = Site::new("prune = \"* * * * * *\"", "");
     for day in 1..=4 {
-        // Nothing was built for years after that: the clock is doubted.
+        // There were no builds for years after that: the clock is doubted.
         run(site
             .small
             .build(&format!("2020010{day}T000000Z"))

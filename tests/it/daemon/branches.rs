@@ -1,4 +1,4 @@
-//! Branches of one manifest, looked at side by side.
+//! Branches of one manifest, polled in parallel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const BRANCHES: [(&str, &str); 3] = [
     ("f/antelope", "feature/antelope/centos"),
 ];
 
-/// Publishes what the manifest and its only project say of a commit.
+/// Publishes the files of the manifest's and its only project's commits.
 const RECIPE: &str = r#"
 schema = 1
 name = "branches"
@@ -53,7 +53,7 @@ cat "$MY_REPO_ROOT/manifest/message" "$MY_REPO_ROOT/config/message" > wheels/mes
 publish = [{ from = "wheels/*.whl", to = "outputs/wheels", min = 1 }]
 "#;
 
-/// A manifest and its project, whose branches each are built in a channel of their own.
+/// A manifest and its project, each of whose branches is built in a channel of its own.
 struct Branches(Site);
 
 impl Branches {
@@ -107,7 +107,7 @@ impl Branches {
         self.record(repository, git, message);
     }
 
-    /// A commit on the branch that is checked out.
+    /// Commits to the branch that is checked out.
     fn record(&self, repository: &str, git: &str, message: &str) {
         let file = self.0.small.at(repository).join("message");
         fs_err::write(file, format!("{repository} {git} {message}\n")).expect("a file");
@@ -130,7 +130,7 @@ impl Branches {
     }
 }
 
-/// How long it goes on; a run of several minutes finds what is rarer.
+/// The duration of the test; a run of several minutes finds rarer faults.
 fn duration() -> Duration {
     let seconds = std::env::var("STX_TEST_BRANCHES_SECONDS").map_or(15, |text| {
         text.parse().expect("STX_TEST_BRANCHES_SECONDS is a number")
@@ -164,7 +164,7 @@ fn branches_of_one_manifest_are_each_built_once_a_commit_in_their_own_channel() 
         if Instant::now() >= end {
             break;
         }
-        // One repository at a time: a build that starts between two commits has one of them, and both are right.
+        // One repository at a time: a build that starts between two commits may have either state.
         let repository = ["config", "manifest"][round as usize % 2];
         for (git, channel) in BRANCHES {
             branches.commit(repository, git, &round.to_string());
@@ -184,7 +184,7 @@ fn branches_of_one_manifest_are_each_built_once_a_commit_in_their_own_channel() 
         }
         settled(&expected);
     }
-    // What was seen late would be built late.
+    // A commit that was noticed late would be built late.
     std::thread::sleep(Duration::from_secs(3));
     settled(&expected);
     let status = run(&mut site.stx(&["status", "--format", "json"])).code(0);
@@ -196,7 +196,7 @@ fn branches_of_one_manifest_are_each_built_once_a_commit_in_their_own_channel() 
     assert_eq!(status.json()["alarms"], serde_json::json!([]), "{log}");
     let notices = fs_err::read_to_string(site.small.at("notices")).unwrap_or_default();
     assert_eq!(notices, "");
-    // The ledger says the same: each head is the reason of one request, and each request of one build.
+    // The ledger agrees: each head is the reason of one request, and each request has one build.
     let history = site.history();
     let mut heads = BTreeMap::<String, BTreeSet<String>>::new();
     for filed in &history {

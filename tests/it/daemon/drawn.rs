@@ -1,4 +1,4 @@
-//! `status --watch` on a terminal, as somebody who looks at it sees it.
+//! `status --watch` as shown on a terminal.
 
 use std::io::{Read as _, Write as _};
 use std::num::NonZero;
@@ -14,7 +14,7 @@ use crate::harness::{around, at_terminal, run, tool, wait_or_show};
 const ROWS: NonZero<u16> = NonZero::new(11).expect("rows");
 const COLUMNS: NonZero<u16> = NonZero::new(74).expect("columns");
 
-/// A shell on a terminal of this size that shows something, runs a command, and then says how that and the terminal are.
+/// A shell on a terminal of this size that prints a text, runs a command, and then prints its status and the terminal's settings.
 const SESSION: &str = r#"
 trap : INT
 stty rows 11 cols 74
@@ -27,7 +27,7 @@ test "$(stty -g)" != "$before" || now=unchanged
 echo "ended with $code, the terminal is $now"
 "#;
 
-/// A terminal and what it shows.
+/// A terminal and its content.
 struct Terminal {
     script: Daemon,
     keys: ChildStdin,
@@ -57,7 +57,7 @@ impl Terminal {
         }
     }
 
-    /// The rows that are shown, to the last one with a text.
+    /// The rows on the terminal, to the last one with a text.
     fn rows(&self) -> Vec<String> {
         let parser = self.screen.lock().expect("no panic");
         let rows = parser.screen().rows(0, COLUMNS.get());
@@ -67,7 +67,7 @@ impl Terminal {
         rows
     }
 
-    /// Waits until the rows are so.
+    /// Waits until the rows satisfy the condition.
     #[track_caller]
     fn until(&self, what: &str, so: impl Fn(&[&str]) -> bool) {
         let shown = || {
@@ -77,7 +77,7 @@ impl Terminal {
         wait_or_show(what, shown, || format!("{:#?}", self.rows()));
     }
 
-    /// The colour of the character at which a row has this text.
+    /// The colour of the first character of this text in a row.
     fn color(&self, row: usize, text: &str) -> Color {
         let column = self.rows()[row].find(text).expect(text);
         let parser = self.screen.lock().expect("no panic");
@@ -86,7 +86,7 @@ impl Terminal {
     }
 }
 
-/// A row with the time.
+/// True if a row contains the time.
 fn is_time(row: &str) -> bool {
     chrono::NaiveDateTime::parse_from_str(row, "%Y-%m-%d %H:%M:%S").is_ok()
 }
@@ -120,7 +120,7 @@ fn a_terminal_shows_the_builds_of_now_and_nothing_else() {
     let idle = |rows: &[&str]| matches!(rows, [time, "nothing runs or waits"] if is_time(time));
     terminal.until("the first screen, without what stood there", idle);
 
-    // A running build is a row, which is cut, and is drawn again with each phase.
+    // A running build is a row, which is cut, and is redrawn with each phase.
     let trigger = || {
         let args = ["trigger", "master", "--force", "--reason", "please"];
         run(&mut site.stx(&args)).ok();
@@ -144,7 +144,7 @@ fn a_terminal_shows_the_builds_of_now_and_nothing_else() {
         rows.len() == 2 && in_phase("image (3", rows)
     });
 
-    // Its end: the log is longer than the terminal, and the first rows are still there.
+    // Its end: the log is longer than the terminal, and the first rows are still visible.
     fs_err::remove_file(small.at("hold")).expect("a file");
     terminal.until("the failure", |rows| {
         let [time, idle, "", failed, "", log, begin, _, first, more] = rows else {
@@ -164,7 +164,7 @@ fn a_terminal_shows_the_builds_of_now_and_nothing_else() {
     assert_eq!(terminal.color(3, "fail in"), Color::Idx(1));
     assert_eq!(terminal.color(0, "20"), Color::Default);
 
-    // The next build is shown above the failure, and its end removes that.
+    // The next build is shown above the failure, and its end removes the failure.
     small.commit("image.sh", &image);
     fs_err::write(small.at("hold"), "").expect("a file");
     trigger();

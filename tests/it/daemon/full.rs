@@ -1,4 +1,4 @@
-//! A service whose ledger has no room for a while.
+//! A service whose ledger temporarily has no room.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::harness::run;
 
 #[test]
 fn a_full_disk_is_waited_for_and_what_was_built_is_recorded_later() {
-    // As most disks have them. With smaller ones, the kernel ends whoever writes to the index that SQLite maps.
+    // The block size of most disks. With smaller blocks, the kernel kills a process that writes to the index that SQLite maps.
     let disk = Disk::with_blocks(4096);
     let site = Site::new("", "poll = \"1s\"");
     let dir = site.small.dir.path().to_owned();
-    // Only what the service itself writes: a build on a full disk fails by itself.
+    // Only the service's own files: a build on a full disk fails anyway.
     fs_err::create_dir(site.small.at("state")).expect("a directory");
     fs_err::os::unix::fs::symlink(disk.path(), site.small.at("state/.service")).expect("a symlink");
     site.small.commit("image.sh", &holding(&dir));
@@ -34,7 +34,7 @@ fn a_full_disk_is_waited_for_and_what_was_built_is_recorded_later() {
         let notices = fs_err::read_to_string(site.small.at("notices")).unwrap_or_default();
         notices.contains("\"subject\":\"ledger\"")
     });
-    // Those who only look see it, too.
+    // Readers see it, too.
     let is_shown = || {
         let metrics = fs_err::read_to_string(site.small.at("stx-builds.prom"));
         let alarm = "stx_builds_alarm{kind=\"disk-filling\",subject=\"ledger\"} 1";
@@ -62,7 +62,7 @@ fn a_full_disk_is_waited_for_and_what_was_built_is_recorded_later() {
         site.log()
     );
 
-    // A stop ends it in any case, also one that was started without room.
+    // A stop always ends it, even if it was started without room.
     site.small.commit("image.sh", "exit 3\n");
     disk.exhaust();
     std::thread::sleep(Duration::from_secs(2));

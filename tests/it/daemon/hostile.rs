@@ -1,4 +1,4 @@
-//! A spool in which members of the build group do whatever they can.
+//! A spool with hostile members of the build group.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::{Daemon, Site};
 use crate::harness::{Ran, copy_program, run, tool, wait};
 
-/// Somebody of the group, who is not the service's user.
+/// A member of the group who is not the service's user.
 pub(super) const MEMBER: &str = "65534";
 
 pub(super) fn member(site: &Site, args: &[&str]) -> Command {
@@ -20,7 +20,7 @@ pub(super) fn member(site: &Site, args: &[&str]) -> Command {
     command
 }
 
-/// A site whose spool others can reach, a copy of the program that they can run, and the spool.
+/// A site whose spool other users can reach, a copy of the program that they can run, and the spool.
 pub(super) fn open_site(service: &str, branch: &str) -> (Site, Utf8PathBuf) {
     use std::os::unix::fs::PermissionsExt;
     let site = Site::new(service, branch);
@@ -44,7 +44,7 @@ fn nothing_in_place_of_the_mark_is_followed_waited_for_or_in_the_way() {
     let (site, spool) = open_site("", "");
     let daemon = site.start();
     site.until_file("state.spool/.service");
-    // The lock that keeps others out is not in the spool.
+    // The lock that keeps a second service out is not in the spool.
     run(&mut site.stx(&["daemon"])).code(6);
     ends_in_time(daemon, "at first");
     let victim = site.small.at("victim");
@@ -72,12 +72,12 @@ fn nothing_in_place_of_the_mark_is_followed_waited_for_or_in_the_way() {
         });
         if what == "lock" {
             wait("the lock", || {
-                // Closed each time: it would keep what it locks from the other.
+                // Closed each time: it would hold the lock.
                 let file = fs_err::File::open(&mark).expect("a file");
                 file.file().try_lock_shared().is_err()
             });
         }
-        // Nobody who asks is held up either.
+        // Other requesters are not delayed.
         let asked = ["./stx-builds", "trigger", "master", "--reason", what];
         let asked = run(&mut member(&site, &asked)).code(0);
         assert!(
@@ -183,7 +183,7 @@ fn only_who_asked_cancels_unless_a_group_may() {
         site.log().contains("user 65534 may not cancel request 1")
     });
     assert!(site.small.at("holds").exists());
-    // The group that user 65534 is in, as the system's database says.
+    // The group of user 65534, by the system's database.
     let group = run(&mut tool("id", ["--group", "--name", MEMBER])).ok();
     site.configure(&format!("cancel_group = \"{}\"", group.trim()), "");
     daemon.signal(Signal::HUP);

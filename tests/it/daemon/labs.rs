@@ -1,4 +1,4 @@
-//! Labs: commands that test what the service publishes.
+//! Labs: commands that test the builds that the service publishes.
 
 use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::Site;
 use super::verdicts::{green, requests, shown};
 use crate::harness::run;
 
-/// Gives the verdict by the content of a file of the build; of a slow build, writes its process id and waits.
+/// Determines the verdict from a file of the build; for a slow build, writes its process id and waits.
 const LAB: &str = r#"set -e
 test -f "$BUILD_PATH/build.json"
 echo "testing $BUILD with $POOL"
@@ -32,7 +32,7 @@ fn site(more: &str) -> Site {
     site
 }
 
-/// True if there are `count` requests for verdicts and all have ended.
+/// True if `count` requests for verdicts exist and all have ended.
 fn over(site: &Site, count: usize) -> bool {
     let all = requests(site);
     all.len() == count && all.iter().all(|request| !request["end"].is_null())
@@ -103,7 +103,7 @@ fn a_test_runs_beside_builds_begins_again_after_a_crash_and_is_cancelled() {
     let first = pid();
     let status = || run(&mut site.stx(&["status"])).code(0).stdout;
     assert!(status().contains("by sanity (request"), "{}", status());
-    // The next build does not wait; its test does.
+    // The next build does not wait, but its test does.
     site.commit("one");
     site.until("the build", || site.messages() == ["slow", "one"]);
     site.until("its test", || requests(&site).len() == 2);

@@ -11,7 +11,7 @@ use super::{Site, holding};
 use crate::harness::{Ran, Started, copy_program, run, tool};
 
 impl Site {
-    /// The status document; `Null` while there is none.
+    /// The status document; `Null` if it does not exist.
     fn shown(&self) -> Value {
         let text = fs_err::read_to_string(self.small.at("state.spool/status.json"));
         text.map_or(Value::Null, |text| {
@@ -36,7 +36,7 @@ impl Site {
         run(&mut self.of_member(args))
     }
 
-    /// Reads a file of the spool as a member of its group, or as somebody else.
+    /// Reads a file of the spool as a member of its group, or as another user.
     fn read_as(&self, group: &str, name: &str) -> Ran {
         let file = self.small.at("state.spool").join(name);
         run(&mut tool(
@@ -92,20 +92,20 @@ fn the_group_watches_builds_and_reads_their_redacted_logs_while_they_run() {
     });
     assert!(!of_group(&log).stdout.contains("secret-builder"));
     assert!(of_group("status.json").code(0).stdout.contains("please"));
-    // Nobody else gets that far, and the log itself is still the service's own.
+    // Other users have no access, and the log itself is readable by the service only.
     for name in ["status.json", log.as_str()] {
         site.read_as("--clear-groups", name).code(1);
     }
     of_group("../state/master/centos/logs/image.log").code(1);
 
-    // The state is not for members, who follow the copy in the spool.
+    // Members cannot read the state, and follow the copy in the spool.
     fs_err::set_permissions(site.small.at("state"), PermissionsExt::from_mode(0o700))
         .expect("a mode");
     let mut follows = site.of_member(&["log", "-f", "master/centos", "image"]);
     let follows = Started::new(follows.stdout(Stdio::piped()).stderr(Stdio::piped()));
     follows.until_it_reads(&site.small.at("state.spool/running"));
 
-    // Killed, it shows the logs of the run again, and nothing of the one before.
+    // After a kill, it shows the logs of the run again, and nothing of the previous run.
     daemon.signal(Signal::KILL);
     assert_eq!(daemon.end(), None);
     let stray = site.small.at("state.spool/running/99");
@@ -119,7 +119,7 @@ fn the_group_watches_builds_and_reads_their_redacted_logs_while_they_run() {
     assert!(!stray.exists());
     assert_eq!(running()["interruptions"], 1);
 
-    // A build that fails has its last lines in the history; nothing of a log stays after a stop.
+    // The history shows the last lines of a failed build; no log remains after a stop.
     site.small
         .commit("image.sh", "echo it breaks here; exit 3\n");
     fs_err::remove_file(site.small.at("hold")).expect("a file");
@@ -146,7 +146,7 @@ fn a_request_is_followed_to_the_end_of_its_build() {
     let member = |args: &[&str]| site.as_member(args);
     let wait = ["trigger", "master", "--wait", "--reason", "please"];
 
-    // Nothing is left where nobody would follow it.
+    // With `--wait`, no message is left if no service runs.
     let daemon = site.start();
     site.until("the document", || site.shown()["form"] == 1);
     daemon.signal(Signal::TERM);
@@ -180,7 +180,7 @@ fn a_request_is_followed_to_the_end_of_its_build() {
     }
     assert!(built.stdout.contains("success in "), "{}", built.stdout);
     assert_eq!(site.messages(), ["one"]);
-    // Nothing changed since, which is a success.
+    // Nothing has changed since, which is a success.
     let same = member(&wait).code(0);
     assert!(same.stdout.contains("unchanged since"), "{}", same.stdout);
 
@@ -194,7 +194,7 @@ fn a_request_is_followed_to_the_end_of_its_build() {
         failed.stderr
     );
 
-    // Cancelled by another, and not over in time.
+    // Cancelled by another user, and not ended in time.
     let dir = site.small.dir.path().to_owned();
     site.small.commit("image.sh", &holding(&dir));
     fs_err::write(site.small.at("hold"), "").expect("a file");
@@ -218,7 +218,7 @@ fn a_request_is_followed_to_the_end_of_its_build() {
     run(&mut site.stx(&["trigger", "--cancel", &request])).code(0);
     site.until("the end", || site.shown()["running"][0].is_null());
 
-    // The history of those who cannot read the ledger is that of those who can, as far as it goes.
+    // The history for users who cannot read the ledger equals that of the ledger, as far as it reaches.
     let shown = member(&["history"]).code(0);
     assert!(
         shown.stderr.contains("cannot read the ledger"),
@@ -277,7 +277,7 @@ fn the_metrics_pass_promtool_and_survive_restarts_and_the_dashboard_shows_the_sa
     };
     let judged = judge(&metrics()).code(0);
     assert_eq!((judged.stdout.as_str(), judged.stderr.as_str()), ("", ""));
-    // It does see something: a counter that is none by its name.
+    // The check can fail: a counter whose name is not that of a counter.
     judge(&metrics().replace("runs_total", "runs")).code(3);
     for name in [
         "stx_builds_build_duration_seconds_count{channel=\"master/centos\"}",
@@ -296,7 +296,7 @@ fn the_metrics_pass_promtool_and_survive_restarts_and_the_dashboard_shows_the_sa
     let judged = run(&mut tool("tidy", ["-quiet", "-errors", file.as_str()])).code(0);
     assert_eq!(judged.stderr, "");
 
-    // Killed, and started again, it counts on.
+    // Killed and restarted, it continues the counters.
     let prunes = value("stx_builds_prunes_total");
     daemon.signal(Signal::KILL);
     assert_eq!(daemon.end(), None);

@@ -1,4 +1,4 @@
-//! Standard error that nobody reads: a full disk, a reader that died, a terminal that is gone.
+//! Standard error that cannot be written: a full disk, a dead reader, a terminal that is gone.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use super::Site;
 use crate::builds::Small;
 use crate::harness::{around, at_terminal, run, stx, tool, wait};
 
-/// Standard errors to which no write succeeds.
+/// Standard errors to which every write fails.
 fn unwritable() -> [(&'static str, Stdio); 2] {
     let mut open = fs_err::OpenOptions::new();
     let full = open.write(true).open("/dev/full").expect("a device");
@@ -69,7 +69,7 @@ fn a_build_survives_its_terminal() {
     small.commit("image.sh", &super::holding(small.dir.path()));
     fs_err::write(small.at("hold"), "").expect("a file");
     let build = small.build("20200101T000000Z");
-    // A session of its own gets no SIGHUP when the terminal goes.
+    // A session of its own does not receive SIGHUP when the terminal closes.
     let session = around(tool("setsid", ["--wait"]), &build);
     let mut script = at_terminal(&session);
     let script = script.stdin(Stdio::piped()).stdout(Stdio::null());

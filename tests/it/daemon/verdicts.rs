@@ -1,4 +1,4 @@
-//! Verdicts by the spool: from members of the build group, who cannot write the mirror.
+//! Verdicts through the spool: from members of the build group, who cannot write the mirror.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -17,14 +17,14 @@ fn mark(site: &Site, build: &str, verdict: &str, more: &[&str]) -> Ran {
     run(member(site, &args).args(more))
 }
 
-/// The verdicts on the newest build, newest first, as everybody can read them.
+/// The verdicts on the newest build, newest first, as every reader sees them.
 pub(super) fn shown(site: &Site, build: &str) -> Vec<Value> {
     let shown = run(&mut site.stx(&["show", build, "--format", "json"])).code(0);
     let verdicts = shown.json()["verdicts"].as_array().cloned();
     verdicts.unwrap_or_default()
 }
 
-/// The requests for verdicts that the ledger has, newest first.
+/// The requests for verdicts in the ledger, newest first.
 pub(super) fn requests(site: &Site) -> Vec<Value> {
     let args = ["history", "--verdicts", "--format", "json"];
     let listed = run(&mut site.stx(&args)).code(0).json();
@@ -49,7 +49,7 @@ fn a_member_gives_a_verdict_and_is_its_author() {
     let date = site.small.builds()[0].clone();
     let build = format!("master/centos/{date}");
 
-    // A member cannot write the mirror, and names nobody else as the author.
+    // A member cannot write the mirror, and cannot name another author.
     let rights = ["./stx-builds", "mark", &build, "green", "--by", "root"];
     let denied = run(&mut member(&site, &rights)).code(4);
     assert!(
@@ -72,7 +72,7 @@ fn a_member_gives_a_verdict_and_is_its_author() {
     assert_eq!(verdict["reason"], "sanity passed");
     assert_eq!(verdict["url"], link);
 
-    // A verdict that takes it back, while the service does not run.
+    // A verdict that revokes it, while the service does not run.
     ends_in_time(daemon, "a verdict was given");
     let asked = mark(&site, &build, "red", &["--reason", "it hangs"]).code(0);
     assert!(asked.stderr.contains("no service runs"), "{}", asked.stderr);
@@ -80,7 +80,7 @@ fn a_member_gives_a_verdict_and_is_its_author() {
     let daemon = site.start();
     site.until("the verdict", || green(&site).is_none());
 
-    // Nothing that is wrong is given, and each is refused with its reason.
+    // Invalid verdicts are not recorded, and each is refused with its reason.
     let missing = mark(&site, "master/centos/20000101T000000Z", "green", &[]).code(5);
     assert!(
         missing.stderr.contains("20000101T000000Z"),
@@ -98,7 +98,7 @@ fn a_member_gives_a_verdict_and_is_its_author() {
         assert!(refused.stderr.contains(why), "{}", refused.stderr);
     }
     by_hand(&site, &spool, &build);
-    // The service is as it was.
+    // The service still works.
     mark(&site, &build, "green", &["--reason", "it was the lab"]).code(0);
     site.until("the last verdict", || {
         green(&site).as_deref() == Some(&*date)
@@ -117,7 +117,7 @@ fn by_hand(site: &Site, spool: &Utf8Path, build: &str) {
     let put = |name: &str, text: &str| {
         let from = site.small.at("by-hand");
         fs_err::write(&from, text).expect("a file");
-        // Whole at once: the service reads whatever has a name that does not begin with a dot.
+        // Complete at once: the service reads any file whose name does not begin with a dot.
         let part = spool.join(format!(".{name}"));
         run(&mut member(site, &["cp", from.as_str(), part.as_str()])).ok();
         let to = spool.join(name);
@@ -184,7 +184,7 @@ fn by_hand(site: &Site, spool: &Utf8Path, build: &str) {
     assert_eq!(end["outcome"], "refused", "{end}");
 }
 
-/// Killed after the mirror took a verdict and before the ledger knew: by a ledger that is put back.
+/// A kill after the mirror recorded a verdict and before the ledger did, simulated by restoring an old ledger.
 #[test]
 fn a_verdict_whose_answer_was_lost_is_given_once() {
     let (site, _) = open_site("", "poll = \"1s\"");
@@ -194,7 +194,7 @@ fn a_verdict_whose_answer_was_lost_is_given_once() {
     let build = format!("master/centos/{date}");
     site.until("the end", || site.log().contains("published, success"));
 
-    // A publisher is at work on the channel, so that the verdict is filed and waits.
+    // A publisher is at work on the channel, so the verdict is filed and waits.
     let lock = site.small.at("mirror/.stx/locks/master/centos/%2Elock");
     let hold = ["-x", "--no-fork", lock.as_str(), "sleep", "1000"];
     let mut holder = Command::new("flock")
@@ -231,7 +231,7 @@ fn a_verdict_whose_answer_was_lost_is_given_once() {
     assert_eq!(requests(&site)[0]["end"]["is_new"], true);
     daemon.signal(Signal::KILL);
     daemon.end();
-    // Somebody has given another one since, and took that back.
+    // Another author has recorded a verdict since, and revoked it.
     for (verdict, by) in [("red", "ann"), ("green", "bob")] {
         let args = ["mark", &build, verdict, "--by", by];
         run(&mut site.stx(&args)).code(0);

@@ -1,4 +1,4 @@
-//! A member of the spool's group, with no other right, sees a build run and why it failed.
+//! A member of the spool's group, without further rights, sees a build run and the reason of its failure.
 
 use std::process::Stdio;
 
@@ -6,7 +6,7 @@ use super::hostile::{ends_in_time, member, open_site};
 use super::{Site, holding};
 use crate::harness::{Ran, Started, run};
 
-/// The output of a program of a member that has ended.
+/// The output of a member's program that has ended.
 fn ended(started: Started) -> Ran {
     let output = started.output();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -36,7 +36,7 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
     fs_err::write(site.small.at("hold"), "").expect("a file");
     let daemon = site.start();
     site.until_file("state.spool/status.json");
-    // Nothing of the state is for members.
+    // Members cannot read the state.
     fs_err::set_permissions(site.small.at("state"), PermissionsExt::from_mode(0o700))
         .expect("a mode");
     run(&mut member(&site, &["ls", "state"])).code(2);
@@ -65,7 +65,7 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
     );
     let all = start(&site, &["log", "-f"]);
     let one = start(&site, &["log", "-f", "master/centos", "image", "-n", "0"]);
-    // They follow before there is more.
+    // They start to follow before more is written.
     for follower in [&all, &one] {
         follower.until_it_reads(&site.small.at("state.spool/running"));
     }
@@ -94,7 +94,7 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
         one.stdout
     );
     ended(wait).code(3);
-    // The log is that of the published build, by the name of its channel.
+    // The log is that of the published build, named by its channel.
     for (args, words) in [
         (&["history"][..], "phase image: exit status 7"),
         (&["status"], "the disk is on fire"),
@@ -104,7 +104,7 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
         assert!(ran.stdout.contains(words), "{args:?}: {}", ran.stdout);
     }
 
-    // A line for each change.
+    // One line per change.
     site.until("the last change", || lines().contains("exit status 7"));
     watch.kill().expect("killed");
     drop(watch.output());
@@ -112,7 +112,7 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
     for wanted in ["runs phase image", "phase image: exit status 7"] {
         assert_eq!(lines.matches(wanted).count(), 1, "{wanted}: {lines}");
     }
-    // The service's user sees the same by the ledger.
+    // The service's user sees the same from the ledger.
     let own = run(&mut site.stx(&["status", "--format", "json"]))
         .code(0)
         .json();

@@ -1,4 +1,4 @@
-//! `since`, `compare` and `fetch` on builds of which retention took the packages.
+//! `since`, `compare` and `fetch` on builds from which retention removed the packages.
 
 use serde_json::Value;
 
@@ -6,15 +6,15 @@ use super::{CHANNEL, Deb, HELLO, PLACE, Work, date};
 use crate::harness::{Ran, run, stx};
 use crate::nginx::Nginx;
 
-/// What retention took, from which build, and what to do.
+/// The removed section, its build, and the next step.
 const TAKEN: &str = "retention took outputs/std from ";
 
-/// A package of a greeting.
+/// A package with a greeting.
 fn greets(greeting: &str) -> Deb<'_> {
     Deb { greeting, ..HELLO }
 }
 
-/// Builds whose package greets as `greetings` say; retention took the packages of all but the last `kept`.
+/// Builds whose packages have these `greetings`; retention removed the packages of all but the last `kept` builds.
 fn thinned(greetings: &[&str], kept: u32) -> Work {
     let work = Work::new();
     let days = u32::try_from(greetings.len()).expect("few");
@@ -48,7 +48,7 @@ fn found(ran: &Ran) -> [Value; 3] {
 
 #[test]
 fn builds_without_packages_are_passed_over_where_the_answer_is_elsewhere() {
-    // The first builds differ, and that they do is not known before a later build has the same file.
+    // The first builds differ, which is unknown until a later build has the same file.
     let work = thinned(&["one", "one", "one", "one", "two", "two"], 3);
     assert_eq!(
         found(&since(&work, &[]).code(0)),
@@ -61,11 +61,11 @@ fn builds_without_packages_are_passed_over_where_the_answer_is_elsewhere() {
     let asked = ["--format", "json", "since", "hello", "--in", CHANNEL];
     let ran = run(stx(["--mirror", &nginx.url("")]).args(asked)).code(0);
     assert_eq!(found(&ran), [date(5), date(4), date(1)]);
-    // Every build has the version, those without packages too: a file of the same digest says so.
+    // Every build has the version, even those without packages: a file with the same digest proves it.
     let version = since(&work, &["--version", "1.0"]).code(0);
     assert_eq!(found(&version), [Value::Null, Value::Null, date(1).into()]);
 
-    // Of the oldest builds nothing is known, and the answer does not need them.
+    // The content of the oldest builds is unknown, and the answer does not need it.
     let work = thinned(&["zero", "zero", "one", "two", "two"], 3);
     assert_eq!(
         found(&since(&work, &[]).code(0)),
@@ -75,7 +75,7 @@ fn builds_without_packages_are_passed_over_where_the_answer_is_elsewhere() {
 
 #[test]
 fn where_the_answer_needs_builds_without_packages_retention_is_named() {
-    // The package is the same in all that are left.
+    // The package is the same in all remaining builds.
     let work = thinned(&["one", "one", "two", "two"], 2);
     let ran = since(&work, &[]).code(0);
     assert_eq!(found(&ran), [Value::Null, Value::Null, date(3).into()]);
@@ -102,7 +102,7 @@ fn where_the_answer_needs_builds_without_packages_retention_is_named() {
         human.stderr
     );
 
-    // It changed in one of those that were taken: a pin keeps an older one whole.
+    // It changed in one of the builds without packages: a pin keeps an older one complete.
     let work = Work::new();
     for (day, greeting) in (1..).zip(["one", "other", "two", "two"]) {
         work.publish(day, &[(PLACE, greets(greeting))]);
@@ -141,10 +141,10 @@ fn files_of_a_section_that_retention_took_are_not_called_missing() {
         )),
         "{one}"
     );
-    // One line, however many files a section had.
+    // One line, regardless of the number of files in the section.
     let all = fetch("debs");
     assert_eq!(all.matches("not on the mirror").count(), 1, "{all}");
-    // Where files are, those that are there come first.
+    // With `--print-url`, existing files come first.
     let urls = work.stx(&["fetch", &date(1), "**", "--print-url"]).code(5);
     assert!(urls.stdout.contains("/build.json\n"), "{}", urls.stdout);
     assert!(!urls.stdout.contains(PLACE), "{}", urls.stdout);

@@ -1,4 +1,4 @@
-//! The public API of each library. `docs/api` holds it, so that whoever changes it sees that, and so does the reviewer.
+//! The public API of each library. `docs/api` contains it, so that its author and the reviewer notice a change.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use public_api::Builder;
@@ -8,24 +8,24 @@ use crate::arrows::LAYERED;
 use crate::cargo::cargo;
 use crate::harness::{names, root, run};
 
-/// The directory of the documentation of all libraries as JSON, made of the dependencies that clippy checked. A warning is an error: no
-/// other test makes the documentation.
+/// The directory of the documentation of all libraries as JSON, made from the dependencies that clippy has checked. Warnings are
+/// errors: no other test makes the documentation.
 fn documentation() -> Utf8PathBuf {
     let target = Utf8Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("");
     let api = target.join("api");
     run(cargo()
-        // The features of the tests, and so the dependencies that were checked with them.
+        // The features of the tests, so that the dependencies checked with them are reused.
         .args(["doc", "--locked", "--workspace", "--all-features", "--lib"])
         .args(["--no-deps", "--quiet"])
         .env("RUSTDOC", root().join("scripts/rustdoc-json.sh"))
         .env("RUSTDOCFLAGS", "-D warnings -Z unstable-options --output-format=json")
-        // The pages of `cargo doc` would be removed from the other directory.
+        // Another target directory: the pages of `cargo doc` would be removed otherwise.
         .env("CARGO_TARGET_DIR", &api)
         .env("CARGO_BUILD_BUILD_DIR", target)
         .current_dir(root()))
     .ok();
     let documentation = api.join("doc");
-    // Cargo looks for pages only, and would make the JSON anew each time.
+    // Cargo checks only for pages, and would make the JSON again each time.
     for name in names(&documentation) {
         if let Some(library) = name.strip_suffix(".json") {
             let pages = documentation.join(library);

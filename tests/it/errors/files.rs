@@ -1,4 +1,4 @@
-//! Errors of files: absent, of another kind, or somebody else's.
+//! Errors of files: missing, of another kind, or owned by another user.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
@@ -8,7 +8,7 @@ use camino_tempfile::Utf8TempDir;
 use super::{Bed, CHANNEL, GOOD, RECIPE, answer, row, set_mode};
 use crate::harness::{binary, copy_program, package, run, tool};
 
-/// The program where also somebody who may not enter the project can run it.
+/// A copy of the program that users without access to the project can run.
 pub(super) fn binary_of_everybody() -> Utf8PathBuf {
     static COPY: std::sync::OnceLock<Utf8TempDir> = std::sync::OnceLock::new();
     let dir = COPY.get_or_init(|| {
@@ -127,7 +127,7 @@ fn a_repository_that_holds_itself_is_refused_before_anything_is_staged() {
 #[test]
 fn what_somebody_may_not_see_is_not_called_absent() {
     let bed = Bed::new();
-    // `in_memory` makes a directory that nobody else may enter.
+    // `in_memory` makes a directory that other users cannot enter.
     set_mode(bed.dir.path(), 0o755);
     let config = "mirror = \"../srv/mirror\"\nstate = \"state\"\nrecipe = \"recipe.toml\"\n[[branch]]\nname = \"master\"\n";
     bed.write("conf/stx-builds.toml", config);
@@ -182,7 +182,7 @@ fn what_somebody_may_not_see_is_not_called_absent() {
     for row in rows {
         answer(&mut bed.stx_as_nobody(&row.args), &row);
     }
-    // Now nothing of the state can be seen, and nobody knows whether a build is there.
+    // Now the state is inaccessible, so that the existence of a build is unknown.
     set_mode(&bed.path("conf/state"), 0o700);
     for row in [
         row(

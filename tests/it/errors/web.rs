@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use super::{Bed, row};
 
-/// A web server that answers everything below `/404/` with that, and everything else with a page for people.
+/// A web server that answers 404 below `/404/`, and a page for people for any other path.
 fn web() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -31,7 +31,7 @@ fn web() -> String {
                 "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 body.len()
             );
-            // Who asked may be gone.
+            // The client may have disconnected.
             drop(stream.write_all(format!("{head}{body}").as_bytes()));
         }
     });

@@ -1,4 +1,4 @@
-//! Symlinks to source roots, files that are being written, and what a publish links and reports.
+//! Symlinks to source roots, files that are still being written, and the links and reports of a publish.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +38,7 @@ fn symlinks_to_a_source_root_are_published_as_what_they_lead_to() {
         format!("source_roots = [\"import\"]\n{CONFIG}"),
     );
     run(&mut place.publish("20200102T000000Z")).code(0);
-    // What lies there is searched, too.
+    // Files there are searched, too.
     place.write("import/a.src.rpm.txt", "on yow-lab7\n");
     run(&mut place.publish("20200103T000000Z")).code(4);
 }
@@ -71,7 +71,7 @@ fn a_file_that_is_being_written_is_not_published() {
         refused.stderr
     );
     assert!(builds(&place.path("mirror"), CHANNEL).is_empty());
-    // It does not go on growing, and the same command goes on.
+    // The file no longer grows, and the same command resumes.
     run(&mut place.publish("20200101T000000Z")).code(0);
     assert_whole(&place.path("mirror"), CHANNEL);
 }

@@ -1,4 +1,4 @@
-//! Private data inside of packages that real tools made.
+//! Private data inside of packages from real tools.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use crate::rpms;
 const DATE: &str = "20181105T060000Z";
 const BUILD_INFO: &str = "OS=\"centos\"\nBUILD_HOST=\"forge\"\n";
 
-/// A tree with a package of each kind that tells of the build server, and one of each that does not.
+/// A tree with a package of each kind that names the build server, and one of each that does not.
 fn packaged() -> Place {
     let place = Place::new();
     let deb = |name: &str, info: &str, postinst: &str| {
@@ -45,7 +45,7 @@ fn packaged() -> Place {
     place
 }
 
-/// An RPM package with `BUILD_HOST` in a file, built once a run.
+/// An RPM package with `BUILD_HOST` in a file, built once per run of the tests.
 fn told() -> &'static Utf8Path {
     static TOLD: OnceLock<Vec<Utf8PathBuf>> = OnceLock::new();
     let built = TOLD.get_or_init(|| rpms::build("told", SPEC));
@@ -88,7 +88,7 @@ const FOUND: [&str; 3] = [
     "outputs/std/packages/loud_1_all.deb, in DEBIAN/postinst: 1 × host",
 ];
 
-/// The lines of a report that speak of packages.
+/// The lines of a report about packages.
 fn lines(ran: &Ran) -> Vec<&str> {
     let lines = ran.stdout.lines().chain(ran.stderr.lines());
     lines
@@ -99,7 +99,7 @@ fn lines(ran: &Ran) -> Vec<&str> {
 #[test]
 fn packages_that_tell_of_the_build_server_are_published_and_named() {
     let place = packaged();
-    // The build made none of its inputs.
+    // The inputs are not made by the build.
     let inputs = place.path("tree/inputs/packages");
     fs_err::create_dir_all(&inputs).expect("made");
     let loud = place.path("tree/outputs/std/packages/loud_1_all.deb");

@@ -1,5 +1,5 @@
-//! Packages whose headers lie: `publish` reads them in four places (the search for what must not leave, the signing, the
-//! metadata, and the bill of materials of an image that holds them), and none of these believes a count.
+//! Packages with false headers: `publish` reads them in four places (the search for private data, the signing, the metadata, and the
+//! bill of materials of an image that contains them), and none of these trusts a count.
 
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
@@ -13,10 +13,10 @@ const CHANNEL: &str = "master/centos";
 const DATE: &str = "20200101T000000Z";
 const STD: &str = "outputs/RPMS/std";
 
-/// More than publishing these files needs, in bytes; debug builds are not lean.
+/// More than publishing these files needs, in bytes; debug builds need more memory.
 const MEMORY: u64 = 500 << 20;
 
-/// A header of these index entries, and so many bytes of data.
+/// A header with these index entries, and so many bytes of data.
 fn header(entries: &[[u32; 4]], data: usize) -> Vec<u8> {
     let sizes = [entries.len(), data].map(|size| u32::try_from(size).expect("it fits"));
     let words = [0x8ead_e801, 0, sizes[0], sizes[1]].into_iter();
@@ -35,7 +35,7 @@ fn with(main: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Files that are no packages, whatever they claim, with a part of the reason.
+/// Files that claim to be packages, each with a part of the reason for its refusal.
 fn liars() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let huge = 0x7fff_ffff;
     let many: Vec<_> = (0..100_000).map(|tag| [tag, 0, 0, 0]).collect();
@@ -76,7 +76,7 @@ fn liars() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     ]
 }
 
-/// Packages of which some bytes are others, always the same.
+/// Packages with some changed bytes, always the same ones.
 fn mutated() -> Vec<Vec<u8>> {
     let whole = fs_err::read(package()).expect("a package");
     let end = Headers::parse(&whole).expect("a package").payload;
@@ -146,7 +146,7 @@ fn publish(dir: &Utf8TempDir, config: &str, files: &[(String, Vec<u8>)]) -> serd
     report
 }
 
-/// Configurations that sign packages, and that do not.
+/// Configurations with and without signing of packages.
 fn configs(key: &Key, dir: &Utf8Path) -> [String; 2] {
     let secret = dir.join("secret.asc");
     key.export_secret(&secret);

@@ -1,4 +1,4 @@
-//! Servers that refuse a file: which of the errors say that it does not exist.
+//! Servers that refuse a file: the errors that mean that it does not exist.
 
 use super::{Answer, Case, says};
 use crate::site::{CHANNEL, DATES};
@@ -75,7 +75,7 @@ fn an_object_store_that_refuses_may_have_no_such_file() {
         5,
         "(403 Forbidden: missing, or not public): not found",
     );
-    // Files that a build need not have are looked for, too.
+    // Optional files of a build are requested, too.
     let server = case.serve(move |request| {
         let optional = ["THINNED.json", "SHA256SUMS.asc", "bootimage.iso.zsync"];
         let missing = optional.iter().any(|name| request.path.ends_with(name));
@@ -129,7 +129,7 @@ fn a_proxy_that_fails_is_named() {
         command.env(name, value).env("no_proxy", except);
         crate::harness::run(&mut command)
     };
-    // Nothing listens there.
+    // No server listens there.
     for name in ["http_proxy", "all_proxy"] {
         let ran = list(name, "http://user:secret@127.0.0.1:1", "");
         says(&ran, 4, "through the proxy http://127.0.0.1:1/");

@@ -1,4 +1,4 @@
-//! A web server of the worst kind, on the loopback interface; what it is not told to be wrong about, it answers rightly.
+//! A hostile web server on the loopback interface; it answers correctly unless it is told otherwise.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,9 +12,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 /// The request of a reader.
 pub(crate) struct Request {
     pub(crate) path: String,
-    /// The first byte that is asked for, of a request for a range.
+    /// The first requested byte of a range.
     pub(crate) range: Option<usize>,
-    /// How often this path was asked for, with this time.
+    /// The number of requests for this path, including this one.
     pub(crate) count: u64,
 }
 
@@ -22,9 +22,9 @@ pub(crate) struct Request {
 pub(crate) enum Answer {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// A head, and the same again and again.
+    /// A head, and then the same bytes forever.
     Endless { head: String, again: Vec<u8> },
-    /// These bytes, and nothing more for as long as the reader waits.
+    /// These bytes, and then nothing for as long as the reader waits.
     Stall(Vec<u8>),
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Hostile {
 }
 
 impl Hostile {
-    /// Serves the files below `root`, except where `decide` has another answer.
+    /// Serves the files below `root`, except if `decide` returns another answer.
     pub(crate) fn start(
         root: &Utf8Path,
         decide: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
@@ -82,7 +82,7 @@ impl Hostile {
                     return;
                 }
                 let (shared, stream) = (Arc::clone(&shared), stream.expect("a connection"));
-                // A reader that goes away in the middle is what this is about.
+                // Readers that disconnect early are expected.
                 std::thread::spawn(move || shared.answer(stream).ok());
             }
         });
@@ -93,7 +93,7 @@ impl Hostile {
         format!("http://127.0.0.1:{}/", self.port)
     }
 
-    /// All bytes that readers took.
+    /// The number of bytes that readers received.
     pub(crate) fn sent(&self) -> u64 {
         self.state.sent.load(Ordering::Relaxed)
     }
@@ -102,7 +102,7 @@ impl Hostile {
         self.state.asked.lock().expect("no panic").values().sum()
     }
 
-    /// How often a file of this name was asked for.
+    /// The number of requests for files with this name.
     pub(crate) fn asked(&self, name: &str) -> u64 {
         let asked = self.state.asked.lock().expect("no panic");
         asked

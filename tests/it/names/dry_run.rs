@@ -1,4 +1,4 @@
-//! Dry runs of `publish` and `promote` show the names that the run then moves.
+//! Dry runs of `publish` and `promote` report the names that the run then moves.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use super::{FIRST, Mirror, NINTH, TENTH, publish};
 use crate::harness::Ran;
 
 impl Mirror {
-    /// Runs a command dry and then in earnest, and checks that both report the same names and that the dry run changes nothing;
-    /// the names, the text of the dry run, and the second run.
+    /// Runs a command dry and then for real. Checks that both report the same names and that the dry run changes nothing; returns the
+    /// names, the text of the dry run, and the second run.
     fn dry_then_wet(&self, args: &[&str]) -> (Value, String, Ran) {
         let names = |report: &Value| report.get("names").cloned().unwrap_or(json!([]));
         let dry = [args, &["--dry-run"]].concat();
@@ -24,7 +24,7 @@ impl Mirror {
     }
 }
 
-/// The names of steps, with where they point.
+/// The names of steps, with their targets.
 fn pairs(names: &Value) -> Vec<String> {
     let names = names.as_array().expect("a list").iter();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -36,7 +36,7 @@ fn pairs(names: &Value) -> Vec<String> {
 #[test]
 fn a_dry_publish_names_what_the_publish_moves() {
     let mirror = Mirror::new("[aliases]\n\"r2018.10\" = \"release/2018.10\"");
-    // Neither the mirror nor a release is there yet; then newer and older ones, and another build of one.
+    // Neither the mirror nor a release exists at first; then newer and older ones, and another build of one.
     for (channel, day, moved) in [
         (
             FIRST,
@@ -91,7 +91,7 @@ fn a_dry_promotion_names_what_the_promotion_moves() {
     for verdict in [build, &format!("{FIRST}/20181101T060000Z")] {
         mirror.stx(&["mark", verdict, "green", "--by", "lab"]).ok();
     }
-    // Into a release that is newer, and into one that is there and has a green build.
+    // To a newer release, and to an existing one with a green build.
     let promote = |to: &'static str| ["promote", build, "--to", to, "--by", "ann"];
     let (names, said, ran) = mirror.dry_then_wet(&promote("release/11.0.0"));
     drop(ran.code(0));
@@ -105,7 +105,7 @@ fn a_dry_promotion_names_what_the_promotion_moves() {
     assert!(said.contains("  latest_build: made"), "{said}");
     assert!(!said.contains("latest_green_build"), "{said}");
 
-    // A candidate is no release yet.
+    // A candidate does not count as a release.
     let (names, _, ran) = mirror.dry_then_wet(&promote("release/12.0.0-rc1"));
     drop(ran.code(0));
     assert_eq!(names, json!([]));

@@ -5,7 +5,7 @@ use camino::Utf8Path;
 use super::{FIRST, image, publish};
 use crate::harness::{run, stx, tool};
 
-/// Publishes a release with the specification's name for it to the mirror in a directory.
+/// Publishes a release to the mirror in a directory, with the name that the specification gives it.
 pub(crate) fn add_release(mirror: &Utf8Path, tree: &Utf8Path) {
     let stx = |args: &[&str]| run(stx(["--mirror", mirror.as_str()]).args(args));
     publish(tree, FIRST, stx, 5);
@@ -18,7 +18,7 @@ fn curl(url: &str) -> String {
     run(&mut tool("curl", args)).ok()
 }
 
-/// Every name leads a plain reader to the newest build, and ours too; `url` ends with a slash.
+/// Every name leads plain readers and `fetch` to the newest build; `url` ends with a slash.
 pub(crate) fn leads(url: &str, to: &Utf8Path) {
     for path in [
         "r2018.10/centos/latest_build/outputs/iso/bootimage.iso",

@@ -1,4 +1,4 @@
-//! Completions, by the shells themselves.
+//! Completions, tested with the shells themselves.
 
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
@@ -38,7 +38,7 @@ fn path() -> String {
     format!("{dir}:{}", std::env::var("PATH").unwrap_or_default())
 }
 
-/// A line as it is typed, and the text that its last word has to become; `None` where there is nothing to complete.
+/// A typed line, and the expected completion of its last word; `None` if there is none.
 const LINES: [(&str, Option<&str>); 18] = [
     ("stx-builds pub", Some("publish")),
     ("stx-builds verify --repa", Some("--repair")),
@@ -47,7 +47,7 @@ const LINES: [(&str, Option<&str>); 18] = [
     ("stx-builds recipe ch", Some("check")),
     ("stx-builds list --mirror mirr", Some("mirror-here")),
     ("stx-builds prune --plan plan-h", Some("plan-here")),
-    // What is on the mirror, and in the configuration.
+    // Names on the mirror and in the configuration.
     ("stx-builds pins mas", Some("master/centos")),
     ("stx-builds explain rel", Some("release/2018.10/centos")),
     (
@@ -67,7 +67,7 @@ const LINES: [(&str, Option<&str>); 18] = [
         Some("sync"),
     ),
     ("stx-builds trigger f/", Some("f/new")),
-    // The files of options are no builds, and each directory is relative to the one before.
+    // The files of options are not builds, and each directory is relative to the one before.
     (
         "stx-builds fetch --keyring ./k.asc master/centos outputs/",
         Some("outputs/iso"),
@@ -76,7 +76,7 @@ const LINES: [(&str, Option<&str>); 18] = [
         "stx-builds -C mirror-here -C .. pins mas",
         Some("master/centos"),
     ),
-    // Elsewhere nothing is asked for, and an error is silent.
+    // No remote mirror is contacted, and an error is silent.
     ("stx-builds --mirror https://127.0.0.1:1/ pins mas", None),
     ("stx-builds --config gone.toml pins mas", None),
 ];
@@ -95,7 +95,7 @@ fn check(shell: &str, offered: impl Fn(&str) -> String) {
 #[test]
 fn bash_completes() {
     let (dir, file) = place("bash", "stx-builds");
-    // As readline calls the function; a directory's own completion by readline is not of it.
+    // As readline calls the function; readline itself completes directories.
     let script = r#"
         compopt() { [[ $2 != plusdirs ]] || mapfile -t COMPREPLY < <(compgen -d -- "${COMP_WORDS[COMP_CWORD]}"); }
         source "$1"
@@ -115,7 +115,7 @@ fn bash_completes() {
     });
 }
 
-/// The same with a real readline, on a terminal that zsh makes.
+/// The same with a real readline, on a terminal that zsh creates.
 #[test]
 fn bash_completes_on_a_terminal() {
     let (dir, file) = place("bash", "stx-builds");
@@ -151,7 +151,7 @@ fn bash_completes_on_a_terminal() {
     );
 }
 
-/// Somebody waits for it with a finger on a key. The time is that of processors, which does not tell what else the machine does.
+/// The user waits for completions. The test measures processor time, which does not depend on other load of the machine.
 #[test]
 fn a_completion_is_fast() {
     let (dir, _) = place("bash", "stx-builds");
@@ -167,10 +167,10 @@ fn a_completion_is_fast() {
     ";
     let mut bash = tool("bash", ["--norc", "-c", script]);
     let times = run(bash.current_dir(dir.path()).env("PATH", path())).ok();
-    // The alias, and the newest ones only.
+    // The alias, and only the newest builds.
     let words = fs_err::read_to_string(dir.path().join("words")).expect("words");
     assert_eq!(words.lines().count(), 51, "{words}");
-    // The second line is of the children: user and system, as `0m0.250s`.
+    // The second line is about the children: user and system time, as `0m0.250s`.
     let children = times.lines().nth(1).expect("two lines").split(' ');
     let seconds = |time: &str| {
         let (minutes, seconds) = time.trim_end_matches('s').split_once('m').expect("a time");
@@ -195,7 +195,7 @@ fn fish_completes() {
     });
 }
 
-/// zsh completes on a terminal only: on one that it makes itself, with a key that shows the line.
+/// zsh completes only on a terminal: on one that it creates itself, with a key that prints the line.
 #[test]
 fn zsh_completes() {
     let (dir, _) = place("zsh", "_stx-builds");
@@ -220,7 +220,7 @@ fn zsh_completes() {
         let shown = run(&mut zsh).ok();
         let completed = shown.trim_end().rsplit(' ').next().unwrap_or_default();
         let typed = line.rsplit(' ').next().unwrap_or_default();
-        // What could not be completed stays as it was typed.
+        // Without a completion, the line stays as typed.
         let completed = if completed == typed { "" } else { completed };
         completed.to_owned()
     });

@@ -1,4 +1,4 @@
-//! The sample configuration: the program takes it, and it tells of everything that the program knows.
+//! The sample configuration: the program accepts it, and it contains everything that the program supports.
 
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
@@ -9,12 +9,12 @@ use serde_json::Value;
 fn sample() -> String {
     let file = root().join("stx-cli/src/commands/manual/sample.toml");
     let text = fs_err::read_to_string(file).expect("the sample");
-    // The recipes where they are before they are installed.
+    // The uninstalled recipes.
     let recipes = root().join("recipes");
     text.replace("/usr/share/stx-builds/recipes", recipes.as_str())
 }
 
-/// The sample with everything in it that is commented out.
+/// The sample with everything that is commented out enabled.
 fn whole() -> String {
     let lines = sample();
     let lines = lines.lines().map(|line| match line.strip_prefix('#') {
@@ -47,7 +47,7 @@ fn misformed(checked: &Ran) -> Vec<String> {
 
 #[test]
 fn the_service_takes_the_sample_as_it_is_and_as_a_whole() {
-    // As it is, it only lacks the values that the recipe asks for, and what this machine has not.
+    // Unchanged, it lacks only the values that the recipe requires, and things that this machine does not have.
     let checked = checked(&sample());
     assert_eq!(misformed(&checked), Vec::<String>::new());
     let diagnosis = checked.code(0).json();
@@ -62,7 +62,7 @@ fn the_service_takes_the_sample_as_it_is_and_as_a_whole() {
             .is_some_and(|it| it.contains("no value"))),
         "{findings:#?}"
     );
-    // The programs, keys and hosts of the whole are made up; its form is right.
+    // The programs, keys and hosts of the complete sample are fictitious; its form is correct.
     let checked = self::checked(&whole());
     assert_eq!(misformed(&checked), Vec::<String>::new());
     let planned = checked.json()["planned"]
@@ -80,7 +80,7 @@ fn the_service_takes_the_sample_as_it_is_and_as_a_whole() {
     );
 }
 
-/// The words that a refusal expects: "one of" a list, or one thing "or" another, with or without backticks.
+/// The accepted words of a refusal: "one of" a list, or one thing "or" another, with or without backticks.
 fn known(refusal: &str) -> Vec<String> {
     let (_, list) = refusal
         .split_once("expected ")
@@ -103,7 +103,7 @@ fn the_sample_has_every_key_that_the_program_knows() {
     );
     let mut all = 0;
     for table in tables {
-        // A key that nobody knows, first in the table.
+        // An unknown key, first in the table.
         let wrong = if table.is_empty() {
             format!("nobodys = 1\n{text}")
         } else {

@@ -1,4 +1,4 @@
-//! Chromium, headless, driven by the protocol of the W3C for that, `WebDriver`, through `curl`.
+//! Headless Chromium, controlled by the W3C protocol `WebDriver` through `curl`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -78,7 +78,7 @@ impl Browser {
         found.as_str().expect("a URL").to_owned()
     }
 
-    /// The size of the window and the colours, for pages that are opened from now on.
+    /// Sets the size of the window and the colours for subsequently opened pages.
     pub(crate) fn look(&self, width: u64, height: u64, scheme: &str) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
@@ -162,7 +162,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The browser ends with its session, and would outlive its driver.
+        // The browser ends with its session, and would otherwise outlive its driver.
         let end = [
             "--silent",
             "--max-time",
@@ -177,7 +177,7 @@ impl Drop for Browser {
     }
 }
 
-/// Where `scripts/setup.sh` puts axe-core.
+/// The path of axe-core, which `scripts/setup.sh` installs.
 fn axe() -> Utf8PathBuf {
     crate::harness::cache().join("axe-core-4/axe.min.js")
 }

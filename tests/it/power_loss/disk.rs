@@ -1,11 +1,11 @@
-//! A file system in memory that tells apart what is there and what would be there after a power loss.
+//! A file system in memory that distinguishes its current state from the state after a power loss.
 //!
-//! A real disk is assumed to keep the promises of `fsync(2)` and of journals, and no more:
-//! - `fsync` of a file makes its bytes and mode durable, not its name; `fsync` of a directory makes its entries durable, not
-//!   what they lead to. `syncfs` makes everything durable. A sync covers the calls that had ended when it began.
-//! - A rename is one change: after a power loss there is the old name or the new one, never both and never none. It is
-//!   durable by an `fsync` of the directory that has the new name.
-//! - Changes of the same directory entry keep their order. Everything else may reach the disk in any order, or not at all.
+//! A real disk is assumed to keep only the promises of `fsync(2)` and of journals:
+//! - `fsync` of a file makes its bytes and mode durable, not its name; `fsync` of a directory makes its entries durable, not their
+//!   inodes. `syncfs` makes everything durable. A sync covers the calls that had ended when it began.
+//! - A rename is one change: after a power loss, either the old name or the new one exists, never both or neither. It is made durable
+//!   by an `fsync` of the directory of the new name.
+//! - Changes of the same directory entry keep their order. All other changes may reach the disk in any order, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ enum Change {
 }
 
 impl Change {
-    /// Does it to an image.
+    /// Applies the change to an image.
     fn apply(&self, image: &mut Image) {
         match self {
             Self::Enter { at, inode } => image.set(at, Some(*inode)),
@@ -71,7 +71,7 @@ impl Change {
         }
     }
 
-    /// Whether an `fsync` of `synced` makes it durable.
+    /// True if an `fsync` of `synced` makes it durable.
     fn is_of(&self, synced: Inode) -> bool {
         match self {
             Self::Enter { at: (dir, _), .. }
@@ -101,12 +101,12 @@ impl Change {
     }
 }
 
-/// The contents of the disk, and the part of them that is durable.
+/// The content of the disk, and its durable part.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     now: Image,
     durable: Image,
-    /// Each with the place of its call among those that ended.
+    /// Each with the position of its call in the order of ends.
     pending: Vec<(usize, Change)>,
 }
 
@@ -120,20 +120,20 @@ impl Disk {
         }
     }
 
-    /// The contents as long as there is power.
+    /// The content while there is power.
     pub(super) fn now(&self) -> &Image {
         &self.now
     }
 
-    /// Another program begins: all that was done before has ended.
+    /// Begins another program: all previous calls have ended.
     pub(super) fn begin_program(&mut self) {
         for (ended, _) in &mut self.pending {
             *ended = 0;
         }
     }
 
-    /// Sorts the calls of a program into an order in which they can have taken effect. Of two that ran side by side, the one
-    /// that ended first may need what the other did.
+    /// Sorts the calls of a program into an order in which they may have taken effect. Of two parallel calls, the one that ended
+    /// first may depend on the other.
     pub(super) fn in_order(mut self, mut events: Vec<Event>) -> Vec<Event> {
         let mut ordered = Vec::new();
         while let Some(first) = events.first() {
@@ -150,7 +150,7 @@ impl Disk {
         ordered
     }
 
-    /// Whether what a call needs is there.
+    /// True if the preconditions of a call are met.
     fn can(&self, call: &Call) -> bool {
         let is_there = |path: &str| self.now.find(path).is_some();
         let has_room = |path: &str| is_there(path.rsplit_once('/').map_or("", |(dir, _)| dir));
@@ -169,7 +169,7 @@ impl Disk {
         }
     }
 
-    /// Does a call; says whether it made something durable that was not.
+    /// Executes a call; true if it made new data durable.
     pub(super) fn call(&mut self, event: &Event) -> bool {
         let find = |path: &str| {
             let found = self.now.find(path);
@@ -179,7 +179,7 @@ impl Disk {
             let (dir, name) = self.now.parent(path);
             (dir, name.to_owned())
         };
-        // Whoever may write as he likes has a mask of 022 here: the tests run with what the shell gave them.
+        // The tests run with the umask of the shell, which is assumed to be 022 here.
         let masked = |mode: u32| mode & !0o022;
         let change = match &event.call {
             Call::Exit => return false,
@@ -233,7 +233,7 @@ impl Disk {
         false
     }
 
-    /// An inode that has no name yet.
+    /// A new inode without a name.
     fn born(&mut self, node: Node) -> Inode {
         let node = Arc::new(node);
         self.now.add(Arc::clone(&node));
@@ -270,8 +270,8 @@ impl Disk {
         chosen
     }
 
-    /// The contents that are possible after a power loss now: none of the changes that are not durable; all of them;
-    /// all but the bytes of files; each change alone; all but each; each beginning of them, with and without bytes.
+    /// The possible contents after a power loss now: none of the changes that are not durable; all of them; all but the bytes of
+    /// files; each change alone; all but each; each beginning of the list, with and without bytes.
     pub(super) fn after_power_loss(&self) -> impl Iterator<Item = Image> {
         let count = self.pending.len();
         let names = move |index: usize| !self.pending[index].1.is_data();
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::power_loss::image::ROOT;
 
-    /// The names in the root directory after a power loss, in every way that it can end.
+    /// The names in the root directory after a power loss, for each possible outcome.
     fn left(calls: &[(Call, usize)]) -> BTreeSet<Vec<String>> {
         let mut disk = Disk::new(Image::empty());
         for (index, (call, began)) in calls.iter().cloned().enumerate() {

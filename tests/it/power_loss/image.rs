@@ -11,7 +11,7 @@ pub(super) type Inode = usize;
 /// A name in a directory.
 pub(super) type Entry = (Inode, String);
 
-/// Of the directory that is watched.
+/// The watched directory.
 pub(super) const ROOT: Inode = 0;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,12 +29,12 @@ pub(super) enum Node {
     },
 }
 
-/// All inodes; those without a name among them.
+/// All inodes, including those without a name.
 #[derive(Debug, Clone)]
 pub(super) struct Image(Vec<Arc<Node>>);
 
 impl Image {
-    /// A directory with nothing in it.
+    /// An empty directory.
     pub(super) fn empty() -> Self {
         let (entries, mode) = (BTreeMap::new(), 0o755);
         Self(vec![Arc::new(Node::Dir { entries, mode })])
@@ -79,7 +79,7 @@ impl Image {
         inode
     }
 
-    /// Makes it on a real disk, in a directory that is there and empty.
+    /// Writes it to a real disk, into an existing empty directory.
     pub(super) fn write(&self, dir: &Utf8Path) {
         self.write_entries(ROOT, dir, &mut HashMap::new());
     }
@@ -116,7 +116,7 @@ impl Image {
         &self.0[inode]
     }
 
-    /// The entries of a directory; none of anything else.
+    /// The entries of a directory; none for other inodes.
     pub(super) fn entries(&self, inode: Inode) -> impl Iterator<Item = (&String, &Inode)> {
         let entries = match self.node(inode) {
             Node::Dir { entries, .. } => Some(entries),
@@ -125,7 +125,7 @@ impl Image {
         entries.into_iter().flatten()
     }
 
-    /// The inode that a path leads to, symlinks not followed.
+    /// The inode of a path, without following symlinks.
     pub(super) fn find(&self, path: &str) -> Option<Inode> {
         let mut inode = ROOT;
         for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -147,7 +147,7 @@ impl Image {
         )
     }
 
-    /// Adds an inode that has no name yet.
+    /// Adds a new inode without a name.
     pub(super) fn add(&mut self, node: Arc<Node>) -> Inode {
         self.0.push(node);
         self.0.len() - 1

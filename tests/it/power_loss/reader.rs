@@ -1,4 +1,4 @@
-//! Reads the lines of `strace`: a call and its arguments, each text as bytes in hexadecimal.
+//! Parses the lines of `strace`: a call and its arguments, with texts as hexadecimal bytes.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::trace::Call;
 
-/// The state that is needed to understand a line.
+/// The state that the interpretation of a line needs.
 pub(super) struct Reader {
     root: Utf8PathBuf,
-    /// Where the next `write` to an open file goes.
+    /// The offset of the next `write` to an open file.
     offsets: HashMap<String, usize>,
 }
 
@@ -94,7 +94,7 @@ impl Reader {
             "fsync" | "fdatasync" => one(file(0).map(|path| Call::Sync { path })),
             "syncfs" => one(file(0).map(|_| Call::SyncAll)),
             "sync" => Some(vec![Call::SyncAll]),
-            // Nothing is durable by it, whatever its name.
+            // It makes nothing durable, despite its name.
             "sync_file_range" => Some(Vec::new()),
             "mmap" => {
                 let shared = line.contains("MAP_SHARED") && line.contains("PROT_WRITE");
@@ -154,7 +154,7 @@ impl Reader {
         }
     }
 
-    /// An `open`: what it made or emptied.
+    /// The effect of an `open`: the file that it created or emptied.
     fn opened(
         &mut self,
         path: Option<String>,
@@ -183,7 +183,7 @@ impl Reader {
         Some(calls)
     }
 
-    /// Bytes that the kernel copied from a file elsewhere, which is as it was.
+    /// Bytes that the kernel copied from another file, which did not change.
     fn copied(
         &mut self,
         source: &str,
@@ -206,12 +206,12 @@ impl Reader {
         Some(vec![Call::Write { path, at, bytes }])
     }
 
-    /// The path of an open file, if it lies below the root.
+    /// The path of an open file, if it is below the root.
     fn open_file(&self, arg: &str) -> Option<String> {
         self.below(&descriptor(arg)?)
     }
 
-    /// A path that was given by name, if it lies below the root.
+    /// A path argument, if it is below the root.
     fn named(&self, dir: Option<&str>, arg: &str) -> Option<String> {
         let path = Utf8PathBuf::from(string(arg)?);
         if path.is_absolute() {
@@ -233,7 +233,7 @@ fn both(
     match (from, to) {
         (Some(from), Some(to)) => Some(vec![call(from, to)]),
         (None, None) => Some(Vec::new()),
-        // Into or out of the directory: nothing here does that.
+        // Into or out of the directory: the program never does that.
         (Some(_), None) | (None, Some(_)) => None,
     }
 }
@@ -259,7 +259,7 @@ fn text(arg: &str) -> Option<Vec<u8>> {
     unhex(arg.strip_prefix('"')?.strip_suffix('"')?)
 }
 
-/// Bytes that are all written as `\x2f`; a text that was cut short is none.
+/// Bytes that are all written as `\x2f`; `None` for a text that was cut.
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let mut parts = text.split("\\x");
     if parts.next() != Some("") {

@@ -1,4 +1,4 @@
-//! The calls by which a program changes a directory, as `strace` saw them.
+//! The calls by which a program changes a directory, recorded by `strace`.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -9,16 +9,16 @@ use camino_tempfile::Utf8TempDir;
 use super::reader::Reader;
 use crate::harness::{Ran, run};
 
-/// Every call that can change a file system, and those by which a change could go unseen.
+/// Every call that can change a file system, and those by which a change could escape notice.
 const CALLS: &str = "trace=open,openat,openat2,creat,write,pwrite64,writev,pwritev,pwritev2,lseek,truncate,ftruncate,\
     fallocate,rename,renameat,renameat2,link,linkat,unlink,unlinkat,symlink,symlinkat,mkdir,mkdirat,mknod,mknodat,rmdir,\
     chmod,fchmod,fchmodat,?fchmodat2,fsync,fdatasync,syncfs,sync,sync_file_range,copy_file_range,sendfile,splice,ioctl,\
     mmap,io_uring_setup,exit_group";
 
-/// One change, or one call that makes changes durable. Paths are relative to the directory that is watched.
+/// One change, or one call that makes changes durable. Paths are relative to the watched directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Call {
-    /// A file was opened that is made if it is not there, with these mode bits.
+    /// A file was opened with these mode bits, and created if it did not exist.
     Create { path: String, mode: u32 },
     /// Bytes were written at an offset.
     Write {
@@ -26,25 +26,25 @@ pub(super) enum Call {
         at: usize,
         bytes: Vec<u8>,
     },
-    /// A file got another size.
+    /// A file was resized.
     Cut { path: String, size: usize },
     /// A directory was made.
     MakeDir { path: String, mode: u32 },
     /// A symlink was made.
     Symlink { target: String, path: String },
-    /// A file got another name.
+    /// A file got a further name.
     Link { from: String, to: String },
-    /// A file, symlink or directory got a new name in the place of its old one.
+    /// A file, symlink or directory was renamed.
     Rename { from: String, to: String },
-    /// A file, symlink or directory lost its name.
+    /// A name of a file, symlink or directory was removed.
     Remove { path: String },
     /// Mode bits were set.
     Mode { path: String, mode: u32 },
-    /// The present contents of a file or of a directory were made durable.
+    /// The current content of a file or of a directory was made durable.
     Sync { path: String },
-    /// All of it was made durable.
+    /// Everything was made durable.
     SyncAll,
-    /// The program ended, and thereby said that it is done.
+    /// The program ended, and thereby reported success.
     Exit,
 }
 
@@ -54,20 +54,20 @@ impl Call {
     }
 }
 
-/// A call, and when it was made: it took effect at some instant between its beginning and its end.
+/// A call with its time: it took effect at some instant between its beginning and its end.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) call: Call,
-    /// How many others had ended when it began. A sync promises nothing of those that run beside it.
+    /// The number of calls that had ended when it began. A sync does not cover calls that run in parallel.
     pub(super) began: usize,
-    /// Its place among those that ended, counted from 1.
+    /// Its position in the order of ends, counted from 1.
     pub(super) ended: usize,
 }
 
-/// Runs `command` to its end and tells what it did below `root`, by the ends of the calls.
+/// Runs `command` to its end and returns its calls below `root`, in the order of their ends.
 ///
 /// # Panics
-/// Where it did something that this cannot follow, so that nothing goes unseen.
+/// On a call that cannot be interpreted, so that no change escapes notice.
 #[track_caller]
 pub(super) fn record(command: &Command, root: &Utf8Path) -> (Ran, Vec<Event>) {
     let dir = Utf8TempDir::new().expect("a temporary directory");

@@ -1,10 +1,10 @@
-//! The promises of a mirror to its readers at any time, checked on an image of it.
+//! The promises of a mirror to its readers at any time, checked on an image.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::image::{Image, Inode, Node, ROOT};
 
-/// A build: what lies at each path of it.
+/// A build: the node at each of its paths.
 type Tree = BTreeMap<String, Node>;
 
 /// The builds that a reader of the mirror can see, and those that `undelete` can restore.
@@ -16,14 +16,14 @@ pub(super) struct View {
     pub(super) retired: BTreeMap<String, Tree>,
     /// The target of each alias.
     pub(super) aliases: BTreeMap<String, String>,
-    /// Where aliases are held on purpose.
+    /// The targets of aliases that are held on purpose.
     pub(super) held: BTreeMap<String, String>,
     /// The files of pins, `<channel>/<date>.json`, each with its bytes.
     pub(super) pins: BTreeMap<String, Node>,
 }
 
 impl View {
-    /// Of an image in which the mirror is the directory `mirror`.
+    /// The view of an image in which the mirror is the directory `mirror`.
     pub(super) fn of(image: &Image) -> Self {
         let mut view = Self::default();
         if let Some(mirror) = image.find("mirror") {
@@ -81,7 +81,7 @@ impl View {
         }
     }
 
-    /// The builds that can be seen or brought back.
+    /// The builds that are visible or can be restored.
     fn kept(&self) -> BTreeSet<&str> {
         let retired = self.retired.keys().map(|name| without_time(name));
         retired
@@ -101,7 +101,7 @@ fn is_date(name: &str) -> bool {
     shape.eq("00000000T000000Z".chars())
 }
 
-/// All that lies below a directory, by path, the entries of directories left out.
+/// The files and symlinks below a directory, by path.
 fn tree(image: &Image, dir: Inode) -> Tree {
     let mut tree = Tree::new();
     let mut open = vec![(String::new(), dir)];
@@ -121,7 +121,7 @@ fn tree(image: &Image, dir: Inode) -> Tree {
     tree
 }
 
-/// The mirror before a program and after it. Both are known to be right: `sha256sum` and `verify` have read them.
+/// The mirror before and after a program. Both are known to be correct: `sha256sum` and `verify` have checked them.
 #[derive(Debug, Clone)]
 pub(super) struct Expected {
     pub(super) before: View,
@@ -129,7 +129,7 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// The promises that the image breaks, in a line; `ended` when the program has reported that it is done.
+    /// The promises that the image breaks, in one line; `ended` is true if the program has reported success.
     pub(super) fn broken(&self, image: &Image, ended: bool) -> Option<String> {
         let view = View::of(image);
         let whole = |build: &str, tree: &Tree| {
@@ -208,7 +208,7 @@ impl Expected {
     }
 }
 
-/// A hash of an image's tree, by which images are told apart.
+/// A hash of an image's tree, which identifies it.
 pub(super) fn fingerprint(image: &Image) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();

@@ -1,10 +1,10 @@
-//! Bills of materials of images with Debian packages: in files, in lists, and where an image tells of none.
+//! Bills of materials of images with Debian packages: as files, as lists, and for images without any.
 
 use super::*;
 
 const CHANNEL: &str = "master/debian/bookworm/amd64/flock";
 
-/// A tree with a package, and an image to be made of the directory `disc`.
+/// A tree with a package, and an image to be made from the directory `disc`.
 struct Debian {
     dir: Utf8TempDir,
 }
@@ -41,7 +41,7 @@ impl Debian {
         fs_err::write(path, text).expect("a file");
     }
 
-    /// Publishes the tree with an image of the disc; what was said, and its bill.
+    /// Publishes the tree with an image of the disc; returns the output, and its bill.
     fn bill(&self) -> (Ran, Value) {
         let image = self.at("tree/outputs/iso/a.iso");
         let mut xorriso = tool("xorriso", ["-outdev", image.as_str()]);
@@ -52,7 +52,7 @@ impl Debian {
         let bill = self.at(&format!(
             "mirror/{CHANNEL}/{DATE}/outputs/iso/a.iso.cdx.json"
         ));
-        // The library of those who specified the form takes it.
+        // The library of the format's authors accepts it.
         read(&["bill", bill.as_str()]).ok();
         let mut verify = stx(["--mirror", "mirror", "verify", CHANNEL]);
         run(verify.current_dir(self.dir.path())).code(0);
@@ -118,7 +118,7 @@ fn packages_in_the_pool_of_an_image_are_what_dpkg_deb_says() {
         .as_str()
         .expect("a URL");
     assert_eq!(url, "../std/packages/libhello%2B%2B_1.0~rc1-2_all.deb");
-    // A file that is no package is a file like any other.
+    // A file that is not a package is listed as any other file.
     let list = bill["components"].as_array().expect("components");
     assert!(
         list.iter()
@@ -186,7 +186,7 @@ fn of_an_image_that_tells_of_no_package_the_build_does_and_the_bill_says_so() {
     );
     let digest = run(&mut tool("sha256sum", [debian.deb().as_str()])).ok();
     assert_eq!(packages[PURL]["hashes"][0]["content"], digest[..64]);
-    // The image is not said to have it.
+    // The bill does not claim that the image contains it.
     let contained = bill["dependencies"][0]["dependsOn"]
         .as_array()
         .expect("files");

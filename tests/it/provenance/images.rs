@@ -1,4 +1,4 @@
-//! Bills of materials: of the real image of the sample, and of images that are made for it.
+//! Bills of materials: for the real image of the sample, and for images made by the tests.
 
 use super::*;
 
@@ -131,7 +131,7 @@ impl Images {
         self.dir.path().join(path)
     }
 
-    /// Makes the image of what lies in `disc`.
+    /// Makes the image from the files in `disc`.
     fn press(&self, image: &str, options: &[&str]) {
         let image = self.at("tree/outputs/iso").join(image);
         let mut xorriso = tool("xorriso", ["-outdev", image.as_str(), "-joliet", "on"]);

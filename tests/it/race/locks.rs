@@ -1,4 +1,4 @@
-//! Who is kept out, by whom, and who never waits.
+//! The locks: the commands that exclude each other, and those that never wait.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use super::{CHANNELS, Site, date};
 use crate::harness::{Ran, assert_whole, builds, run, wait, write_script};
 
-/// A `createrepo_c` whose first call goes on writing to its directory until it is told to stop.
+/// A `createrepo_c` whose first call continues to write to its directory until it is told to stop.
 struct Slow {
     bin: Utf8PathBuf,
 }
@@ -61,7 +61,7 @@ impl Slow {
     }
 }
 
-/// Runs a command that must not wait for anybody.
+/// Runs a command that must not wait for any other.
 fn at_once(mut command: Command) -> Ran {
     let started = Instant::now();
     let ran = run(&mut command);
@@ -87,7 +87,7 @@ fn a_second_publisher_is_told_at_once_and_readers_never_wait() {
         "{listed}"
     );
     at_once(site.stx(&["verify"])).ok();
-    // Nobody is in the way of another channel.
+    // Other channels are not blocked.
     at_once(slow.with(site.publish(0, CHANNELS[1], &second))).ok();
     slow.stop();
     assert!(publisher.wait().expect("it ends").success());
@@ -103,7 +103,7 @@ fn what_a_killed_publisher_started_keeps_the_next_one_out_while_it_writes() {
     let mut publisher = slow.start(site.publish(0, CHANNELS[0], &date));
     publisher.kill().expect("a running process");
     publisher.wait().expect("it ends");
-    // The orphan writes on: its directory can neither be swept nor staged to.
+    // The orphan still writes: its directory can neither be removed nor used for staging.
     for _ in 0..5 {
         at_once(slow.with(site.publish(0, CHANNELS[0], &date))).code(6);
         at_once(site.stx(&["verify", "--repair"])).ok();

@@ -1,4 +1,4 @@
-//! A build server on which a recipe is rehearsed: its configuration, the node that runs pods and containers, a registry.
+//! A simulated build server for a recipe: its configuration, the node that runs pods and containers, a registry.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use crate::harness::{Started, root, run, stx, tool, wait};
 use crate::registry::record;
 use crate::registry_server::{DockerRegistry, seen_digest};
 
-/// The pod that `stx shell` enters, as docs/starlingx.md has it.
+/// The pod that `stx shell` enters, as in docs/starlingx.md.
 pub(super) const BUILDER: &str = r#"
 [place.builder]
 kind = "exec"
@@ -26,7 +26,7 @@ phases = ["docker-login", "download", "packages", "secure-boot", "iso", "wheels"
 place = "builder"
 "#;
 
-/// The container of CentOS, as docs/starlingx.md has it.
+/// The container of CentOS, as in docs/starlingx.md.
 pub(super) const CONTAINER: &str = r#"
 [site]
 url = "http://mirror.example.org"
@@ -64,26 +64,26 @@ place = "container"
 /// A build server with a mirror.
 pub(super) struct Site {
     dir: Utf8TempDir,
-    /// The builders push their images here.
+    /// The registry to which the builders push their images.
     pub(super) registry: DockerRegistry,
-    /// Whether the builders push the latest tags.
+    /// True if the builders push the latest tags.
     pushes_latest: bool,
 }
 
-/// A channel of it, with the builders' home and what runs pods.
+/// A channel of it, with the builders' home and the node that runs pods.
 pub(super) struct Home<'a> {
     site: &'a Site,
     pub(super) recipe: &'static str,
     branch: &'static str,
     pub(super) channel: String,
-    /// The builders' home, or where the node of the container works.
+    /// The builders' home, or the working directory of the container's node.
     pub(super) builders: Utf8PathBuf,
     /// The state of the channel.
     pub(super) state: Utf8PathBuf,
     node: Option<Child>,
     /// The tags of its rows in the table.
     pub(super) tags: &'static str,
-    /// Expectations of the programs, without the date.
+    /// The expected arguments of the programs, without the date.
     pub(super) expect: String,
 }
 
@@ -93,7 +93,7 @@ impl Site {
         Self::with(places, "", true)
     }
 
-    /// A site with more variables; without the table `[registry]` it records no images.
+    /// A site with more variables; without the table `[registry]`, it does not record images.
     pub(super) fn with(places: &str, variables: &str, has_table: bool) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let site = Self {
@@ -109,7 +109,7 @@ impl Site {
         let builder = builder.replace("RECIPES", root().join("recipes").as_str());
         let answers = crate::recipes::answers();
         let answers = answers.replace("/srv/stx", site.at("stx").as_str());
-        // The container has the server's directories under the same path.
+        // The container sees the server's directories under the same paths.
         let localdisk = site.dir.path();
         let host = site.registry.host();
         let table = format!("[registry]\nhost = \"{host}\"\nplain_http = true\n");
@@ -147,7 +147,7 @@ impl Site {
     ) -> Home<'_> {
         let channel = format!("{release}/debian/{codename}/amd64/{layer}");
         let builders = self.at("stx").join(project(&channel));
-        // The pods have to see the state of the channel.
+        // The pods must see the state of the channel.
         let inside = builders.join("localdisk/stx-builds");
         fs_err::create_dir_all(&inside).expect("a home");
         let state = self.at("state").join(&channel);
@@ -209,13 +209,13 @@ impl Site {
     }
 }
 
-/// The name that no other channel has.
+/// A unique name for a channel.
 pub(super) fn project(channel: &str) -> String {
     channel.replace(['/', '.'], "-")
 }
 
 impl Home<'_> {
-    /// Starts what runs the pod.
+    /// Starts the node that runs the pod.
     fn run_node(&mut self) {
         fs_err::create_dir_all(&self.builders).expect("a directory");
         let node = root().join("recipes/rehearsal/node");
@@ -232,7 +232,7 @@ impl Home<'_> {
         self.state.join("kept/rehearsal").join(name)
     }
 
-    /// Writes what the programs expect, and starts a build.
+    /// Writes the expected arguments of the programs, and starts a build.
     pub(super) fn start(&self, date: &str) -> Started {
         let expect = format!(
             "BRANCH={} PROJECT={} CHANNEL={} TIMESTAMP={date} PREFIX={} TAGS='{}' REGISTRY={} LATEST={}\n{}\n",
@@ -281,7 +281,7 @@ impl Home<'_> {
         );
     }
 
-    /// The calls that the programs refused, and why.
+    /// The calls that the programs refused, with the reasons.
     pub(super) fn refused(&self) -> String {
         fs_err::read_to_string(self.rehearsal("refused")).unwrap_or_default()
     }
@@ -294,7 +294,7 @@ impl Home<'_> {
             .collect()
     }
 
-    /// How often each row of the table was called.
+    /// The number of calls of each row of the table.
     pub(super) fn calls(&self) -> Vec<usize> {
         let text = fs_err::read_to_string(self.rehearsal("calls")).expect("calls");
         let mut counts = Vec::new();
@@ -311,8 +311,8 @@ impl Home<'_> {
         self.site.at("mirror").join(&self.channel).join(date)
     }
 
-    /// The images of a build, by names without its date. The registry has each one, with the digest of the record and the latest
-    /// tag, and no other tag of this date.
+    /// The images of a build, by names without its date. Checks that the registry has each one, with the digest of the record and the
+    /// latest tag, and no other tag of this date.
     #[track_caller]
     pub(super) fn images(&self, date: &str) -> String {
         let record = record(&self.build(date));
@@ -378,7 +378,7 @@ impl Drop for Home<'_> {
         let Some(mut node) = self.node.take() else {
             return;
         };
-        // A node that is gone already cannot be asked.
+        // The node may have ended already.
         fs_err::write(self.builders.join("node.requests"), "quit\n").ok();
         node.wait().ok();
     }

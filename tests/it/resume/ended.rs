@@ -1,4 +1,4 @@
-//! Builds that are ended: cancelled, by a signal, with everything that they started.
+//! Builds that are ended by a cancellation or a signal, with all processes that they started.
 
 use std::process::Stdio;
 
@@ -75,7 +75,7 @@ fn what_left_its_session_and_ignores_signals_is_ended_with_the_build() {
          [ -e \"$HERE/quick\" ] || sleep 600\n'''\n"
     );
     site.write("recipe.toml", &recipe);
-    // Once by the time limit, once because the phase is over.
+    // Once by the time limit, and once because the phase has ended.
     for quick in [false, true] {
         if quick {
             site.write("quick", "");
@@ -100,7 +100,7 @@ fn what_left_its_session_and_ignores_signals_is_ended_with_the_build() {
         assert_gone(site.pid("stray"));
         assert_gone(site.pid("bare"));
     }
-    // A build that is killed leaves the daemon; the next one ends it.
+    // A killed build leaves the daemon running; the next build ends it.
     fs_err::remove_file(site.at("quick")).expect("a file");
     fs_err::remove_file(site.at("pid-stray")).expect("a file");
     let mut child = site

@@ -1,4 +1,4 @@
-//! The phases of a build as they run: their memory, their events, their attempts.
+//! The running phases of a build: their memory, their events, their attempts.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn a_phase_that_writes_much_costs_no_memory_and_its_log_says_what_is_left_out() 
         .nth(1)
         .and_then(|number| number.parse().ok())
         .unwrap_or_else(|| panic!("{said}"));
-    // A hundred times a mebibyte, and a time on each line of a hundred bytes.
+    // A hundred times a mebibyte, with a timestamp on each line of a hundred bytes.
     assert!(left_out > 100_000_000, "{said}");
     assert!(
         text.lines()
@@ -50,7 +50,7 @@ fn a_phase_that_writes_much_costs_no_memory_and_its_log_says_what_is_left_out() 
     assert!(peak > 0 && peak < 24 * 1024, "{peak} KiB");
 }
 
-/// The memory that a process has for itself, in KiB; the pages of a large debug binary are not part of it.
+/// The private memory of a process, in KiB, without the pages of a large debug binary.
 fn own_memory(pid: u32) -> Option<u64> {
     let status = fs_err::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status

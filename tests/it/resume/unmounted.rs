@@ -1,11 +1,11 @@
-//! A mirror whose file system is not mounted: its directory is empty, or not there.
+//! A mirror whose file system is not mounted: its directory is empty, or does not exist.
 
 use camino::Utf8PathBuf;
 
 use super::Site;
 use crate::harness::run;
 
-/// Takes the mirror away, as `umount` does; the place where it is now.
+/// Removes the mirror from its path, as `umount` does; returns its new path.
 fn unmount(site: &Site) -> Utf8PathBuf {
     let (mirror, aside) = (site.at("mirror"), site.at("aside"));
     fs_err::rename(&mirror, &aside).expect("the mirror is there");
@@ -61,7 +61,7 @@ fn nothing_is_built_published_or_read_where_the_mirror_is_not_mounted() {
     fs_err::rename(aside, site.at("mirror")).expect("the mirror is aside");
     run(&mut site.stx(&again)).code(0);
     assert_eq!(site.builds().len(), 2);
-    // As the hint says, it is possible to begin anew.
+    // Following the hint makes a new mirror.
     fs_err::remove_dir_all(site.at("mirror")).expect("the mirror");
     fs_err::remove_file(site.at("mirror.state/mirror")).expect("the note");
     run(&mut site.stx(&again)).code(0);

@@ -1,4 +1,4 @@
-//! Keys of a real `gpg`, each in a home of its own.
+//! Keys of a real `gpg`, each with a home directory of its own.
 
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
@@ -16,9 +16,9 @@ impl Key {
         Self::with(user, "never", &[])
     }
 
-    /// A key that expires, made with more options.
+    /// A key that expires, made with further options.
     pub(crate) fn with(user: &str, expires: &str, more: &[&str]) -> Self {
-        // Its agent listens in there, and the name of a socket is short.
+        // Its agent has its socket there, whose path must be short.
         let home = Utf8TempDir::with_prefix("gpg").expect("a directory");
         let mut key = Self {
             home,
@@ -51,7 +51,7 @@ impl Key {
         &self.fingerprint
     }
 
-    /// The configuration that signs with it.
+    /// The configuration that signs with this key.
     pub(crate) fn signing(&self) -> String {
         let (key, home) = (&self.fingerprint, self.home());
         format!("[signing]\ngpg = \"{key}\"\ngpg_home = \"{home}\"")
@@ -90,7 +90,7 @@ impl Key {
             .home()
             .join(format!("openpgp-revocs.d/{}.rev", self.fingerprint));
         let text = fs_err::read_to_string(file).expect("a certificate");
-        // A colon keeps it from being taken by accident.
+        // The file has a colon that prevents an accidental import.
         let text = text.replace(":-----BEGIN", "-----BEGIN");
         let ready = self.home().join("revocation.asc");
         fs_err::write(&ready, text).expect("a file");
@@ -105,7 +105,7 @@ impl Drop for Key {
     }
 }
 
-/// Writes a program.
+/// Writes an executable file.
 pub(crate) fn executable(file: &Utf8Path, text: &str) {
     fs_err::write(file, text).expect("a file");
     run(&mut tool("chmod", ["755", file.as_str()])).ok();

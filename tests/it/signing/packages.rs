@@ -1,4 +1,4 @@
-//! Packages of rpm 4.11 and of today, signed side by side, judged by `rpm`, by `dnf` and by `verify --keyring`.
+//! Packages of rpm 4.11 and of current rpm, signed together, and verified by `rpm`, by `dnf` and by `verify --keyring`.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use super::{CHANNEL, DATES, REPOSITORY, Signed, install_all};
 use crate::harness::{Ran, assert_whole, run, tool};
 use crate::rpms::{Parts, build, tag};
 
-/// The packages of today: one with files, one without.
+/// The current packages: one with files, one without.
 fn built() -> &'static [Utf8PathBuf; 2] {
     static BUILT: OnceLock<[Utf8PathBuf; 2]> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -27,7 +27,7 @@ fn built() -> &'static [Utf8PathBuf; 2] {
 })
 }
 
-/// A tree that mixes both ages: `greeting` and `greeting-meta` of today, `message` and `message-meta` of rpm 4.11.
+/// A tree with both kinds: current `greeting` and `greeting-meta`; `message` and `message-meta` of rpm 4.11.
 fn mixed(signing: &str) -> Signed {
     let signed = Signed::new(signing);
     let rpm = fs_err::read(crate::harness::package()).expect("a package");
@@ -57,7 +57,7 @@ const NAMES: [&str; 4] = [
     "messages-meta-1-1.noarch.rpm",
 ];
 
-/// `rpmkeys --checksig` with these keys, which are asked for: without that, a package that nobody signed passes.
+/// `rpmkeys --checksig` with these keys, with required signatures: otherwise an unsigned package would pass.
 fn checksig(signed: &Signed, keys: &Utf8Path, package: &Utf8Path) -> Ran {
     let db = format!("--dbpath={}", signed.at("rpmdb"));
     run(&mut tool("rpmkeys", [&db, "--import", keys.as_str()])).ok();
@@ -66,7 +66,7 @@ fn checksig(signed: &Signed, keys: &Utf8Path, package: &Utf8Path) -> Ran {
     run(tool("rpmkeys", [&db]).args(level).args(check))
 }
 
-/// The packages that `verify --keyring` refuses, and why.
+/// The packages that `verify --keyring` refuses, with the reasons.
 fn refused(signed: &Signed, keys: &Utf8Path) -> BTreeMap<String, String> {
     let found = signed.stx(&["--format", "json", "verify", "--keyring", keys.as_str()]);
     let found = found.json();
@@ -110,7 +110,7 @@ fn packages_of_both_ages_are_signed_so_that_rpm_and_dnf_take_them() {
             .lines()
             .filter(|line| line.contains("Signature") && line.ends_with(": OK"));
         assert_eq!(both.count(), if old { 2 } else { 1 }, "{checked}");
-        // All that was in the signature header stays there: sizes and digests that old clients need.
+        // The signature header keeps its other tags: sizes and digests that old clients need.
         let before = signed.at("tree/outputs/RPMS/std").join(name);
         let parts = |path: &Utf8Path| Parts::read(&fs_err::read(path).expect("a package"));
         let (before, after) = (parts(&before), parts(&repository.join(name)));
@@ -134,7 +134,7 @@ fn packages_of_both_ages_are_signed_so_that_rpm_and_dnf_take_them() {
     assert_eq!(refused(&signed, &keys), BTreeMap::new());
     signed.stx(&["verify", "--keyring", keys.as_str()]).ok();
 
-    // What was signed once is known, also where the copies are lost; a package that is signed so is left as it is.
+    // Signatures are remembered, even without the copies; a package that is already signed by the key is unchanged.
     let again = signed.publish(DATES[0]).ok();
     assert!(again.contains("published already"), "{again}");
     fs_err::remove_dir_all(signed.at("state")).expect("removed");
@@ -159,7 +159,7 @@ fn an_old_package_whose_header_alone_is_signed_is_signed_again() {
     let signed = mixed(&key.signing());
     signed.publish(DATES[0]).ok();
     let (keys, repository) = (signed.mirror("KEYS"), signed.mirror(REPOSITORY));
-    // As earlier versions of this program signed it.
+    // In the form of earlier versions of this program.
     let name = "message-1-1.noarch.rpm";
     let bytes = fs_err::read(repository.join(name)).expect("a package");
     let half = Parts::read(&bytes).without_signature(&[tag::PGP, tag::MD5, tag::PAYLOADSIZE]);
@@ -190,12 +190,12 @@ fn misstated(parts: &Parts, tag: u32) -> Vec<u8> {
     bytes
 }
 
-/// Packages that clients refuse, and why, made of an old one and a new one that are signed.
+/// Packages that clients refuse, with the reasons, made from an old and a new signed package.
 fn bad(old: &Parts, new: &Parts) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let without = |tag| old.clone().without_signature(&[tag]).write();
     let unsigned = fs_err::read(&built()[0]).expect("a package");
     vec![
-        // As other programs sign: the MD5 is right, but dnf wants a signature of the payload.
+        // In the form of other programs: the MD5 is right, but dnf requires a signature of the payload.
         (
             "half.rpm",
             without(tag::PGP),
@@ -243,7 +243,7 @@ fn verify_refuses_the_packages_that_rpm_refuses() {
         whole("message-1-1.noarch.rpm"),
         whole("greeting-1-1.noarch.rpm"),
     );
-    // A mirror that signs its builds, and not its packages: what lies in the tree is what is published.
+    // A mirror that signs its builds, but not its packages, which are published unchanged.
     let mirror = Signed::new(&format!("{}\npackages = false", key.signing()));
     let write = |name: &str, bytes: &[u8]| mirror.write(&format!("outputs/RPMS/std/{name}"), bytes);
     write("message-1-1.noarch.rpm", &old.write());
@@ -256,7 +256,7 @@ fn verify_refuses_the_packages_that_rpm_refuses() {
     fs_err::copy(&built()[0], &others).expect("copied");
     other.rpmsign(&others);
     mirror.publish(DATES[0]).ok();
-    // Where the configuration says that packages are not signed, they are not looked at.
+    // If the configuration disables signatures of packages, they are not checked.
     assert_eq!(refused(&mirror, &keys), BTreeMap::new());
     mirror.configure(&key.signing());
     let found = refused(&mirror, &keys);

@@ -1,4 +1,4 @@
-//! The commands on the page of a build, pasted into a shell as they stand there.
+//! The commands on the page of a build, pasted unchanged into a shell.
 
 use camino::Utf8Path;
 
@@ -66,7 +66,7 @@ fn the_commands_that_check_a_download_work_when_pasted() {
     };
     assert!(install.contains("config-manager"), "{install}");
 
-    // Nothing was downloaded yet, so there is nothing that is right.
+    // Nothing was downloaded yet, so nothing can be verified.
     assert_ne!(paste(&reader, sums).code, Some(0));
     let image = reader.join("bootimage.iso");
     let bytes = curl(&format!("{build}/outputs/iso/bootimage.iso")).ok();
@@ -86,7 +86,7 @@ fn the_commands_that_check_a_download_work_when_pasted() {
     let right = change(&of_build);
     let bad = paste(&reader, signature).code(1);
     assert!(bad.stderr.contains("BAD signature"), "{}", bad.stderr);
-    // The keyring is the one that the line before left here.
+    // The keyring is the one that the previous command stored.
     fs_err::remove_file(&image).expect("removed");
     paste(&reader, fetch).code(4);
     fs_err::write(&of_build, right).expect("written");
@@ -107,7 +107,7 @@ fn without_a_signature_the_page_names_no_key() {
         panic!("{lines:?}");
     };
     assert!(!fetch.contains("keyring"), "{fetch}");
-    // Without an image, files lie as they do in the build.
+    // Without an image, files have the same paths as in the build.
     let reader = signed.at("downloads");
     fs_err::create_dir_all(&reader).expect("a directory");
     paste(&reader, fetch).code(0);

@@ -1,4 +1,4 @@
-//! `--keyring`: what a reader refuses.
+//! `--keyring`: the data that a reader refuses.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -86,7 +86,7 @@ fn unsigned_mirrors_and_other_keys_are_refused() {
     assert!(refused.stderr.contains("not signed"), "{}", refused.stderr);
     assert!(!signed.mirror("index.json.asc").exists());
 
-    // A mirror that begins to sign has builds from before.
+    // A mirror that starts to sign still has earlier builds without signatures.
     signed.configure(&key.signing());
     signed.stx(&["pages"]).ok();
     let refused = signed.fetch(mirror.as_str(), &ring, &[]).code(4);
@@ -105,31 +105,31 @@ fn unsigned_mirrors_and_other_keys_are_refused() {
         "{}",
         refused.stderr
     );
-    // Of two keys one is enough.
+    // One of two keys suffices.
     let both = signed.at("both.asc");
     fs_err::write(&both, other.public() + &key.public()).expect("a file");
     signed.fetch(mirror.as_str(), &both, &[]).ok();
-    // As gpg exports them without armor; and what is no keyring is said to be none.
+    // In gpg's binary form; and a file that is not a keyring is reported as such.
     let binary = signed.at("keys.gpg");
     key.gpg(&["--output", binary.as_str(), "--export"]).ok();
     signed.fetch(mirror.as_str(), &binary, &[]).ok();
     fs_err::write(&binary, "not a key\n").expect("a file");
     signed.fetch(mirror.as_str(), &binary, &[]).code(2);
 
-    // A mirror that ceases to sign.
+    // A mirror that stops signing.
     signed.configure("");
     signed.stx(&["pages"]).ok();
     assert!(!signed.mirror("index.json.asc").exists());
     signed.fetch(mirror.as_str(), &ring, &[]).code(4);
 }
 
-/// The time in so many days.
+/// The time `days` days from now.
 fn in_days(days: i64) -> String {
     let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
     (now + chrono::TimeDelta::days(days)).to_rfc3339()
 }
 
-/// The index pages of a mirror, as they are now.
+/// The current index pages of a mirror.
 fn pages(signed: &Signed) -> Vec<(Utf8PathBuf, Vec<u8>)> {
     ["", "master/centos/"]
         .into_iter()
@@ -161,7 +161,7 @@ fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
     signed.publish(DATES[1]).ok();
     let new = pages(&signed);
 
-    // Who never saw the newer one cannot know.
+    // A reader that never saw the newer one cannot notice this.
     put(&old);
     signed.fetch(&mirror, &ring, &[]).ok();
     put(&new);
@@ -173,13 +173,13 @@ fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
         assert!(said.contains("goes back in time"), "{what}: {said}");
         assert!(said.contains("--allow-stale"), "{what}: {said}");
         signed.fetch(&mirror, &ring, &["--allow-stale"]).ok();
-        // That was believed once, and forgets nothing.
+        // Accepting it once does not erase the memory.
         signed.fetch(&mirror, &ring, &[]).code(4);
         put(&new);
         signed.fetch(&mirror, &ring, &[]).ok();
     }
 
-    // A reader without a memory notices that the channel's index is older than the root's says.
+    // A reader without a memory notices that the channel's index is older than the root index states.
     put(&old[2..]);
     fs_err::remove_dir_all(signed.at("reader")).expect("removed");
     let refused = signed.fetch(&mirror, &ring, &[]).code(4);
@@ -188,7 +188,7 @@ fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
         "{}",
         refused.stderr
     );
-    // And what was refused is not remembered.
+    // A refused index is not remembered.
     put(&old);
     signed.fetch(&mirror, &ring, &[]).ok();
     put(&new);
@@ -211,7 +211,7 @@ fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
         "{}",
         found.stdout
     );
-    // `pages` says again that nothing changed.
+    // `pages` signs again, without a change.
     let made = signed.stx(&["pages", "--now", &later]).ok();
     assert!(
         made.contains("wrote master/centos/index.json.asc"),
@@ -221,7 +221,7 @@ fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
     let made = signed.stx(&["pages", "--now", &later]).ok();
     assert_eq!(made, "", "what is fresh is not signed again");
 
-    // A change of another channel signs an index again once half of its time is over, although nothing in it changed.
+    // A change of another channel renews the signature of an index after half of its time, even if the index did not change.
     for days in [8, 13] {
         let now = in_days(days);
         let date = chrono::DateTime::parse_from_rfc3339(&now).expect("a time");
@@ -255,7 +255,7 @@ fn keys_that_ended_are_refused_and_it_is_said_why() {
         "it signs nothing either: {}",
         refused.stderr
     );
-    // Its owner gives it more time: what it signed is good again.
+    // Its owner extends the key: earlier signatures are valid again.
     expiring
         .gpg(&["--quick-set-expire", expiring.fingerprint(), "1y"])
         .ok();
@@ -350,7 +350,7 @@ fn signing_subkeys_and_weak_signatures() {
     signed.publish(DATES[0]).ok();
     signed.fetch(mirror.as_str(), &ring, &[]).ok();
 
-    // The same bytes, signed by a digest that can be forged, or as text.
+    // The same bytes, signed with a digest that can be forged, or as text.
     let sums = signed.mirror(&format!("{CHANNEL}/{}/SHA256SUMS", DATES[0]));
     let signature = Utf8PathBuf::from(format!("{sums}.asc"));
     for how in [["--digest-algo", "SHA1"], ["--textmode", "--quiet"]] {
@@ -370,7 +370,7 @@ fn signing_subkeys_and_weak_signatures() {
             refused.stderr
         );
     }
-    // What a program says that is no signature of these bytes is found before it is published.
+    // Output of a program that is not a signature of these bytes is refused before the publication.
     let forger = key.home().join("forger.sh");
     let old = signed.mirror("index.json.asc");
     super::key::executable(
@@ -390,7 +390,7 @@ fn signing_subkeys_and_weak_signatures() {
     executable_is_named(&signed, &ring);
 }
 
-/// A program that is not there is named.
+/// A missing program is named.
 fn executable_is_named(signed: &Signed, ring: &Utf8Path) {
     signed.configure(&format!(
         "[signing]\ncommand = [\"no-such-signer\"]\npublic_key = \"{ring}\""
@@ -405,7 +405,7 @@ fn executable_is_named(signed: &Signed, ring: &Utf8Path) {
     assert!(!empty.stdout.contains(DATES[1]), "{}", empty.stdout);
 }
 
-/// A package whose one file holds `text`.
+/// A package whose only file contains `text`.
 fn greeting(version: u8, text: &str) -> Vec<u8> {
     let spec = format!(
         "Name: greeting\nVersion: {version}\nRelease: 1\nSummary: A greeting\nLicense: MIT\nBuildArch: noarch\n\
@@ -447,7 +447,7 @@ fn comparisons_and_searches_read_whole_packages_that_the_sums_vouch_for() {
             assert_eq!(trusted.stdout, plain.stdout, "{}", trusted.stderr);
             plain.code
         });
-        // Behind the headers: only the sum of the whole file tells.
+        // Beyond the headers: only the sum of the complete file reveals it.
         let package = signed.mirror(&format!("{old}/outputs/RPMS/std/greeting-1-1.noarch.rpm"));
         let bytes = fs_err::read(&package).expect("a package");
         let mut changed = bytes.clone();

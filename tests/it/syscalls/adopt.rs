@@ -11,12 +11,12 @@ use super::{TODAY, command};
 use crate::adopt::past;
 use crate::harness::{run, tool};
 
-/// Two builds of an older publisher, with everything that an adoption changes: a pin, modes, a file that is there twice.
+/// Two builds of an older publisher, with everything that an adoption changes: a pin, modes, a duplicate file.
 pub(super) fn sweep() -> Sweep {
     let args = ["adopt", "--jobs", "1", "--fix-modes", "--link"].map(str::to_owned);
     let sweep = Sweep::new("adopt", &args, |sandbox| {
         past::small(&sandbox.join("mirror"));
-        // Makes the lock of the channel, which would have another mode with the file creation mask of the traced program.
+        // Creates the lock of the channel beforehand; the umask of the traced program would give it another mode.
         let build = "master/centos/20200206T060000Z";
         let pin = ["pin", build, "--reason", "none", "--author", "setup"];
         run(&mut command(sandbox, TODAY, &pin)).ok();
@@ -26,8 +26,8 @@ pub(super) fn sweep() -> Sweep {
     sweep.judged_by(wrong)
 }
 
-/// Finds the faults that a reader of the older publisher's mirror would see: that something of it is gone or changed, that a record is there
-/// without whole sums, or that anything else has come.
+/// Finds the faults that a reader of the older publisher's mirror would see: a missing or changed file, a record without complete
+/// sums, or an unexpected new file.
 fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
     let mut wrong = Vec::new();
     let (before, goal) = (known[0], known[known.len() - 1]);
@@ -81,7 +81,7 @@ fn undated_sweep() -> Sweep {
         let mirror = sandbox.join("mirror");
         past::small_undated(&mirror);
         past::small(&mirror);
-        // Makes the locks, as above; the other channel is adopted by now.
+        // Creates the locks, as above; this also adopts the other channel.
         run(&mut command(
             sandbox,
             TODAY,
@@ -100,14 +100,14 @@ fn undated_sweep() -> Sweep {
     sweep.judged_by(unanswered)
 }
 
-/// The paths that a reader could ask for before, and that do not answer with the same bytes.
+/// The paths that a reader could request before, and that no longer return the same bytes.
 fn unanswered(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (path, node) in &known[0].nodes {
         let Node::File(_, bytes) = node else {
             continue;
         };
-        // By way of the symlinks, as a web server reads it.
+        // Through the symlinks, as a web server reads it.
         let found = fs_err::read(mirror.join(path));
         if !path.starts_with(".stx/") && !found.is_ok_and(|found| found == *bytes) {
             wrong.push(format!("{path}: does not answer"));

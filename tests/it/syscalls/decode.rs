@@ -1,4 +1,4 @@
-//! Which system calls of x86-64 Linux change a file system, and where.
+//! The system calls of x86-64 Linux that change a file system, and the paths that they change.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::libc::{self, user_regs_struct};
 use nix::unistd::Pid;
 
-/// Something an argument of a call names.
+/// A file that an argument of a call names.
 enum Place {
     /// A path at an address, below the directory that a descriptor names.
     Path(u64, u64),
@@ -23,7 +23,7 @@ pub(super) struct Change {
     pub(super) paths: Vec<PathBuf>,
 }
 
-/// The working directory stands for the descriptor.
+/// The descriptor that means the working directory.
 const HERE: u64 = (libc::AT_FDCWD as i64).cast_unsigned();
 /// `FICLONE` and `FICLONERANGE` of `linux/fs.h`.
 const CLONES: [u64; 2] = [0x4004_9409, 0x4020_940d];
@@ -31,7 +31,7 @@ const CLONES: [u64; 2] = [0x4004_9409, 0x4020_940d];
 /// The change that the thread is about to make, if its call changes a file.
 ///
 /// # Panics
-/// On calls that change files behind the back of a tracer.
+/// On calls whose changes a tracer cannot observe.
 pub(super) fn change(thread: Pid, regs: &user_regs_struct) -> Option<Change> {
     use Place::{Descriptor, Path};
     let [a, b, c, d] = [regs.rdi, regs.rsi, regs.rdx, regs.r10];
@@ -99,7 +99,7 @@ pub(super) fn change(thread: Pid, regs: &user_regs_struct) -> Option<Change> {
     Some(Change { name, paths })
 }
 
-/// Whether a call can need room on the disk.
+/// True if a call can need room on the disk.
 pub(super) fn needs_room(name: &str) -> bool {
     let never = [
         "chmod",
@@ -119,7 +119,7 @@ fn writes(flags: u64) -> bool {
     flags & u64::from(changing.unsigned_abs()) != 0
 }
 
-/// The path that an argument names; `None` for what is no file: pipes, sockets, devices.
+/// The path that an argument names; `None` for pipes, sockets and devices.
 fn path_of(thread: Pid, place: &Place) -> Option<PathBuf> {
     let link = |name: &str| fs_err::read_link(format!("/proc/{thread}/{name}")).ok();
     let path = match place {
@@ -138,7 +138,7 @@ fn path_of(thread: Pid, place: &Place) -> Option<PathBuf> {
     is_file.then(|| plain(&path))
 }
 
-/// The kernel looks at the lower half of a register only.
+/// The kernel uses only the lower half of a register.
 #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
 fn descriptor(register: u64) -> i32 {
     register as i32
@@ -164,7 +164,7 @@ fn text(thread: Pid, address: u64) -> Option<String> {
     let memory = fs_err::File::open(format!("/proc/{thread}/mem")).ok()?;
     let mut text = Vec::new();
     loop {
-        // Not across the end of a page: the next one need not be there.
+        // Not beyond the end of a page: the next one may not be mapped.
         let at = address + text.len() as u64;
         let mut chunk = vec![0; usize::try_from(256 - at % 256).ok()?];
         memory.file().read_exact_at(&mut chunk, at).ok()?;

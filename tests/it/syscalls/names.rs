@@ -28,8 +28,8 @@ pub(super) fn sweep() -> Sweep {
         finished(sandbox, "the old one");
         let old = publish_args("tree", OLD, "20200201T060000Z", "success");
         run(&mut command(sandbox, 1, &old)).ok();
-        // A failure makes the lock of the channel, which would have another mode with the file creation mask of the traced
-        // program, and shows readers nothing.
+        // A failure creates the lock of the channel, to which the umask of the traced program would give another mode; readers do not
+        // see the failure.
         let failed = publish_args("tree", NEW, "20200201T060000Z", "fail");
         run(&mut command(sandbox, 1, &failed)).ok();
         finished(sandbox, "the new one");
@@ -37,13 +37,13 @@ pub(super) fn sweep() -> Sweep {
     sweep.judged_by(wrong)
 }
 
-/// Whether a path of a mirror is that of a name above the channels, or of a section without a date.
+/// True if a path of a mirror is that of a name above the channels, or of a section without a date.
 fn is_name(path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
     ["latest_release", "outputs", "inputs"].contains(&last) && path.split('/').count() <= 4
 }
 
-/// The same tree without these.
+/// The same tree without these names.
 fn without_names(tree: &Tree) -> Tree {
     let mut rest = tree.clone();
     let is_link = |node: &Node| matches!(node, Node::Link(_));
@@ -52,7 +52,7 @@ fn without_names(tree: &Tree) -> Tree {
     rest
 }
 
-/// Finds the faults that a reader would see: a name that is gone, or that leads to no whole build.
+/// Finds the faults that a reader would see: a missing name, or one that does not lead to a complete build.
 fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
     let others: Vec<_> = known.iter().map(|known| without_names(known)).collect();
     let others: Vec<_> = others.iter().collect();

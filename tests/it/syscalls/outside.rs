@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use super::tree::{Node, Tree};
 use crate::harness::{run, tool};
 
-/// Whether a name is that of a dated build.
+/// True if a name is that of a dated build.
 fn is_date(name: &str) -> bool {
     name.len() == 16
         && name.bytes().enumerate().all(|(at, byte)| match at {
@@ -26,7 +26,7 @@ pub(crate) fn builds(tree: &Tree) -> Vec<&str> {
     dirs.map(|(path, _)| path.as_str()).collect()
 }
 
-/// The aliases of a tree: their paths, and the paths of the builds that they show.
+/// The paths of the aliases of a tree, each with the path of its build.
 pub(crate) fn aliases(tree: &Tree) -> BTreeMap<&str, String> {
     let builds = builds(tree);
     let mut aliases = BTreeMap::new();
@@ -45,7 +45,7 @@ pub(crate) fn aliases(tree: &Tree) -> BTreeMap<&str, String> {
     aliases
 }
 
-/// The faults that a reader sees in `mirror`; `known` are the trees that its builds were made of, or are to become.
+/// The faults that a reader sees in `mirror`; `known` are the trees from which its builds were made, or will be.
 pub(crate) fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
     let mut wrong = Vec::new();
     let builds = builds(tree);
@@ -81,7 +81,7 @@ pub(crate) fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<Stri
     }
     for before in known {
         for alias in aliases(before).keys() {
-            // An alias of the goal need not be there yet; one that every tree has is never missing.
+            // An alias of the goal may not exist yet; one that every tree has must always exist.
             let everywhere = known.iter().all(|known| known.nodes.contains_key(*alias));
             if everywhere && !matches!(tree.nodes.get(*alias), Some(Node::Link(_))) {
                 wrong.push(format!("{alias}: missing"));

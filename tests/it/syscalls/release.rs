@@ -1,10 +1,10 @@
-//! The sample distribution from a nightly build to a release: published with its image, marked green through the spool,
-//! promoted, read by its users after the nightly build is gone; and promoted again and again, killed at each step.
+//! The sample distribution from a nightly build to a release: published with its image, marked green through the spool, promoted,
+//! read by its users after the nightly build has expired; and promoted repeatedly, with a kill at each step.
 //!
-//! Every system call of a promotion of the sample would take minutes. A kill before a call that changes nothing but locks,
-//! modes, times and what is durable leaves the same to a reader as one before the next call, so these are left out. Of the
-//! others, the first of each kind is taken in the private area, the first and the last on files of the build, and each on
-//! what readers see. Each kill is on a release of its own, so that no tag is there before.
+//! A test of every system call of a promotion of the sample would take minutes. Calls that only change locks, modes, times and
+//! durability are skipped: for a reader, a kill before such a call has the same effect as one before the next call. Of the others,
+//! the first of each kind is tested in the private area, the first and the last on files of the build, and each on files that readers
+//! see. Each kill is on a release of its own, so that no tag exists before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -25,13 +25,13 @@ use crate::registry::record;
 use crate::registry_server::{DockerRegistry, seen_digest};
 use crate::retention::january;
 
-/// Somebody of the build group, who cannot write the mirror.
+/// A member of the build group, who cannot write the mirror.
 const MEMBER: &str = "65534";
 /// The name of the image in the sample.
 const IMAGE: &str = "stx-platform-info";
-/// The release that is promoted without being killed, to learn the calls.
+/// The release that is promoted without a kill, to determine the calls.
 const LEARNT: &str = "1.0.1";
-/// How many promotions are killed side by side, each on a mirror of its own.
+/// The number of promotions to kill in parallel, each on a mirror of its own.
 const SIDE_BY_SIDE: usize = 2;
 
 /// A mirror with the sample distribution, beside a registry.
@@ -56,7 +56,7 @@ impl Way {
         );
         fs_err::create_dir(way.at("site")).expect("a directory");
         fs_err::write(way.at("site/stx-builds.toml"), &text).expect("a configuration");
-        // Pages are made anew by every command; they are not what is killed here.
+        // Every command makes the pages; they are not part of this test.
         let quiet = text + "[site]\nenabled = false\n";
         fs_err::write(way.at("site/quiet.toml"), quiet).expect("a configuration");
         way
@@ -86,7 +86,7 @@ impl Way {
         run(self.stx(&args).args(more)).ok();
     }
 
-    /// The name and the digest of the image of a build, as its record has them.
+    /// The name and the digest of the image of a build, from its record.
     fn image(&self, build: &Utf8Path) -> (String, String) {
         let record = record(build);
         let text = |key: &str| record["images"][0][key].as_str().map(str::to_owned);
@@ -105,7 +105,7 @@ impl Way {
     }
 }
 
-/// The service of the site, ended with this value.
+/// The service of the site; ends with this value.
 struct Service(Child);
 
 impl Service {
@@ -124,7 +124,7 @@ impl Drop for Service {
     }
 }
 
-/// Promotes the nightly build, and makes no pages.
+/// Promotes the nightly build without making pages.
 fn promote(sandbox: &Utf8Path, release: &str, docker: &Utf8Path) -> Command {
     promote_by(sandbox, "quiet.toml", release, docker)
 }
@@ -212,7 +212,7 @@ fn the_release_has_its_bytes_names_and_images(way: &Way) {
     way.verified();
 }
 
-/// The files of a part of a build, by their paths, with their inodes. Empty ones have no bytes to share.
+/// The files of a part of a build, by their paths, with their inodes. Empty files are left out: they have no bytes to share.
 fn inodes(build: &Utf8Path, part: &str) -> BTreeMap<Utf8PathBuf, u64> {
     let files = walkdir::WalkDir::new(build.join(part)).into_iter();
     let files = files.map(|entry| entry.expect("an entry"));
@@ -231,9 +231,9 @@ fn inodes(build: &Utf8Path, part: &str) -> BTreeMap<Utf8PathBuf, u64> {
 
 fn killed_at_each_step(way: &Way) {
     let started = Instant::now();
-    // The calls of a promotion on a mirror that has a release, in their order.
+    // The calls of a promotion on a mirror that already has a release, in order.
     let sandboxes: Vec<_> = (0..SIDE_BY_SIDE).map(|slot| sandbox(way, slot)).collect();
-    // The tracer waits for every child of its thread, and the registry is one of this thread.
+    // The tracer waits for every child of its thread, and the registry is a child of this thread.
     let learnt = std::thread::scope(|scope| {
         let sandbox = &sandboxes[0];
         let command = promote(sandbox, LEARNT, way.dir.path());
@@ -272,20 +272,20 @@ fn killed_at_each_step(way: &Way) {
     );
 }
 
-/// A site of its own with the mirror as it is.
+/// A sandbox with a copy of the site.
 fn sandbox(way: &Way, slot: usize) -> Utf8PathBuf {
     let sandbox = way.at(&format!("slot-{slot}"));
-    // A promotion writes no file that is there.
+    // Hard links suffice: a promotion does not write to existing files.
     let copy = ["-al", way.at("site").as_str(), sandbox.as_str()].map(str::to_owned);
     run(&mut tool("cp", copy)).ok();
     sandbox
 }
 
-/// The calls that are left out: they change nothing that a reader, or the next publisher, can tell from the name or the bytes of
-/// a file.
+/// The skipped calls: they do not change the name or the bytes of a file, so that neither a reader nor the next publisher notices
+/// them.
 const SILENT: [&str; 5] = ["flock", "chmod", "fsync", "syncfs", "utimensat"];
 
-/// The calls to kill at; the last call is among them: everything is done, and the report is not printed yet.
+/// The calls to kill at, including the last one: everything is done then, but the report is not printed yet.
 fn steps(made: &[Point]) -> Vec<Point> {
     let inside = format!("/{}/", january(1));
     let place = |path: &String| match path.split_once(&inside) {
@@ -310,7 +310,7 @@ fn steps(made: &[Point]) -> Vec<Point> {
     taken.into_iter().map(|at| made[at].clone()).collect()
 }
 
-/// A promotion that is killed at a step, and finished by the same command.
+/// Kills a promotion at a step, and finishes it by the same command.
 fn killed(way: &Way, sandbox: &Utf8Path, newest: &str, release: &str, step: &Point) {
     let named = |path: &String| path.replace(LEARNT, release);
     let point = Point {
@@ -330,7 +330,7 @@ fn killed(way: &Way, sandbox: &Utf8Path, newest: &str, release: &str, step: &Poi
     let link = |path: &str| mirror.join(path).read_link_utf8().ok();
     let latest = format!("release/{release}/centos/latest_build");
 
-    // A reader sees all of the build or nothing, and no name before that which it stands for.
+    // A reader sees the complete build or nothing, and no name before its target.
     let whole = inodes(&nightly, "outputs");
     if build.exists() {
         assert!(inodes(&build, "outputs") == whole, "{point}: half a build");
@@ -384,7 +384,7 @@ fn users_read_the_release(way: &Way) {
     let (name, digest) = way.image(&release);
     assert_eq!(seen_digest(&name), Some(digest));
 
-    // The signed provenance names who promoted which nightly build, also after that build is gone.
+    // The signed provenance names the promoter and the nightly build, even after that build has expired.
     let key = way.at("key.pub");
     let args = ["show", "release/1.0.0/centos", "--provenance"];
     let more = ["--provenance-key", key.as_str(), "--format", "json"];

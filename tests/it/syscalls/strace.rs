@@ -1,4 +1,4 @@
-//! The same run seen by another eye: `strace`.
+//! An independent observation of the same run: `strace`.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,7 @@ use super::sweep::Sweep;
 use super::{TODAY, command};
 use crate::harness::{names, run, tool};
 
-/// The successful changes of an undisturbed run as `strace` counts them, by name; a file for each thread, so that no call
-/// is written in two halves.
+/// The numbers of successful changes of an undisturbed run by `strace`, by name; with one file per thread, so that no line is split.
 pub(super) fn counted(sweep: &Sweep) -> BTreeMap<String, usize> {
     let sandbox = sweep.restore("strace");
     let command = command(&sandbox, TODAY, &sweep.args);

@@ -1,4 +1,4 @@
-//! The sweep: one run for each change and each fault, and all that has to hold after it.
+//! The sweep: one run for each change and each fault, and the checks after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -16,23 +16,23 @@ use super::tree::Tree;
 use super::{TODAY, command};
 use crate::harness::{Ran, in_memory, run, tool};
 
-/// How many runs go side by side.
+/// The number of parallel runs.
 const SIDE_BY_SIDE: usize = 2;
-/// A call that a run did not come by: another thread may have been faster. It is tried again this often.
+/// The number of attempts for a call that a run did not reach, because another thread was faster.
 const TRIES: usize = 5;
 
-/// Finds the faults of a mirror, given its tree, the tree before the change and the tree that the change leads to.
+/// Finds the faults of a mirror, given its tree, the tree before the change and the expected tree after it.
 type Wrong = fn(&Utf8Path, &Tree, &[&Tree]) -> Vec<String>;
 
-/// A command that is swept.
+/// A command to sweep.
 pub(super) struct Sweep {
-    /// Its name in what is printed.
+    /// Its name in messages.
     pub(super) name: &'static str,
     /// The arguments after `--mirror DIR`.
     pub(super) args: Vec<String>,
-    /// Finds what is wrong for a reader.
+    /// Finds the faults that a reader would see.
     wrong: Wrong,
-    /// Holds `mirror` and whatever else the command works on; copied for each run.
+    /// A directory with `mirror` and the other files of the command; copied for each run.
     before: Utf8PathBuf,
     _dir: Utf8TempDir,
 }
@@ -56,7 +56,7 @@ impl Sweep {
         }
     }
 
-    /// The same, with another opinion of what is wrong for a reader.
+    /// The same with another function to find faults.
     pub(super) fn judged_by(self, wrong: Wrong) -> Self {
         Self { wrong, ..self }
     }
@@ -65,7 +65,7 @@ impl Sweep {
         self.before.with_file_name(slot)
     }
 
-    /// Makes a sandbox as it was before the command.
+    /// Makes a sandbox with the state before the command.
     pub(super) fn restore(&self, slot: &str) -> Utf8PathBuf {
         let sandbox = self.at(slot);
         if sandbox.exists() {
@@ -159,7 +159,7 @@ impl Sweep {
         assert_eq!(reached.len(), points.len(), "every call was reached");
     }
 
-    /// One run with a fault, and all that has to hold after it.
+    /// Makes one run with a fault, and checks the result.
     fn disturb(
         &self,
         slot: &str,
@@ -215,7 +215,7 @@ impl Sweep {
     }
 }
 
-/// The faults that are injected at a change.
+/// The faults to inject at a change.
 fn faults(point: &Point) -> Vec<Fault> {
     let mut faults = vec![
         Fault::Kill(Victim::All),
@@ -232,7 +232,7 @@ fn faults(point: &Point) -> Vec<Fault> {
     faults
 }
 
-/// The mistakes in the way the command ended, a line each.
+/// The mistakes in the result of the command, one per line.
 fn answer(traced: &Traced, fault: Fault) -> Vec<String> {
     let mut bad = Vec::new();
     if traced.stderr.contains("panicked") {
@@ -260,7 +260,7 @@ fn answer(traced: &Traced, fault: Fault) -> Vec<String> {
     bad
 }
 
-/// Whether a message says of a new build that it can be seen, or that it cannot, and that is not so.
+/// The false claim of a message that a new build is visible, or that it is not.
 fn claims_too_much(message: &str, before: &Tree, goal: &Tree, tree: &Tree) -> Option<String> {
     let records = |tree: &Tree| -> BTreeSet<String> {
         let paths = tree.nodes.keys().filter(|path| !path.contains(".stx/"));
@@ -282,7 +282,7 @@ fn claims_too_much(message: &str, before: &Tree, goal: &Tree, tree: &Tree) -> Op
         .then(|| format!("it claims too much: {record} is there: {is_there}"))
 }
 
-/// Whether a message names what a change was to be made to, or the build or leftover that it lies in.
+/// True if a message names the path of a change, or the build or leftover that contains it.
 fn names_it(message: &str, point: &Point) -> bool {
     if point.in_child {
         return message.contains("createrepo_c");
@@ -297,7 +297,7 @@ fn names_it(message: &str, point: &Point) -> bool {
     paths.any(|path| message.contains(path.trim_start_matches("mirror/")))
 }
 
-/// Whether a tree is as it was to become. Where no link could be made the bytes are there twice, and that is all.
+/// True if a tree equals the expected one. If a link could not be made, the bytes may exist twice.
 fn is_as_good(tree: &Tree, goal: &Tree, point: &Point) -> bool {
     tree == goal || (point.name.starts_with("link") && tree.nodes == goal.nodes)
 }

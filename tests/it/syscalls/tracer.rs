@@ -1,9 +1,9 @@
-//! Runs a program under `ptrace`, numbers the changes that it, all its threads and its children make to files, and lets
-//! one of them fail or be the last.
+//! Runs a program under `ptrace`, numbers the changes that it, all its threads and its children make to files, and makes one of them
+//! fail or be the last.
 //!
-//! `strace --inject=…:when=N` counts for each thread apart, so that no N reaches every call of a program with threads.
-//! Here a change is known by what it does (its name, its paths, and which of several equal ones it is): whichever thread
-//! makes it, in whatever order, it is the same change in the next run.
+//! `strace --inject=…:when=N` counts per thread, so that it cannot reach every call of a program with threads. Here a change is
+//! identified by its effect (its name, its paths, and its number among equal ones): it is the same change in the next run, regardless
+//! of the thread and the order.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,16 +19,16 @@ use nix::unistd::Pid;
 
 use super::decode::{Change, change, needs_room};
 
-/// A change that one run makes: the same in every run of the same command.
+/// A change by one run, identical in every run of the same command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Point {
     /// Made by a program that the command started.
     pub(super) in_child: bool,
     /// The name of the system call.
     pub(super) name: &'static str,
-    /// Its paths, below the directory that is watched.
+    /// Its paths, below the watched directory.
     pub(super) paths: Vec<String>,
-    /// How many equal changes went before.
+    /// The number of equal changes before it.
     pub(super) nth: usize,
 }
 
@@ -45,12 +45,12 @@ impl fmt::Display for Point {
     }
 }
 
-/// Who dies.
+/// The processes to kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Victim {
     /// The command and its children.
     All,
-    /// The command; its children are orphans.
+    /// The command; its children become orphans.
     Command,
     /// The children.
     Children,
@@ -63,7 +63,7 @@ pub(super) enum Fault {
     Kill(Victim),
     /// This error; the change is not made.
     Once(Errno),
-    /// This error, and for every change after it, too; where the disk is full, those that need no room go on.
+    /// This error, also for every later change; if the error is a full disk, only for changes that need room.
     FromThenOn(Errno),
 }
 
@@ -76,13 +76,13 @@ pub(super) struct Traced {
     pub(super) stderr: String,
     /// The changes that were made.
     pub(super) made: Vec<Point>,
-    /// The changes in whose place came an error.
+    /// The changes that were replaced by an error.
     pub(super) refused: Vec<Point>,
-    /// Whether the point was reached.
+    /// True if the point was reached.
     pub(super) reached: bool,
 }
 
-/// The call that a thread is in the middle of.
+/// The current call of a thread.
 enum Pending {
     Nothing,
     /// A call that changes nothing.
@@ -95,7 +95,7 @@ struct Tracer<'a> {
     main: Pid,
     watched: &'a Path,
     fault: Option<(&'a Point, Fault)>,
-    /// Counts from when the command itself runs.
+    /// Set when the command itself runs; changes before that do not count.
     started: bool,
     pending: HashMap<Pid, Pending>,
     process: HashMap<Pid, Pid>,
@@ -103,13 +103,13 @@ struct Tracer<'a> {
     traced: Traced,
 }
 
-/// Runs `command` to its end and that of all that it started.
+/// Runs `command` and all processes that it starts to their end.
 #[expect(
     clippy::zombie_processes,
     reason = "the tracer waits for all that it traces"
 )]
 pub(super) fn trace(command: &Command, watched: &Path, fault: Option<(&Point, Fault)>) -> Traced {
-    // The shell waits until it is traced, and becomes the command. What it makes has to be readable whatever the umask.
+    // The shell waits until it is traced, and executes the command. Files that it makes must be readable regardless of the umask.
     let mut shell = Command::new("sh");
     shell
         .args(["-c", "umask 077 && kill -STOP $$ && exec \"$0\" \"$@\""])
@@ -194,7 +194,7 @@ impl Tracer<'_> {
         }
     }
 
-    /// A thread is gone; its number may come again.
+    /// Forgets a thread that has ended; its number may be reused.
     fn forget(&mut self, thread: Pid) {
         self.process.remove(&thread);
         self.pending.remove(&thread);
@@ -213,9 +213,9 @@ impl Tracer<'_> {
         })
     }
 
-    /// A stop before or after a system call, in turn.
+    /// Handles a stop before or after a system call, alternately.
     fn system_call(&mut self, thread: Pid) {
-        // What was killed meanwhile is not there any more.
+        // The thread may have been killed meanwhile.
         let Ok(mut regs) = ptrace::getregs(thread) else {
             return;
         };
@@ -261,7 +261,7 @@ impl Tracer<'_> {
                 if victim == Victim::Command && point.in_child {
                     return Pending::Made(point);
                 }
-                // Not made, although the thread may live until the signal reaches it.
+                // The call is not made, although the thread may live until the signal reaches it.
                 Errno::EINTR
             }
             Fault::Once(error) if here => error,
@@ -314,14 +314,14 @@ impl Tracer<'_> {
     }
 }
 
-/// Makes a call that is about to be made none.
+/// Replaces a call that is about to be made by an invalid one.
 fn prevent(thread: Pid, regs: &mut nix::libc::user_regs_struct) {
     regs.orig_rax = u64::MAX;
     let set = ptrace::setregs(thread, *regs);
     assert!(matches!(set, Ok(()) | Err(Errno::ESRCH)), "{set:?}");
 }
 
-/// Lets a thread go on to its next stop; one that was killed is gone.
+/// Continues a thread to its next stop; ignores a killed thread.
 fn resume(thread: Pid, signal: Option<Signal>) {
     let resumed = ptrace::syscall(thread, signal);
     assert!(matches!(resumed, Ok(()) | Err(Errno::ESRCH)), "{resumed:?}");

@@ -1,4 +1,4 @@
-//! The description of a directory tree: paths, kinds, modes, bytes, and which names are one file.
+//! The description of a directory tree: paths, kinds, modes, bytes, and hard links.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -34,7 +34,7 @@ impl Tree {
             let entry = entry.expect("a readable tree");
             let path = Utf8Path::from_path(entry.path()).expect("UTF-8");
             let name = path.strip_prefix(root).expect("below").to_string();
-            // Caches may be lost, and hold times.
+            // Caches may be lost, and contain times.
             if name == ".stx/cache" || name.starts_with(".stx/cache/") {
                 continue;
             }

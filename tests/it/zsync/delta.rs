@@ -19,7 +19,7 @@ pub(crate) fn fetch(mirror: &str, build: &str, to: &Utf8Path) -> Command {
     command
 }
 
-/// A number of the report.
+/// A number in the report.
 pub(crate) fn number(ran: &Ran, name: &str) -> u64 {
     let report = ran.json();
     let files = report["files"].as_array().expect("files").iter();
@@ -28,7 +28,7 @@ pub(crate) fn number(ran: &Ran, name: &str) -> u64 {
         .sum()
 }
 
-/// A mirror of two images behind nginx, which counts the bytes that it sends.
+/// A mirror of two images behind nginx, which counts the sent bytes.
 pub(super) struct Counted {
     pub(super) site: Site,
     log: Utf8PathBuf,
@@ -47,12 +47,12 @@ impl Counted {
         self.nginx.url("")
     }
 
-    /// The bytes of bodies of images and control files that were sent so far.
+    /// The number of body bytes of images and control files sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.answers().iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Of each request for an image or its control file the status and the bytes of the body that were sent.
+    /// The status and the number of sent body bytes of each request for an image or its control file.
     pub(super) fn answers(&self) -> Vec<(u64, u64)> {
         let log = self.nginx.log(&self.log);
         let lines = log.lines().filter(|line| line.contains("bootimage.iso"));
@@ -70,7 +70,7 @@ pub(super) fn build(day: usize) -> String {
     format!("{CHANNEL}/{}", DATES[day])
 }
 
-/// Whether the image that was fetched is this one, and nothing else is there.
+/// Checks that the fetched image is this one, and that there are no other files.
 pub(super) fn is_there(to: &Utf8Path, image: &[u8]) {
     assert_eq!(names(to), ["bootimage.iso"]);
     let found = fs_err::read(to.join("bootimage.iso")).expect("an image");
@@ -105,7 +105,7 @@ fn of_the_next_image_a_tenth_is_transferred() {
     assert!(sent <= most, "{sent} of {} bytes", new.len());
     // 15 packages are new. One request asks for up to a MiB of ranges; two more ask for the size and for the control file.
     assert!(answers.len() <= 2 + 4, "{answers:?}");
-    // One byte was requested to learn the size, and the server puts a head of some lines before each range.
+    // One byte was requested to learn the size, and the server puts a head of several lines before each range.
     let transferred = number(&ran, "transferred");
     let heads = (sent - 1).checked_sub(transferred).expect("what was sent");
     assert!((1..15 * 200).contains(&heads), "{heads}: {}", ran.stdout);
@@ -125,7 +125,7 @@ fn of_the_next_image_a_tenth_is_transferred() {
         "{}",
         ran.stderr
     );
-    // A third time nothing is transferred, not even a control file; the server is asked for one byte, to learn the size.
+    // A third fetch transfers nothing, not even a control file; one byte is requested, to learn the size.
     let before = mirror.sent();
     let ran = run(&mut fetch(&mirror.url(), &build(1), &to)).code(0);
     assert_eq!(
@@ -142,7 +142,7 @@ fn a_server_that_sends_one_range_at_a_time_is_asked_for_several_once() {
         "{}",
         ran.stderr
     );
-    // Two whole answers: the control file, and the image in answer to several ranges, which was given up.
+    // Two whole answers: the control file, and the image in answer to several ranges, which was aborted.
     let answers = mirror.answers();
     let whole = answers.iter().filter(|(status, _)| *status == 200).count();
     assert_eq!(whole, 2, "{answers:?}");
@@ -182,7 +182,7 @@ fn a_seed_is_found_by_its_kind_or_named_or_not_wanted() {
     fs_err::write(&elsewhere, &old).expect("written");
     let sent = fetched(&mirror.site.to("named"), &["--seed", elsewhere.as_str()]);
     assert!(sent <= most, "{sent}");
-    // Two seeds, each with a half.
+    // Two seeds, each with one half.
     let halves = ["first", "second"].map(|name| mirror.site.dir.path().join(name));
     let (first, second) = old.split_at(old.len() / 2);
     fs_err::write(&halves[0], first).expect("written");
@@ -210,7 +210,7 @@ fn killed_anywhere_it_is_resumed_and_little_is_transferred_twice() {
     let mirror = Counted::new(&[&old, &new], "limit_rate 200k;");
     let to = mirror.site.to("here");
     fs_err::write(to.join("bootimage.iso"), &old).expect("written");
-    // How long it takes in all, on a machine that may be busy.
+    // The total duration, on a machine that may be busy.
     let undisturbed = mirror.site.to("undisturbed");
     fs_err::write(undisturbed.join("bootimage.iso"), &old).expect("written");
     let begun = Instant::now();
@@ -238,7 +238,7 @@ fn killed_anywhere_it_is_resumed_and_little_is_transferred_twice() {
         child.kill().expect("killed");
         child.wait().expect("it ends");
         kills += 1;
-        // Until it is whole, the old image is there under its name, and at most one unfinished file.
+        // Until the new image is complete, the old image keeps its name, and at most one partial download exists.
         let left = names(&to);
         assert!(
             left.contains(&"bootimage.iso".to_owned()) && left.len() <= 2,
@@ -259,7 +259,7 @@ fn killed_anywhere_it_is_resumed_and_little_is_transferred_twice() {
     );
     let control = fs_err::metadata(mirror.site.mirror().join(iso(DATES[1]) + ".zsync"));
     let control = control.expect("a control file").len();
-    // What was under way when it was killed, a few ranges, and the control file each time.
+    // The data in transit at each kill, a few ranges, and the control file each time.
     let most = whole * (new.len() as u64 / 10) + kills * (control + new.len() as u64 / 50);
     let sent = mirror.sent() - before;
     assert!(sent <= most, "{sent} of at most {most}");

@@ -1,4 +1,4 @@
-//! Control files that lie, and servers that send no ranges: the file is fetched whole, and right.
+//! Control files that lie, and servers without support for ranges: the file is fetched completely and correctly.
 
 use camino::Utf8Path;
 
@@ -55,7 +55,7 @@ fn control_files_that_lie_lead_to_the_whole_file() {
         [header.replace(from, to).as_bytes(), sums].concat()
     };
     let entry = sums.len() / new.len().div_ceil(2048);
-    // The sums of blocks that the seed has, in another order: everything is found, and wrong.
+    // The sums of blocks that the seed has, in another order: every block is found, but at a wrong place.
     let swapped: Vec<u8> = sums.chunks(4 * entry).rev().flatten().copied().collect();
     let longer = format!("Length: {}\n", new.len() + 100 * 2048);
     let more = [sums, &sums[..100 * entry]].concat();
@@ -130,8 +130,8 @@ fn a_server_without_ranges_sends_the_file_once() {
     let (mirror, new, ran) = next_image("max_ranges 0;");
     assert!(ran.stderr.contains("sends no ranges"), "{}", ran.stderr);
     assert!(number(&ran, "transferred") <= new.len() as u64 * 11 / 10);
-    // The image in answer to one byte, which shows its size; the control file; the image in answer to one range; the image as a whole.
-    // Answers to ranges are given up at once; what lies in the buffers of their connections was sent already.
+    // The image in answer to one byte, which shows its size; the control file; the image in answer to one range; the complete image.
+    // Answers to ranges are aborted at once; the data in the buffers of their connections was already sent.
     let answers = mirror.answers();
     let statuses: Vec<_> = answers.iter().map(|(status, _)| *status).collect();
     assert_eq!(statuses, [200; 4], "{answers:?}");

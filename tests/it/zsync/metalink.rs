@@ -9,7 +9,7 @@ use super::{image, iso};
 use crate::harness::{publish_args, run, stx, tool};
 use crate::site::{CHANNEL, DATES, Site};
 
-/// Fetches the image of a build from the first of these mirrors that gives it.
+/// Fetches the image of a build from the first of these mirrors that has it.
 fn fetch(mirrors: &[&str], build: &str, to: &Utf8Path) -> Command {
     let mut command = stx([
         "--format",
@@ -79,7 +79,7 @@ fn aria2c_fetches_by_the_metalink_from_the_mirror_that_works() {
     );
     run(&mut stx(["--mirror", site.mirror().as_str(), "verify"])).ok();
 
-    // The digest is in it: `aria2c` refuses another file.
+    // It contains the digest: `aria2c` refuses another file.
     let served = site.mirror().join(iso(DATES[0]));
     let mut wrong = new;
     wrong[1_000_000] ^= 1;
@@ -91,7 +91,8 @@ fn aria2c_fetches_by_the_metalink_from_the_mirror_that_works() {
 #[test]
 fn where_one_mirror_fails_the_next_one_gives_the_same_build() {
     let (old, new) = (image(1, 180), image(2, 180));
-    // The first one lost the image; the second one is behind, and has no newer build than the first day's; the third one is whole.
+    // The first mirror lost the image; the second one is outdated, and its newest build is that of the first day; the third one is
+    // complete.
     let [first, second, third] =
         [vec![&*old, &*new], vec![&*old], vec![&*old, &*new]].map(|images| Site::new(&images));
     fs_err::remove_file(first.mirror().join(iso(DATES[1]))).expect("removed");
@@ -105,7 +106,7 @@ fn where_one_mirror_fails_the_next_one_gives_the_same_build() {
     assert_eq!(ran.stderr.matches("; trying ").count(), 2, "{}", ran.stderr);
     assert_eq!(number(&ran, "bytes"), new.len() as u64);
 
-    // Nobody is there at first.
+    // The first server does not exist.
     let to = first.to("there");
     run(&mut fetch(&["http://127.0.0.1:1/", three], CHANNEL, &to)).code(0);
     is_there(&to, &new);
