@@ -1,4 +1,4 @@
-# The commands of this project. `make demo` and `make test` install what they miss, through `make setup`.
+# The commands of this project. `make demo` and `make test` install missing tools, through `make setup`.
 CARGO ?= cargo
 DEMO ?= demo
 DISTRO ?= centos
@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR ?= auto
 # Incremental compilation takes a fifth longer at first, so `make` uses it only where its state exists: where cargo was run without `make`. Cargo
 # stores the results of the two modes separately, so a change of the mode would compile everything again.
 export CARGO_INCREMENTAL ?= $(if $(wildcard target/debug/incremental/*),1,0)
-# The features and the profile of the tests: `make demo` and `make test` share what they compile.
+# The features and the profile of the tests: `make demo` and `make test` share the compiled code.
 SHARED = --locked --workspace --all-features
 
 .PHONY: demo test setup check lint clippy scripts unit fuzz kubectl bench packages publish-check clean
@@ -41,7 +41,8 @@ scripts:
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
 	grep -lE '^#!.*(bash|/sh)' -r recipes/sample recipes/sample-debian recipes/rehearsal | xargs shellcheck -x -P SCRIPTDIR
 
-# Half as many tests again as processors: many wait for servers, other programs and the clock. They are tried with twice as many.
+# One and a half times as many tests as processors: many wait for servers, other programs and the clock. They are also tested with
+# twice as many.
 unit: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 unit:
 	$(CARGO) test $(SHARED)

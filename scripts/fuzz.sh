@@ -8,11 +8,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The sanitizer and the coverage counters are unstable options of rustc; this lets the stable compiler take them.
+# The sanitizer and the coverage counters are unstable options of rustc; this makes the stable compiler accept them.
 export RUSTC_BOOTSTRAP=1
-# What a fuzzer frees is kept a while to find uses after that; little of it, so that the limit below means the program.
+# A fuzzer keeps freed memory for a while to find uses after free; keep little, so that the limit below applies to the program.
 export ASAN_OPTIONS=quarantine_size_mb=16:detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
-# Memory, if there is such a directory: some readers open files.
+# Use memory if this directory exists: some readers open files.
 [ -d /dev/shm ] && export TMPDIR=/dev/shm
 
 seconds=${1:?usage: scripts/fuzz.sh SECONDS [CRATE/TARGET...]}

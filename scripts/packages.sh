@@ -3,9 +3,9 @@
 #
 #   scripts/packages.sh [--fast] BINARY DIR
 #
-# BINARY makes the man pages and completions itself, so it has to run here. DIR is where the packages go; --fast compresses
-# little, for tries. The same binary and the same commit give the same bytes: times are those of SOURCE_DATE_EPOCH, by
-# default the last commit's. DEBFULLNAME and DEBEMAIL say who packages it, by default the last commit's author.
+# BINARY itself generates the man pages and completions, so it must run here. The packages are written to DIR; --fast compresses less,
+# for tests. The same binary and the same commit give the same bytes: times are those of SOURCE_DATE_EPOCH, by default the last
+# commit's. DEBFULLNAME and DEBEMAIL set the packager, by default the last commit's author.
 set -euo pipefail
 umask 022
 export LC_ALL=C.UTF-8 TZ=UTC
@@ -33,7 +33,7 @@ last_commit() { git -C "$here" log -1 --format="$1"; }
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(last_commit %ct)}
 at() { date -u -d "@$SOURCE_DATE_EPOCH" "+$1"; }
 maintainer="${DEBFULLNAME:-$(last_commit %an)} <${DEBEMAIL:-$(last_commit %ae)}>"
-# A version such as 0.2.0-rc.1 comes before 0.2.0.
+# A version such as 0.2.0-rc.1 sorts before 0.2.0.
 version=$("$binary" --version)
 version=${version#stx-builds }
 version=${version/-/\~}
@@ -41,7 +41,7 @@ version=${version/-/\~}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# What is packaged.
+# The files to package.
 tree=$work/stx-builds-$version
 mkdir -p "$tree/completions"
 install -m 0755 "$binary" "$tree/stx-builds"
@@ -54,7 +54,7 @@ cd "$tree"
 install -m 0644 "$here/stx-cli/src/commands/manual/sample.toml" stx-builds.toml
 install -m 0644 "$here"/packaging/{stx-builds.service,sysusers.conf,tmpfiles.conf} .
 install -m 0644 "$here"/{CHANGELOG.md,LICENSE} .
-# What git knows, and nothing that lies beside it.
+# Only files that git tracks.
 (cd "$here" && git ls-files -z ':(glob)recipes/*.toml' ':(glob)recipes/shared/*.toml' docs | tar -c --null --files-from=-) | tar -x --no-same-permissions
 (cd "$here" && cargo tree --quiet --locked --package stx-cli --features full --edges normal,no-proc-macro --prefix none --no-dedupe --format '{l}: {p}') |
     sed -E 's/ \(.*\)$//' | LC_ALL=C sort -u > LICENSES-OF-CRATES

