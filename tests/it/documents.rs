@@ -1,6 +1,7 @@
 //! Documents that must match the program.
 
 mod api;
+mod sentences;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

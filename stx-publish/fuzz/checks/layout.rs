@@ -11,7 +11,7 @@ use stx_publish::{Entry, Incoming};
 
 use super::images;
 
-/// Where the layout is in the build.
+/// The directory of the layout in the build.
 const LAYOUT: &str = "outputs/docker-images/layout";
 
 /// Reads `bytes` as documents of a layout.

@@ -213,7 +213,7 @@ fn old_metadata_is_left_out() {
 }
 
 proptest! {
-    /// Whatever the mirror contains, an unforced plan never moves an alias to a failure or behind a newer success.
+    /// On any mirror, an unforced plan never moves an alias to a failure or behind a newer success.
     #[test]
     fn an_alias_never_goes_back(
         builds in prop::collection::btree_map(1_u32..20, any::<bool>(), 0..8),
