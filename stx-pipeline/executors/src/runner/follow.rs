@@ -187,6 +187,7 @@ impl Following<'_> {
             over = self.until_over(id, tail, events) => over?,
         };
         registered.over = over || self.end_job().await;
+        let ended = self.unless_it_ended(ended);
         tail.follow(&self.job.output())?;
         tail.finish(&ended)?;
         if registered.over {
@@ -273,6 +274,20 @@ impl Following<'_> {
                 tail.follow(&output)?;
             }
             between = (between * 3 / 2).min(ASK.1);
+        }
+    }
+
+    /// The result that the phase left counts for more than what the cluster says of its job: while `slurmctld` is away, a phase can
+    /// come to its end, and a node that cannot report this makes Slurm put the job back into the queue.
+    fn unless_it_ended(&self, ended: Ended) -> Ended {
+        match ended {
+            Ended::Lost { .. } | Ended::NotStarted { .. } => {
+                files::result(self.job).unwrap_or(ended)
+            }
+            Ended::Exited { .. }
+            | Ended::Signalled { .. }
+            | Ended::TimedOut { .. }
+            | Ended::Cancelled => ended,
         }
     }
 

@@ -142,6 +142,37 @@ async fn a_job_that_is_refused_never_started() {
     assert_eq!(ended.to_string(), wanted);
 }
 
+/// Takes the job, which runs where the cluster does not see it.
+const SBATCH_ALONE: &str = r#"
+for batch; do :; done
+SLURMD_NODENAME=n1 sh "$batch" >> "${batch%batch}output" 2>&1 &
+echo 5
+"#;
+
+#[tokio::test]
+async fn the_result_of_a_phase_counts_for_more_than_what_slurm_says_of_its_job() {
+    let states = [
+        "PENDING Reason=launch_failed_requeued_held",
+        "NODE_FAIL Reason=NodeDown",
+        "CANCELLED Reason=None",
+    ];
+    for state in states {
+        let scontrol = format!(
+            "while ! test -e \"$HOME\"/state/jobs/p.0/result; do sleep 0.1; done\n\
+             echo JobId=5 JobState={state} BatchHost=n1 Restarts=1"
+        );
+        let programs = [
+            ("sbatch", SBATCH_ALONE),
+            ("scontrol", &*scontrol),
+            ("scancel", ""),
+            ("squeue", ""),
+        ];
+        let (ended, lines) = run("kind = \"slurm\"", &programs, "echo done; exit 3").await;
+        assert_eq!(ended, Ended::Exited { code: 3 }, "{state}");
+        assert!(lines.contains(&"done".to_owned()), "{state}: {lines:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_without_the_files_is_named() {
     let state = "JobState=FAILED Reason=NonZeroExitCode Restarts=0 BatchHost=n7";
