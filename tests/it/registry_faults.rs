@@ -167,6 +167,8 @@ fn a_refusal_says_the_next_step_and_not_to_wait_for_an_answer() {
         denied.contains("config.json") && denied.contains("nothing of the build is visible"),
         "{denied}"
     );
+    let read_only = publish("405 Method Not Allowed", "POST ", "/uploads/");
+    assert!(read_only.contains("may be read-only"), "{read_only}");
     let missing = publish("404 Not Found", "POST ", "/uploads/");
     assert!(missing.contains("takes no uploads"), "{missing}");
     let large = publish("413 Payload Too Large", "PUT ", "/uploads/");
@@ -184,6 +186,45 @@ fn a_refusal_says_the_next_step_and_not_to_wait_for_an_answer() {
     fs_err::write(&config, text.replace("plain_http = true", "")).expect("a file");
     let open = run(&mut here.publish(1)).code(4).stderr;
     assert!(open.contains("plain_http = true"), "{open}");
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_not_a_lack_of_credentials() {
+    let registry = DockerRegistry::start();
+    let proxy = Proxy::before(&registry.host());
+    let here = Published::on(&proxy.host());
+    let full = r#"{"errors":[{"code":"DENIED","message":"adding 1.0 MiB of storage resource, which when updated to current usage of 9.9 MiB will exceed the configured upper limit of 10.0 MiB."}]}"#;
+    proxy.rule(move |_, head| {
+        if head.starts_with("PUT ") && head.contains("/uploads/") {
+            return answer("403 Forbidden", "content-type: application/json\r\n", full);
+        }
+        Act::Pass
+    });
+    let failed = run(&mut here.publish(1)).code(4).stderr;
+    for words in [
+        "quota on the registry is used up (the registry says 403 Forbidden, DENIED)",
+        "its quota raised",
+    ] {
+        assert!(failed.contains(words), "{failed}");
+    }
+    assert!(!failed.contains("config.json"), "{failed}");
+    proxy.rule(|_, _| Act::Pass);
+    run(&mut here.publish(1)).code(0);
+}
+
+#[test]
+fn a_tag_that_a_full_disk_left_behind_is_made_anew() {
+    let registry = DockerRegistry::start();
+    let here = Published::on(&registry.host());
+    run(&mut here.publish(1)).code(0);
+    let latest = "master-centos-stable-latest";
+    let dated = format!("master-centos-stable-{}.0", january(1));
+    registry.damage("starlingx/stx-nova", latest);
+    registry.damage("starlingx/stx-nova", &dated);
+    run(&mut here.publish(1)).code(0);
+    let digest = recorded(&here.record(1), &here.nova(1));
+    assert_eq!(seen_digest(&here.nova(1)), Some(digest.clone()));
+    assert_eq!(seen_digest(&here.latest()), Some(digest));
 }
 
 /// Fails the test if the output contains a secret in any form.

@@ -59,6 +59,13 @@ impl DockerRegistry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Empties the file of a tag, as a disk that is full leaves it.
+    pub(crate) fn damage(&self, repository: &str, tag: &str) {
+        let tags = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags");
+        let link = self.dir.path().join(tags).join(tag).join("current/link");
+        fs_err::write(link, "").expect("a tag");
+    }
+
     /// The requests since the start that changed something, or tried to: `PUT /v2/…`.
     pub(crate) fn changes(&self) -> Vec<String> {
         let log = fs_err::read_to_string(self.dir.path().join("access")).expect("a log");

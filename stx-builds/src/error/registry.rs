@@ -18,6 +18,12 @@ pub(crate) fn remedy(host: &str, error: &RegistryError) -> Option<String> {
         RegistryError::Network { source, .. } => {
             unreached(&format!("https://{host}/"), source.as_ref())
         }
+        RegistryError::Quota { .. } => Some(
+            "remove images that are not needed from the registry, or have its quota raised".to_owned(),
+        ),
+        RegistryError::Unreadable { what, .. } => Some(format!(
+            "nobody can read {what} now; if no other image belongs under it, push the image there by hand, as with `skopeo copy`"
+        )),
         RegistryError::Refused { .. } => Some(
             "read the log of the registry, or of a proxy in front of it; does the project exist there?"
                 .to_owned(),

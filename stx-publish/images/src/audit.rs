@@ -49,7 +49,19 @@ async fn findings(
         images.extend(named.map(|image| (id.clone(), image.name, image.digest)));
     }
     let looked = images.into_iter().map(|(id, name, digest)| async move {
-        let shown = registry.resolve(&name).await?;
+        let shown = match registry.resolve(&name).await {
+            Err(RegistryError::Unreadable { reason, .. }) => {
+                let message = format!("exists, but the registry cannot read it: {reason}");
+                let kind = FindingKind::ImageMissing;
+                return Ok(Some(Finding::build(
+                    &id,
+                    Some(name.as_str()),
+                    kind,
+                    message,
+                )));
+            }
+            shown => shown?,
+        };
         Ok::<_, RegistryError>(difference(&id, &name, digest, shown))
     });
     let looked = stream::iter(looked).buffer_unordered(registry.parallel().max(1));
@@ -99,9 +111,16 @@ async fn moving(
         let images = recorded(record, registry.host());
         let plan = match plan_for(registry, rules, entry, record, &images).await {
             Ok(plan) => plan,
-            Err(ImageError::Registry { source, .. }) => return Err(source),
             // Already a finding of its build.
-            Err(ImageError::Clash(_) | ImageError::Missing { .. }) => continue,
+            Err(
+                ImageError::Clash(_)
+                | ImageError::Missing { .. }
+                | ImageError::Registry {
+                    source: RegistryError::Unreadable { .. },
+                    ..
+                },
+            ) => continue,
+            Err(ImageError::Registry { source, .. }) => return Err(source),
         };
         for step in plan.moving.iter().filter(|step| step.verdict.moves()) {
             let message = match step.shown {

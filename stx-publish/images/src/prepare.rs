@@ -11,7 +11,7 @@ use super::{
     plan, recorded,
 };
 use crate::lists::add_lists;
-use crate::registry::{ImageRegistry, RegistryError};
+use crate::registry::{ImageRegistry, RegistryError, shown};
 use stx_publish::ErrorKind;
 use stx_publish::plan::{AliasVerdict, PublishAction, PublishPlan, PublishRequest};
 use stx_publish::publish::{PrepareError, prepare};
@@ -204,7 +204,7 @@ pub(crate) async fn registry_state(
     tags.dedup();
     let parallel = registry.parallel().max(1);
     let shown = tags.into_iter().map(|name| async move {
-        let shown = registry.resolve(&name).await?;
+        let shown = shown(registry, &name).await?;
         Ok::<_, RegistryError>(shown.map(|shown| (name, shown)))
     });
     let shown = stream::iter(shown).buffer_unordered(parallel);

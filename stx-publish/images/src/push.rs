@@ -10,7 +10,7 @@ use serde::Serialize;
 use stx_layout::{BuildPath, ImageName, Sha256, counted, size};
 
 use super::{ImageClash, ImagePlan, NamedImage, Prepared};
-use crate::registry::{Blob, ImageRegistry, Pushed, RegistryError, repository};
+use crate::registry::{Blob, ImageRegistry, Pushed, RegistryError, repository, shown};
 use stx_publish::ErrorKind;
 use stx_publish::plan::AliasVerdict;
 use stx_publish::publish::{
@@ -246,7 +246,7 @@ impl<'a> Images<'a> {
     }
 
     async fn set(&self, name: &ImageName, digest: Sha256, moves: Moves) -> Result<(), ImageError> {
-        let shown = self.registry.resolve(name).await;
+        let shown = shown(self.registry, name).await;
         match (shown.map_err(|error| self.fail(error))?, moves) {
             (Some(shown), _) if shown == digest => {
                 self.note(|report| report.unchanged.push(name.clone()));

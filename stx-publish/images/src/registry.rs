@@ -122,6 +122,14 @@ pub enum RegistryError {
         /// The image that was to be removed.
         what: String,
     },
+    /// The quota of a project or an account is used up.
+    #[error("{what}: the quota on the registry is used up ({reason})")]
+    Quota {
+        /// The call that was refused, with the image's name.
+        what: String,
+        /// Its status.
+        reason: String,
+    },
     /// The credentials are missing or insufficient.
     #[error("{what}: the registry denies access ({reason})")]
     Denied {
@@ -154,6 +162,14 @@ pub enum RegistryError {
         /// The error that caused it.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The tag exists, and the registry cannot read it. A disk that was full leaves tags like this.
+    #[error("{what}: the tag exists, but the registry cannot read it ({reason})")]
+    Unreadable {
+        /// The tag.
+        what: String,
+        /// The registry's status.
+        reason: String,
+    },
     /// A file of an image cannot be read.
     #[error("read {path}")]
     Io {
@@ -171,9 +187,11 @@ impl RegistryError {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Denied { .. } | Self::Credentials { .. } => ErrorKind::Usage,
             Self::Refused { .. }
+            | Self::Quota { .. }
             | Self::Undeletable { .. }
             | Self::Digest { .. }
             | Self::Network { .. }
+            | Self::Unreadable { .. }
             | Self::Io { .. } => ErrorKind::Mirror,
         }
     }
@@ -199,7 +217,8 @@ pub trait ImageRegistry: fmt::Debug + Send + Sync {
         4
     }
 
-    /// The digest of the manifest that a tag names; `None` if the tag does not exist.
+    /// The digest of the manifest that a tag names; `None` if the tag does not exist. [`RegistryError::Unreadable`] for a tag that exists
+    /// and shows nothing, which [`tag`](Self::tag) makes anew.
     async fn resolve(&self, name: &ImageName) -> Result<Option<Sha256>, RegistryError>;
 
     /// The tags of a repository, in byte order; empty if the repository does not exist.
@@ -237,6 +256,18 @@ pub trait ImageRegistry: fmt::Debug + Send + Sync {
 
     /// Removes a manifest by its digest, with every tag that names it; does nothing if it does not exist.
     async fn delete(&self, repository: &ImageName, digest: Sha256) -> Result<(), RegistryError>;
+}
+
+/// The digest that a tag shows, as far as it is known. A tag that the registry cannot read counts as absent if it belongs to one
+/// build by its date, or moves: making it anew takes it from no other image. A static tag may have shown another one.
+pub(crate) async fn shown(
+    registry: &dyn ImageRegistry,
+    name: &ImageName,
+) -> Result<Option<Sha256>, RegistryError> {
+    match registry.resolve(name).await {
+        Err(RegistryError::Unreadable { .. }) if name.parts().tag.qualifier().is_some() => Ok(None),
+        shown => shown,
+    }
 }
 
 /// `ORG/IMAGE`, the repository of a name.

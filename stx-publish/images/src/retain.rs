@@ -7,7 +7,7 @@ use serde::Serialize;
 use stx_layout::{BuildId, BuildPath, BuildRecord, ImageName, Sha256};
 
 use super::{ImageRules, NamedImage, recorded};
-use crate::registry::{ImageRegistry, Manifest, RegistryError, Untagged, repository};
+use crate::registry::{ImageRegistry, Manifest, RegistryError, Untagged, repository, shown};
 use stx_publish::store::{OwedTag, OwedTags};
 
 #[cfg(test)]
@@ -260,6 +260,10 @@ impl UntagReport {
 const UNDELETABLE: &str =
     "the registry deletes no images; enable deletion there, and the next `prune` removes the tag";
 
+/// The reason why a tag stays that shows nothing.
+const UNREADABLE: &str =
+    "the registry cannot read the tag; push an image to it, and the next `prune` looks again";
+
 /// Removes the tags that are not kept. Can be repeated at any time; a tag that names another image by now is kept.
 ///
 /// A registry that cannot remove a single tag loses the image, with all its tags, if all of them are to be removed. On a registry
@@ -278,40 +282,40 @@ pub async fn untag(
         .collect();
     for decision in decisions {
         let name = decision.name.clone();
-        match &decision.kept {
-            None => {}
-            // When that build is purged, this tag is one of its own.
-            Some(why @ KeepReason::Build { .. }) => {
+        // When that build is purged, this tag is one of its own.
+        if let Some(why @ KeepReason::Build { .. }) = &decision.kept {
+            report.left.insert(name, why.to_string());
+            continue;
+        }
+        let seen = match registry.resolve(&name).await {
+            Err(RegistryError::Unreadable { .. }) => {
+                report.leave(decision, UNREADABLE.to_owned());
+                continue;
+            }
+            seen => seen?,
+        };
+        match (&decision.kept, seen) {
+            (Some(why), Some(shown)) if shown == decision.digest => {
+                report.leave(decision, why.to_string());
+                continue;
+            }
+            // A moving tag that has moved on no longer belongs to this build.
+            (Some(why), Some(_) | None) => {
                 report.left.insert(name, why.to_string());
                 continue;
             }
-            Some(
-                why @ (KeepReason::Pin { .. }
-                | KeepReason::Chart { .. }
-                | KeepReason::Unknown { .. }),
-            ) => {
-                // A moving tag that has moved on no longer belongs to this build.
-                if registry.resolve(&name).await? == Some(decision.digest) {
-                    report.leave(decision, why.to_string());
-                } else {
-                    report.left.insert(name, why.to_string());
-                }
-                continue;
-            }
-        }
-        match registry.resolve(&name).await? {
-            None => {
+            (None, None) => {
                 if gone.contains(&name) {
                     report.removed.push(name);
                 }
                 continue;
             }
-            Some(shown) if shown != decision.digest => {
+            (None, Some(shown)) if shown != decision.digest => {
                 let why = "it shows another image by now";
                 report.left.insert(name, why.to_owned());
                 continue;
             }
-            Some(_) => {}
+            (None, Some(_)) => {}
         }
         let manifest = registry.manifest(&name, decision.digest).await?;
         match registry.untag(&name).await? {
@@ -329,7 +333,7 @@ pub async fn untag(
                     for other in decisions.iter().filter(|other| going.contains(&other.name)) {
                         let same = other.digest == decision.digest
                             && repository(&other.name) == repository(&name);
-                        if same && registry.resolve(&other.name).await? == Some(decision.digest) {
+                        if same && shown(registry, &other.name).await? == Some(decision.digest) {
                             with_it.push(other.name.clone());
                         }
                     }
@@ -394,8 +398,15 @@ async fn needed(
         if going.contains(&other) {
             continue;
         }
-        if registry.resolve(&other).await? == Some(decision.digest) {
-            return Ok(Some(format!("{alone}, and {other} is the same image")));
+        match registry.resolve(&other).await {
+            Err(RegistryError::Unreadable { .. }) => {
+                return Ok(Some(format!("{alone}, and cannot read {other}")));
+            }
+            seen => {
+                if seen? == Some(decision.digest) {
+                    return Ok(Some(format!("{alone}, and {other} is the same image")));
+                }
+            }
         }
     }
     Ok(None)

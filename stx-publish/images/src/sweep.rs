@@ -16,7 +16,7 @@ use stx_publish::conformance::{sample_id, sample_request};
 use stx_publish::faulty::{Fault, FaultyStore};
 use stx_publish::memory::MemoryStore;
 use stx_publish::store::{MirrorRead as _, MirrorStore, Scope};
-use stx_publish::verify::verify;
+use stx_publish::verify::{FindingKind, verify};
 
 const HOST: &str = "registry.example";
 
@@ -176,6 +176,55 @@ async fn what_a_dead_publisher_left_is_finished_without_its_files() {
         if !faulty.has_failed() {
             break;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_the_registry_cannot_read_is_made_anew_unless_it_is_static() {
+    let (store, registry) = (MemoryStore::new(), MemoryRegistry::new(HOST));
+    let name = |rest: &str| format!("{HOST}/starlingx/{rest}").parse().expect("a name");
+    assert!(put(&store, &registry, 1).await);
+    registry.damage(&name("stx-nova:master-centos-stable-20181101T060000Z.0"));
+    registry.damage(&name("stx-nova:master-centos-stable-latest"));
+    let catalog = store.catalog(&Scope::All).await.expect("a catalog");
+    let found = audit(&registry, &rules(), &catalog, &Scope::All).await;
+    let kinds: Vec<_> = found.iter().map(|finding| finding.kind).collect();
+    assert_eq!(
+        kinds,
+        [FindingKind::ImageTagNotNewest, FindingKind::ImageMissing]
+    );
+    // The next build is not stopped by them, and `finish` makes those of the newest build.
+    let finished = finish(&store, &registry, &rules(), &sample_id(1).channel).await;
+    assert_eq!(finished.expect("finished").tagged.len(), 2);
+    registry.damage(&name("stx-nova:master-centos-stable-latest"));
+    assert!(put(&store, &registry, 2).await);
+    check_done(&store, &registry, "both are published").await;
+
+    registry.damage(&name("stx-audit:stx.6.0-v1.0.2"));
+    assert!(
+        !put(&store, &registry, 3).await,
+        "it may show another image"
+    );
+    let found = audit(&registry, &rules(), &catalog, &Scope::All).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].kind, FindingKind::ImageMissing);
+}
+
+#[tokio::test]
+async fn a_tag_that_the_registry_cannot_read_does_not_keep_its_build_in_the_trash() {
+    for untags in [true, false] {
+        let store = MemoryStore::new();
+        let mut registry = MemoryRegistry::new(HOST);
+        if !untags {
+            registry = registry.without_untag();
+        }
+        for day in [1, 2] {
+            assert!(put(&store, &registry, day).await);
+        }
+        let nova = format!("{HOST}/starlingx/stx-nova:master-centos-stable-20181101T060000Z.0");
+        registry.damage(&nova.parse().expect("a name"));
+        assert!(take(&store, &registry).await);
+        assert_eq!(registry.shown().len(), 6, "the tag stays");
     }
 }
 

@@ -35,6 +35,8 @@ struct Repository {
     blobs: BTreeSet<Sha256>,
     manifests: BTreeMap<Sha256, Manifest>,
     tags: BTreeMap<String, Sha256>,
+    /// Those of them that cannot be read.
+    unreadable: BTreeSet<String>,
 }
 
 /// The digests that a manifest or an index names.
@@ -73,6 +75,17 @@ impl MemoryRegistry {
     pub fn without_untag(mut self) -> Self {
         self.untags = false;
         self
+    }
+
+    /// Makes a tag that exists unreadable, as a disk that is full while the tag is written does on a real registry.
+    pub fn damage(&self, name: &ImageName) {
+        let mut state = self.state();
+        let tag = name.parts().tag.to_string();
+        if let Some(found) = state.repositories.get_mut(&repository(name))
+            && found.tags.contains_key(&tag)
+        {
+            found.unreadable.insert(tag);
+        }
     }
 
     /// Every tag with the digest that it names, as `ORG/IMAGE:TAG`.
@@ -132,6 +145,12 @@ impl ImageRegistry for MemoryRegistry {
         let state = self.state();
         let found = state.repositories.get(&repository(name));
         let tag = name.parts().tag.to_string();
+        if found.is_some_and(|found| found.unreadable.contains(&tag)) {
+            return Err(RegistryError::Unreadable {
+                what: name.to_string(),
+                reason: "it is damaged".to_owned(),
+            });
+        }
         Ok(found.and_then(|found| found.tags.get(&tag).copied()))
     }
 
@@ -208,7 +227,9 @@ impl ImageRegistry for MemoryRegistry {
                 what: by_digest(name, digest),
             });
         }
-        found.tags.insert(name.parts().tag.to_string(), digest);
+        let tag = name.parts().tag.to_string();
+        found.unreadable.remove(&tag);
+        found.tags.insert(tag, digest);
         Ok(())
     }
 

@@ -32,7 +32,7 @@ mod request;
 mod upload;
 
 use auth::{Access, Auth};
-use request::{Again, Attempt, is_transient, whole};
+use request::{Again, Attempt, Status, is_transient, whole};
 
 /// The largest number of tags of a repository that are examined.
 const MOST_TAGS: usize = 1_000_000;
@@ -195,6 +195,30 @@ impl OciRegistry {
         }
     }
 
+    /// [`Unreadable`](RegistryError::Unreadable) for a tag that `docker-registry` cannot read, because the disk was full while it was
+    /// written; `error` for a registry in trouble, which does not list the tags either.
+    async fn unless_unreadable(
+        &self,
+        name: &ImageName,
+        tag: &str,
+        error: RegistryError,
+    ) -> RegistryError {
+        let RegistryError::Network { what, source } = &error else {
+            return error;
+        };
+        let status = source.downcast_ref::<Status>().map(|Status(status)| status);
+        if status != Some(&StatusCode::INTERNAL_SERVER_ERROR) {
+            return error;
+        }
+        match self.tags(name).await {
+            Ok(tags) if tags.iter().any(|listed| listed == tag) => RegistryError::Unreadable {
+                what: what.clone(),
+                reason: source.to_string(),
+            },
+            Ok(_) | Err(_) => error,
+        }
+    }
+
     /// Stores a manifest under a tag or its digest.
     async fn put(
         &self,
@@ -233,8 +257,10 @@ impl ImageRegistry for OciRegistry {
 
     async fn resolve(&self, name: &ImageName) -> Result<Option<Sha256>, RegistryError> {
         let tag = name.parts().tag.to_string();
-        let found = self.fetch(name, &tag).await?;
-        Ok(found.map(|manifest| manifest.digest()))
+        match self.fetch(name, &tag).await {
+            Ok(found) => Ok(found.map(|manifest| manifest.digest())),
+            Err(error) => Err(self.unless_unreadable(name, &tag, error).await),
+        }
     }
 
     async fn tags(&self, name: &ImageName) -> Result<Vec<String>, RegistryError> {

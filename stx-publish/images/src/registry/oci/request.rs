@@ -27,7 +27,22 @@ struct Errors {
 #[derive(Deserialize)]
 struct ErrorCode {
     code: String,
+    message: Option<String>,
 }
+
+impl ErrorCode {
+    /// Returns true for a quota that is used up, for which registries have no code of its own.
+    fn is_quota(&self) -> bool {
+        let message = self.message.as_deref().unwrap_or_default();
+        let message = message.to_ascii_lowercase();
+        message.contains("quota") || message.contains("exceed the configured upper limit")
+    }
+}
+
+/// A status that another attempt might have changed, and did not.
+#[derive(Debug, thiserror::Error)]
+#[error("the registry says {0}")]
+pub(super) struct Status(pub(super) StatusCode);
 
 /// A failed attempt that may succeed when it is repeated.
 pub(super) struct Again {
@@ -128,7 +143,7 @@ impl OciRegistry {
         match sent {
             Ok(response) if is_transient(response.status()) => Attempt::Again(Again {
                 wait: net::retry_after(response.headers()),
-                error: network(format!("the registry says {}", response.status()).into()),
+                error: network(Status(response.status()).into()),
             }),
             Ok(response) => Attempt::Done(response),
             Err(error) => Attempt::Again(Again {
@@ -146,9 +161,10 @@ impl OciRegistry {
     pub(super) async fn refused(&self, response: Response, what: &str) -> RegistryError {
         let status = response.status();
         let text = whole(response).await.unwrap_or_default();
-        let codes = serde_json::from_slice::<Errors>(&text).map(|errors| errors.errors);
-        let codes: Vec<_> = codes
-            .unwrap_or_default()
+        let errors = serde_json::from_slice::<Errors>(&text).map(|errors| errors.errors);
+        let errors = errors.unwrap_or_default();
+        let quota = errors.iter().any(ErrorCode::is_quota);
+        let codes: Vec<_> = errors
             .into_iter()
             .map(|error| error.code)
             .filter(|code| {
@@ -162,6 +178,12 @@ impl OciRegistry {
         };
         let what = self.shown(what);
         match status {
+            // Better credentials would not help.
+            _ if quota => RegistryError::Quota { what, reason },
+            StatusCode::METHOD_NOT_ALLOWED => RegistryError::Refused {
+                what,
+                reason: format!("{reason}; it may be read-only"),
+            },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 RegistryError::Denied { what, reason }
             }
