@@ -130,13 +130,11 @@ async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(
     if said.ok || said.stderr.contains(dir.path().as_str()) {
         return Ok(());
     }
-    let last = said
-        .stderr
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty());
-    Err(format!(
-        "{program}: {}",
-        last.unwrap_or("it failed and printed nothing")
-    ))
+    // `docker` says the reason first, and where its help is last.
+    let lines = said.stderr.lines().map(str::trim);
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return Err(format!("{program}: it failed and printed nothing"));
+    }
+    Err(format!("{program}: {}", lines.join("; ")))
 }

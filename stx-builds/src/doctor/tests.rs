@@ -255,7 +255,7 @@ const OTHERS: [Row; 10] = [
     (|it| it.written = noon() + TimeDelta::days(400), Error, Subject::Time, "the clock is behind: it says 2020-01-01 12:00:00", ""),
     (|it| it.mirrors = Err("refused".to_owned()), Warning, Subject::Mirrors, "https://mirror.example.org/ cannot be reached: refused", "22:9"),
     (|it| it.mirrors = Ok(false), Warning, Subject::Mirrors, "has no index.json", "22:9"),
-    (|it| it.places = "connection refused\n", Error, Subject::Places, "place box cannot be used: ssh: connection refused", "24:1"),
+    (|it| it.places = "connection refused\n\nTry --help\n", Error, Subject::Places, "place box cannot be used: ssh: connection refused; Try --help", "24:1"),
 ];
 
 #[tokio::test]

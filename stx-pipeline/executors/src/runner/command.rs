@@ -31,8 +31,9 @@ impl Said {
             .code
             .map_or_else(|| "a signal".to_owned(), |code| format!("status {code}"));
         // ssh ends its lines with a carriage return, for terminals.
-        let said = self.stderr.lines().collect::<Vec<_>>().join("; ");
-        format!("{program} ended with {code}: {said}")
+        let lines = self.stderr.lines().map(str::trim_end);
+        let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+        format!("{program} ended with {code}: {}", lines.join("; "))
     }
 }
 
@@ -90,7 +91,7 @@ fn the_lines_of_a_failure_are_one() {
     let said = Said {
         code: Some(255),
         stdout: String::new(),
-        stderr: "no key is known.\r\nverification failed.".to_owned(),
+        stderr: "no key is known.\r\n\r\nverification failed.".to_owned(),
     };
     let wanted = "ssh ended with status 255: no key is known.; verification failed.";
     assert_eq!(said.failure("ssh"), wanted);
