@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use camino_tempfile::Utf8TempDir;
 use serde::Serialize;
 use stx_images::{
-    self as images, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, ImageUser,
-    NamedImage, OciRegistry, PrepareImagesError, Prepared, PushedRules, RegistryError, TagJudge,
-    UntagReport,
+    self as images, FinishBuilds, FinishError, ImageError, ImagePlan, ImageReport, ImageRules,
+    ImageUser, NamedImage, OciRegistry, PrepareImagesError, Prepared, PushedRules, RegistryError,
+    TagJudge, UntagReport,
 };
 use stx_layout::derived::IMAGE_DIRECTORY;
 use stx_layout::{
@@ -161,8 +161,9 @@ impl Registry {
         site: &Site,
         store: &dyn MirrorStore,
         channel: &Channel,
+        builds: FinishBuilds,
     ) -> Result<(), Error> {
-        let finished = images::finish(store, &self.registry, &self.rules, channel).await;
+        let finished = images::finish(store, &self.registry, &self.rules, channel, builds).await;
         let finished = finished.map_err(|error| match &error {
             FinishError::Images { source, .. } => {
                 let hint = image_remedy(source).unwrap_or_else(|| {
@@ -178,7 +179,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The same for every channel of `scope`.
+    /// The same for all builds of every channel of `scope`.
     pub(crate) async fn finish_all(
         &self,
         site: &Site,
@@ -187,7 +188,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let catalog = store.catalog(scope).await.map_err(refused)?;
         for channel in catalog.channels.keys() {
-            self.finish(site, store, channel).await?;
+            self.finish(site, store, channel, FinishBuilds::All).await?;
         }
         Ok(())
     }

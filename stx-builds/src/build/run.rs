@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind};
 use crate::images::Registry;
 use crate::pages;
 use crate::publish::{Refused, publish};
-use stx_images::{PrepareImagesError, PushedRules};
+use stx_images::{FinishBuilds, PrepareImagesError, PushedRules};
 
 /// A build whose channel is locked and whose journal is open.
 pub(super) struct Run<'a> {
@@ -177,7 +177,10 @@ impl Run<'_> {
         let site = &self.area.site;
         match Registry::open(site)? {
             None => Ok(()),
-            Some(registry) => registry.finish(site, self.store, channel).await,
+            Some(registry) => {
+                let newest = FinishBuilds::Newest;
+                registry.finish(site, self.store, channel, newest).await
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Finishes the tags that a killed publisher left unfinished on the registry.
 
-use stx_layout::{AliasEntry, AliasName, BuildRecord, Channel, ChannelEntry};
+use std::collections::BTreeSet;
+
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildRecord, Channel, ChannelEntry};
 
 use super::{ImageError, ImagePlan, ImageReport, ImageRules, NamedImage, plan, push, recorded};
 use crate::prepare::registry_state;
@@ -41,13 +43,24 @@ impl FinishError {
     }
 }
 
-/// Makes the tags that a publisher did not make because it was killed after its commit: those of the newest build of a channel,
-/// and of its newest success. If another publisher is at work, they are left to it.
+/// The builds of a channel whose tags are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishBuilds {
+    /// The newest build and the newest success: the last publisher may have left them behind.
+    Newest,
+    /// Those and all older ones, which later publishers do not look at. An older build whose images are gone from the registry, or whose
+    /// tags show other images, is passed over: no request mends that, and [`audit`](crate::audit) names it.
+    All,
+}
+
+/// Makes the tags that a publisher did not make because it was killed after its commit. If another publisher is at work, they are
+/// left to it.
 pub async fn finish(
     store: &dyn MirrorStore,
     registry: &dyn ImageRegistry,
     rules: &ImageRules,
     channel: &Channel,
+    builds: FinishBuilds,
 ) -> Result<ImageReport, FinishError> {
     let mirror = |source| FinishError::Store {
         channel: Box::new(channel.clone()),
@@ -57,7 +70,7 @@ pub async fn finish(
         channel: Box::new(channel.clone()),
         source,
     };
-    if left_over(store, registry, rules, channel, &mirror, &failed)
+    if left_over(store, registry, rules, channel, builds, &mirror, &failed)
         .await?
         .is_empty()
     {
@@ -69,7 +82,9 @@ pub async fn finish(
         Err(source) => return Err(mirror(source)),
     };
     let mut report = ImageReport::default();
-    for (images, plan) in left_over(store, registry, rules, channel, &mirror, &failed).await? {
+    for (images, plan) in
+        left_over(store, registry, rules, channel, builds, &mirror, &failed).await?
+    {
         let done = push(registry, &images, &plan).await.map_err(failed)?;
         report.tagged.extend(done.tagged);
         report.unchanged.extend(done.unchanged);
@@ -83,6 +98,7 @@ async fn left_over(
     registry: &dyn ImageRegistry,
     rules: &ImageRules,
     channel: &Channel,
+    builds: FinishBuilds,
     mirror: &(dyn Fn(StoreError) -> FinishError + Sync),
     failed: &(dyn Fn(ImageError) -> FinishError + Sync),
 ) -> Result<Vec<(Vec<NamedImage>, ImagePlan)>, FinishError> {
@@ -90,12 +106,11 @@ async fn left_over(
     let mut catalog = store.catalog(&scope).await.map_err(mirror)?;
     let entry = catalog.channels.remove(channel).unwrap_or_default();
     let newest = entry.builds.keys().next_back().copied();
-    let mut dates: Vec<_> = newest.into_iter().chain(entry.newest_success()).collect();
-    dates.sort();
-    dates.dedup();
+    let newest: BTreeSet<_> = newest.into_iter().chain(entry.newest_success()).collect();
+    let looked_at = |date: &&BuildDate| builds == FinishBuilds::All || newest.contains(*date);
     let mut left = Vec::new();
-    for date in dates {
-        let Some(record) = entry.builds.get(&date).and_then(|build| build.record()) else {
+    for date in entry.builds.keys().filter(looked_at) {
+        let Some(record) = entry.builds.get(date).and_then(|build| build.record()) else {
             continue;
         };
         let images = recorded(record, &rules.registry);
@@ -103,7 +118,20 @@ async fn left_over(
             continue;
         }
         let plan = plan_for(registry, rules, &entry, record, &images).await;
-        let plan = plan.map_err(failed)?;
+        let plan = if newest.contains(date) {
+            plan.map_err(failed)?
+        } else {
+            let mut plan = match plan {
+                Err(ImageError::Clash(_)) => continue,
+                plan => plan.map_err(failed)?,
+            };
+            if !plan.images.iter().all(|step| step.stored) {
+                continue;
+            }
+            // They are the newest success's, even while `latest_build` still shows this build.
+            plan.moving.clear();
+            plan
+        };
         if !plan.is_noop() {
             left.push((images, plan));
         }

@@ -48,7 +48,7 @@ use stx_layout::{BuildPath, ImageName, ImageRecord, Sha256};
 use stx_publish::Entry;
 
 pub use audit::audit;
-pub use finish::{FinishError, finish, plan_for};
+pub use finish::{FinishBuilds, FinishError, finish, plan_for};
 pub use name::{ImageRules, NameError, name, promoted_names};
 pub use plan::{
     ImageClash, ImagePlan, ImageStep, MovingStep, RegistryState, TagVerdict, plan, recorded,

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use stx_layout::{AliasEntry, AliasName, BuildOutcome, Qualifier};
+use stx_layout::{AliasEntry, AliasName, BuildOutcome, ImageName, Qualifier};
 
 use crate::faulty::FaultyRegistry;
 use crate::registry::conformance::{sample_blobs, sample_manifest};
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::{ImageRegistry, repository};
 use crate::{
-    FoundImage, Image, ImageRules, ImageUser, TagJudge, audit, finish, prepare_with_images,
-    publish_with_images, untag,
+    FinishBuilds, FoundImage, Image, ImageRules, ImageUser, TagJudge, audit, finish,
+    prepare_with_images, publish_with_images, untag,
 };
 use stx_publish::conformance::{sample_id, sample_request};
 use stx_publish::faulty::{Fault, FaultyStore};
@@ -153,6 +153,12 @@ async fn a_publish_with_images_survives_a_fault_at_every_call() {
 
 #[tokio::test]
 async fn what_a_dead_publisher_left_is_finished_without_its_files() {
+    for builds in [FinishBuilds::Newest, FinishBuilds::All] {
+        finish_after_each_call(builds).await;
+    }
+}
+
+async fn finish_after_each_call(builds: FinishBuilds) {
     for at in 0.. {
         let (store, registry) = (MemoryStore::new(), MemoryRegistry::new(HOST));
         assert!(put(&store, &registry, 1).await);
@@ -165,7 +171,7 @@ async fn what_a_dead_publisher_left_is_finished_without_its_files() {
         .await;
         let context = format!("dead at call {at}");
         let channel = sample_id(2).channel;
-        let finished = finish(&store, &registry, &rules(), &channel).await;
+        let finished = finish(&store, &registry, &rules(), &channel, builds).await;
         finished.expect("finished");
         check(&store, &registry, &context).await;
         if store.record(&sample_id(2)).await.is_ok() {
@@ -177,6 +183,31 @@ async fn what_a_dead_publisher_left_is_finished_without_its_files() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn tags_of_older_builds_are_made_where_all_builds_are_looked_at() {
+    let (store, registry) = (MemoryStore::new(), MemoryRegistry::new(HOST));
+    for day in [1, 2, 3] {
+        assert!(put(&store, &registry, day).await);
+    }
+    let name = |day| {
+        let tag = format!("master-centos-stable-2018110{day}T060000Z.0");
+        let name = format!("{HOST}/starlingx/stx-nova:{tag}");
+        name.parse::<ImageName>().expect("a name")
+    };
+    // The image of the first day is gone, and of that of the second only the tag.
+    let first = registry.resolve(&name(1)).await.expect("read");
+    let first = registry.delete(&name(1), first.expect("a tag")).await;
+    first.expect("deleted");
+    let before = registry.shown();
+    registry.untag(&name(2)).await.expect("removed");
+    let channel = sample_id(1).channel;
+    let finished = finish(&store, &registry, &rules(), &channel, FinishBuilds::Newest).await;
+    assert_eq!(finished.expect("finished").tagged, []);
+    let finished = finish(&store, &registry, &rules(), &channel, FinishBuilds::All).await;
+    assert_eq!(finished.expect("finished").tagged, [name(2)]);
+    assert_eq!(registry.shown(), before);
 }
 
 #[tokio::test]
@@ -194,7 +225,8 @@ async fn a_tag_that_the_registry_cannot_read_is_made_anew_unless_it_is_static() 
         [FindingKind::ImageTagNotNewest, FindingKind::ImageMissing]
     );
     // The next build is not stopped by them, and `finish` makes those of the newest build.
-    let finished = finish(&store, &registry, &rules(), &sample_id(1).channel).await;
+    let channel = sample_id(1).channel;
+    let finished = finish(&store, &registry, &rules(), &channel, FinishBuilds::Newest).await;
     assert_eq!(finished.expect("finished").tagged.len(), 2);
     registry.damage(&name("stx-nova:master-centos-stable-latest"));
     assert!(put(&store, &registry, 2).await);
