@@ -1,6 +1,7 @@
 //! Container images: pushed to the registry with their build or by `image push`, and removed from it with a purge.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use camino_tempfile::Utf8TempDir;
 use serde::Serialize;
@@ -27,8 +28,10 @@ use crate::{Mirror, Site, build_ref, refused};
 
 /// The registry of the configuration, and the rules for image names there.
 pub(crate) struct Registry {
-    pub(crate) registry: OciRegistry,
+    pub(crate) client: OciRegistry,
     pub(crate) rules: ImageRules,
+    /// How the registry failed to answer. A dead one costs seconds or minutes for each build, so it is asked once.
+    silent: OnceLock<String>,
 }
 
 impl Registry {
@@ -39,7 +42,8 @@ impl Registry {
         };
         Ok(Some(Self {
             rules: table.rules()?,
-            registry: table.open()?,
+            client: table.open()?,
+            silent: OnceLock::new(),
         }))
     }
 
@@ -51,8 +55,8 @@ impl Registry {
         plan: PublishPlan,
         named: Vec<NamedImage>,
     ) -> Result<Prepared, Error> {
-        let (registry, rules) = (&self.registry, &self.rules);
-        let prepared = images::with_registry(store, registry, rules, plan, named).await;
+        let (client, rules) = (&self.client, &self.rules);
+        let prepared = images::with_registry(store, client, rules, plan, named).await;
         let prepared = prepared.map_err(unprepared)?;
         if prepared.unrecorded {
             let id = &prepared.plan.id;
@@ -104,7 +108,7 @@ impl Registry {
         }
         let names = images::pushed_names(&lists, &self.rules, pushed);
         let names = names.map_err(|error| wrong(error.into()))?;
-        let found = images::pushed_images(&self.registry, &names.names).await;
+        let found = images::pushed_images(&self.client, &names.names).await;
         let found = found.map_err(|error| unreachable(&self.rules.registry, error))?;
         let missing: Vec<_> = found.missing.iter().map(ToString::to_string).collect();
         if !missing.is_empty() {
@@ -131,7 +135,7 @@ impl Registry {
 
     /// Removes the staging tags of published images. A tag that cannot be removed is only noted, as it does no harm.
     pub(crate) async fn unstage(&self, site: &Site, staged: &[(ImageName, Sha256)]) {
-        if let Err(error) = images::unstage(&self.registry, staged).await {
+        if let Err(error) = images::unstage(&self.client, staged).await {
             let error = crate::error::chain(&error).to_string();
             site.note(&format!(
                 "warning: staging tags are left on the registry: {error}"
@@ -146,7 +150,7 @@ impl Registry {
         prepared: &Prepared,
     ) -> Result<Published, PublishError> {
         let published =
-            images::publish_with_images(store, &self.registry, prepared, &|_, _| {}).await;
+            images::publish_with_images(store, &self.client, prepared, &|_, _| {}).await;
         let (report, images) = published?;
         Ok(Published {
             report,
@@ -163,7 +167,7 @@ impl Registry {
         channel: &Channel,
         builds: FinishBuilds,
     ) -> Result<(), Error> {
-        let finished = images::finish(store, &self.registry, &self.rules, channel, builds).await;
+        let finished = images::finish(store, &self.client, &self.rules, channel, builds).await;
         let finished = finished.map_err(|error| match &error {
             FinishError::Images { source, .. } => {
                 let hint = image_remedy(source).unwrap_or_else(|| {
@@ -200,7 +204,7 @@ impl Registry {
         scope: &Scope,
     ) -> Result<Vec<Finding>, Error> {
         let catalog = store.catalog(scope).await.map_err(refused)?;
-        Ok(images::audit(&self.registry, &self.rules, &catalog, scope).await)
+        Ok(images::audit(&self.client, &self.rules, &catalog, scope).await)
     }
 
     /// Removes the tags of a build that is about to be purged.
@@ -214,11 +218,22 @@ impl Registry {
         if images::recorded(&record, &self.rules.registry).is_empty() {
             return Ok(UntagReport::default());
         }
+        if let Some(before) = self.silent.get() {
+            let why = format!("the registry was not asked again after {before}");
+            return Err(Error::new(ErrorKind::Mirror, why));
+        }
         let mut judges = [TagJudge::of_record(&record, &self.rules)];
         add_users(site, store, Some(retired), &mut judges).await?;
         let [judge] = judges;
-        let untagged = images::untag(&self.registry, &judge.decide()).await;
-        untagged.map_err(|error| unreachable(&self.rules.registry, error))
+        let untagged = images::untag(&self.client, &judge.decide()).await;
+        untagged.map_err(|error| {
+            let silent = matches!(error, RegistryError::Network { .. });
+            let error = unreachable(&self.rules.registry, error);
+            if silent {
+                self.silent.get_or_init(|| error.line());
+            }
+            error
+        })
     }
 
     /// Removes the tags of purged builds that were still needed at the time of the purge and no longer are. Locked channels are
@@ -246,7 +261,7 @@ impl Registry {
         add_users(site, store, None, &mut judges).await?;
         // All at once: if a registry cannot remove a single tag, an image is only removed if all of its tags may be.
         let decisions: Vec<_> = judges.into_iter().flat_map(TagJudge::decide).collect();
-        let report = images::untag(&self.registry, &decisions).await;
+        let report = images::untag(&self.client, &decisions).await;
         let report = report.map_err(|error| unreachable(&self.rules.registry, error))?;
         for before in owed {
             let Some(writer) = writers.get(&before.build.channel) else {
@@ -448,7 +463,7 @@ pub enum Push {
 impl Site {
     /// Pushes the images of a published build to the registry, or plans it.
     pub async fn push_images(&self, build: &str, dry_run: bool) -> Result<Push, Error> {
-        let Registry { registry, rules } = Registry::open(self)?.ok_or_else(|| {
+        let Registry { client, rules, .. } = Registry::open(self)?.ok_or_else(|| {
             Error::usage("no registry is named")
                 .hint("give `host` in [registry]; docs/registry.md describes it")
         })?;
@@ -460,12 +475,12 @@ impl Site {
         let entry = catalog.channels.remove(&id.channel).unwrap_or_default();
         let record = store.record(id).await.map_err(refused)?;
         let (named, _fetched) = images_of(self, &store, &rules, &record).await?;
-        let plan = images::plan_for(&registry, &rules, &entry, &record, &named).await;
+        let plan = images::plan_for(&client, &rules, &entry, &record, &named).await;
         let plan = plan.map_err(unpushed)?;
         if dry_run {
             return Ok(Push::Plan(plan));
         }
-        let done = images::push(&registry, &named, &plan).await;
+        let done = images::push(&client, &named, &plan).await;
         done.map(Push::Done).map_err(unpushed)
     }
 }

@@ -160,6 +160,19 @@ fn while_the_registry_does_not_answer_the_build_stays_in_the_trash() {
         assert_eq!(failed["purged"], serde_json::json!([]), "{status}");
         assert_eq!(failed["left"].as_object().expect("builds").len(), 3);
     }
+    proxy.rule(|_, _| answer("503 Service Unavailable", ""));
+    let failed = prune(&here, GRACE_OVER).code(4).json();
+    let left = failed["left"].as_object().expect("builds");
+    let again = |why: &&serde_json::Value| {
+        why.as_str()
+            .is_some_and(|why| why.contains("not asked again"))
+    };
+    assert_eq!((left.len(), left.values().filter(again).count()), (3, 2));
+    assert_eq!(
+        proxy.seen().len(),
+        5,
+        "it is asked for the first build only"
+    );
     proxy.rule(|_, _| Act::Pass);
     let done = prune(&here, GRACE_OVER).code(0).json();
     assert_eq!(done["purged"].as_array().expect("builds").len(), 3);

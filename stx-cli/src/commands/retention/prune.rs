@@ -37,7 +37,7 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
         return Err(Failure::new(Exit::Mirror, steps.join("; ")).hint(hint));
     }
     if !pruned.left.is_empty() {
-        let hint = "what changed since the plan was made was left as it is; plan again";
+        let hint = "what was left is named with its reason; run `prune` again, with a new plan where builds changed";
         return Err(Failure::said(Exit::Mirror).hint(hint));
     }
     let allow = pruned.plan.warnings.iter().filter_map(Warning::allow).max();
