@@ -30,7 +30,7 @@ use crate::{Mirror, Site, build_ref, refused};
 pub(crate) struct Registry {
     pub(crate) client: OciRegistry,
     pub(crate) rules: ImageRules,
-    /// How the registry failed to answer. A dead one costs seconds or minutes for each build, so it is asked once.
+    /// The failure after which the registry is not asked again: a dead one costs seconds or minutes for each build.
     silent: OnceLock<String>,
 }
 

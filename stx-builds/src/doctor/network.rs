@@ -130,7 +130,7 @@ async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(
     if said.ok || said.stderr.contains(dir.path().as_str()) {
         return Ok(());
     }
-    // `docker` says the reason first, and where its help is last.
+    // `docker` prints the reason first, and a reference to its help last.
     let lines = said.stderr.lines().map(str::trim);
     let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {

@@ -22,7 +22,7 @@ pub(crate) fn remedy(host: &str, error: &RegistryError) -> Option<String> {
             "remove images that are not needed from the registry, or have its quota raised".to_owned(),
         ),
         RegistryError::Unreadable { what, .. } => Some(format!(
-            "nobody can read {what} now; if no other image belongs under it, push the image there by hand, as with `skopeo copy`"
+            "the registry cannot read {what}; if no other image belongs under it, push the image there, for example with `skopeo copy`"
         )),
         RegistryError::Refused { .. } => Some(
             "read the log of the registry, or of a proxy in front of it; does the project exist there?"

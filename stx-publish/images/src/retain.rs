@@ -260,7 +260,7 @@ impl UntagReport {
 const UNDELETABLE: &str =
     "the registry deletes no images; enable deletion there, and the next `prune` removes the tag";
 
-/// The reason why a tag stays that shows nothing.
+/// The reason why an unreadable tag is kept.
 const UNREADABLE: &str =
     "the registry cannot read the tag; push an image to it, and the next `prune` looks again";
 

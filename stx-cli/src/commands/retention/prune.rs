@@ -37,7 +37,7 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
         return Err(Failure::new(Exit::Mirror, steps.join("; ")).hint(hint));
     }
     if !pruned.left.is_empty() {
-        let hint = "what was left is named with its reason; run `prune` again, with a new plan where builds changed";
+        let hint = "each build that was left is named above with the reason; correct it, and run `prune` again, with a new plan if builds changed";
         return Err(Failure::said(Exit::Mirror).hint(hint));
     }
     let allow = pruned.plan.warnings.iter().filter_map(Warning::allow).max();

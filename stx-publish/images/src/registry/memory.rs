@@ -35,7 +35,7 @@ struct Repository {
     blobs: BTreeSet<Sha256>,
     manifests: BTreeMap<Sha256, Manifest>,
     tags: BTreeMap<String, Sha256>,
-    /// Those of them that cannot be read.
+    /// The tags among them that cannot be read.
     unreadable: BTreeSet<String>,
 }
 
