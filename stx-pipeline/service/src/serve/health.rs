@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Event, ServeError, Service};
-use crate::ledger::{AlarmKind, Change};
+use crate::ledger::Change;
 use crate::{Facts, Notice, health};
 
 impl Service<'_> {
@@ -38,8 +38,8 @@ impl Service<'_> {
         for (alarm, text) in &alarms {
             let (alarm, text) = (alarm.clone(), text.clone());
             match state.alarms.get(&alarm) {
-                // The alarm is the same; only the command in its text has changed.
-                Some((since, old)) if alarm.kind == AlarmKind::PruneBlocked && *old != text => {
+                // The alarm is the same; only the reason, the number or the command in its text has changed.
+                Some((since, old)) if *old != text => {
                     let at = *since;
                     changes.push(Change::Raised { alarm, at, text });
                 }

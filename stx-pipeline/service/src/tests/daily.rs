@@ -477,3 +477,34 @@ async fn alarms_are_raised_once_and_lowered_once() {
     );
     assert!(ledger.state().alarms.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_says_what_is_so_now_and_is_told_once() {
+    let world = World::new();
+    let mut ledger = Breaking::new();
+    world.push("master", "one");
+    let mut blind = polled("master", 60);
+    blind.max_age = Some(std::time::Duration::from_secs(HOUR));
+    let script = world.clone();
+    let quiet = serve_during(&world, &mut ledger, setup([blind]), async move |_| {
+        seconds(60).await;
+        script.lock().free = 9;
+        script.lock().offline = true;
+        seconds(3 * HOUR).await;
+        script.lock().free = 1;
+        seconds(72 * HOUR).await;
+    });
+    quiet.await.unwrap();
+    let alarms = ledger.state().alarms.iter();
+    let shown: Vec<_> = alarms
+        .map(|(alarm, (since, text))| format!("{:?} {}: {text}", alarm.kind, since.format("%H:%M")))
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"), @r"
+    Stale 01:03: the newest success is from 3 days ago, and every 1h there should be one
+    DiskFilling 00:03: 1 % of the disk is free
+    NeverFires 00:03: its commits cannot be seen: no route to host
+    ");
+    let told = world.lock().notices.clone().into_iter();
+    let told = told.filter(|notice| matches!(notice, Notice::Alarm { .. }));
+    assert_eq!(told.count(), shown.len());
+}
