@@ -5,7 +5,7 @@ use camino_tempfile::Utf8TempDir;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use crate::harness::{assert_whole, builds, publish_args, run, stx};
+use crate::harness::{assert_whole, builds, publish_args, run, stx, tool};
 
 struct Tree {
     dir: Utf8TempDir,
@@ -103,11 +103,7 @@ fn what_must_not_leave_is_named_all_at_once_and_nothing_is_published() {
     let outputs = tree.dir.path().join("tree/outputs");
     fs_err::os::unix::fs::symlink("/etc/passwd", outputs.join("absolute")).expect("a link");
     fs_err::os::unix::fs::symlink("nowhere", outputs.join("dangling")).expect("a link");
-    run(&mut crate::harness::tool(
-        "mkfifo",
-        [outputs.join("pipe").as_str()],
-    ))
-    .ok();
+    run(&mut tool("mkfifo", [outputs.join("pipe").as_str()])).ok();
     tree.write("outputs/logs/back\\slash", "");
     let refused = run(&mut tree.publish("20200101T000000Z", "success")).code(4);
     for name in ["absolute", "dangling", "pipe", "slash"] {
@@ -168,4 +164,24 @@ fn a_mirror_that_is_not_there_is_not_found() {
         "{}",
         refused.stderr
     );
+}
+
+#[test]
+fn a_file_system_without_symlinks_is_refused_before_anything_is_published() {
+    let tree = Tree::new();
+    let publish = tree.publish("20200101T000000Z", "success");
+    // As vfat and exFAT answer.
+    let fault = "inject=symlink,symlinkat:error=EPERM";
+    let mut traced = tool("strace", ["-f", "-qq", "-o", "/dev/null", "-e", fault]);
+    traced.arg(publish.get_program()).args(publish.get_args());
+    for _ in 0..2 {
+        let refused = run(&mut traced).code(4).stderr;
+        assert!(refused.contains("no symlinks"), "{refused}");
+        assert!(
+            refused.contains("put the mirror on another one"),
+            "{refused}"
+        );
+        assert!(!tree.mirror().join("master").exists());
+    }
+    run(&mut tree.publish("20200101T000000Z", "success")).code(0);
 }

@@ -5,11 +5,12 @@ use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use rustix::io::Errno;
 use stx_layout::{BuildDate, Channel};
 use walkdir::WalkDir;
 
 use super::Inner;
-use super::disk::{io_error, make_dirs, remove_hidden, set_mode, sync_dirs};
+use super::disk::{io_error, make_dirs, remove_file, remove_hidden, set_mode, sync_dirs};
 use super::locked::Locked;
 use crate::store::rules::{is_channel_within, parse_retired_name, retired_name};
 use crate::store::{Leftover, Retired, Scope, StoreError};
@@ -45,6 +46,34 @@ impl Lock {
         let copy = self.locked.0.file().try_clone();
         copy.map_err(io_error("copy the lock of", &self.channel))
     }
+}
+
+/// Refuses a file system on which builds would be lost, by a look at the empty directory `private` on it. Without symlinks no alias
+/// can be made. Where names that differ in case alone are equal, two channels become one.
+fn check_file_system(private: &Utf8Path) -> Result<(), StoreError> {
+    let refused = |what: &str| StoreError::Refused {
+        what: private.to_string(),
+        reason: format!("{what}: put the mirror on another one, such as ext4 or XFS"),
+    };
+    let probe = private.join(format!("{MARK}probe"));
+    match rustix::fs::symlink(".", probe.as_str()) {
+        Ok(()) => {}
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
+            return Err(refused(
+                "its file system has no symlinks, which aliases are",
+            ));
+        }
+        Err(error) => return Err(io_error("make", &probe)(error.into())),
+    }
+    let upper = private.join(format!("{MARK}PROBE"));
+    let is_found = fs::symlink_metadata(upper).is_ok();
+    remove_file(&probe)?;
+    if is_found {
+        return Err(refused(
+            "its file system takes names that differ in case alone for the same name",
+        ));
+    }
+    Ok(())
 }
 
 impl Inner {
@@ -99,9 +128,18 @@ impl Inner {
 
     /// Makes the private area, for its owner only. It is not synced: if a crash removes it, its locks mean nothing any more; a staged
     /// build is synced with its parents before it is moved, and so is the trash before anything is moved there.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a new mirror on a file system that cannot hold one.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
-        make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
         let private = self.root.join(PRIVATE);
+        let is_new = fs::symlink_metadata(&private).is_err();
+        make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
+        if is_new && let Err(error) = check_file_system(&private) {
+            // The next call has to look again. The error says all that is of use.
+            fs::remove_dir(&private).ok();
+            return Err(error);
+        }
         let mode = fs::metadata(&private).map(|found| found.mode() & 0o7777);
         if mode.map_err(io_error("look at", &private))? != 0o700 {
             set_mode(&private, 0o700)?;
@@ -246,5 +284,22 @@ impl Inner {
             swept.push(self.leftover(channel, &path));
         }
         Ok(swept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_on_which_names_are_equal_that_differ_in_case_is_refused() {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        check_file_system(dir.path()).expect("this one can hold a mirror");
+        assert_eq!(dir.path().read_dir_utf8().expect("a directory").count(), 0);
+        // Each file system that tests can rely on tells them apart: this is how another one looks.
+        fs::write(dir.path().join("%2EPROBE"), "").expect("a file");
+        let error = check_file_system(dir.path()).expect_err("refused");
+        assert!(error.to_string().contains("in case alone"), "{error}");
+        assert!(!dir.path().join("%2Eprobe").is_symlink());
     }
 }
