@@ -1,7 +1,7 @@
 //! Times at which work is due by the clock: cron expressions in UTC.
 //!
 //! A [`Schedule`] only computes times. The caller remembers the *nominal* time of the last tick that was acted upon. So missed
-//! ticks are made up once, however many they were, and a clock that is put back repeats no tick.
+//! ticks are made up once, however many they were, and a clock that is put back repeats no tick, unless it was ahead by several.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -111,9 +111,10 @@ impl Schedule {
             return Tick::Rebase(reached);
         };
         if last > reached {
-            // A small step of the clock leaves the last tick one tick ahead; it was acted upon, and is not repeated.
+            // A small step of the clock leaves the last tick one tick ahead; it was acted upon, and is not repeated. If it is several
+            // ticks ahead, the next one may not have been acted upon: a clock that jumps ahead acts once for all that it passes.
             return match self.nominal_after(reached) {
-                Some(next) if last > next => Tick::Rebase(next),
+                Some(next) if last > next => Tick::Rebase(reached),
                 _ => Tick::Wait,
             };
         }

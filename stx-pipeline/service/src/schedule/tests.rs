@@ -105,7 +105,30 @@ fn a_clock_put_back_repeats_no_tick_and_does_not_stop_the_schedule() {
     let at: Vec<_> = acts.iter().map(|due| due.at).collect();
     assert_eq!(
         at,
-        ["2020-01-01T07:00:00Z", "2020-01-01T08:00:00Z"].map(time)
+        [
+            "2020-01-01T06:00:00Z",
+            "2020-01-01T07:00:00Z",
+            "2020-01-01T08:00:00Z"
+        ]
+        .map(time)
+    );
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_moment_costs_no_tick() {
+    let quarterly = schedule("0 6 1 */3 *");
+    let clock = [
+        "2027-02-28T23:59:00Z",
+        // A server of times was wrong.
+        "2030-01-01T06:00:00Z",
+        "2027-03-01T00:00:00Z",
+        "2027-04-01T06:00:00Z",
+    ];
+    let acts = acts(&quarterly, None, clock.map(time));
+    let at: Vec<_> = acts.iter().map(|due| due.at).collect();
+    assert_eq!(
+        at,
+        ["2030-01-01T06:00:00Z", "2027-04-01T06:00:00Z"].map(time)
     );
 }
 
