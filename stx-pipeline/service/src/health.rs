@@ -12,6 +12,9 @@ use crate::trigger::{Cause, Watch};
 /// The number of consecutive failed polls of a watch's repositories that raise an alarm.
 const LOOKS: u32 = 3;
 
+/// The tolerance for dates of builds in the future: builds of other hosts are dated by their clocks.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
 /// The watches whose last polls failed, by key: the number of failures since the last success, and the reason.
 pub type Blind = BTreeMap<String, (u32, String)>;
 
@@ -67,6 +70,13 @@ pub fn check(
         }
     }
     for (channel, of) in &facts.channels {
+        if let Some(ahead) = of.newest_success.filter(|date| date.time() - now > AHEAD) {
+            let text = format!(
+                "build {ahead} is dated in the future, and `latest_build` shows no other build until then"
+            );
+            raise(AlarmKind::NotAliased, &channel.to_string(), text);
+            continue;
+        }
         // Between the publication of a build and the move of its alias, the mirror may look wrong without being wrong. So a
         // survey that began before the last build ended does not count.
         let ended = state.last.get(channel).and_then(|last| last.end.as_ref());
@@ -118,7 +128,7 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it, then `stx-builds trigger` it again: a build whose phases are over is published as it is."
         ),
         AlarmKind::NotAliased => {
-            "Run `stx-builds verify --repair` to point `latest_build` at the newest success.".to_owned()
+            "Run `stx-builds verify --repair` to point `latest_build` at the newest success. If that is dated in the future, set the clock, and move the build's directory out of the mirror before.".to_owned()
         }
         AlarmKind::Stale => format!(
             "Run `stx-builds history {subject}` to see why the newest builds did not succeed."

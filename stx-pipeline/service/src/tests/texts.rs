@@ -172,6 +172,15 @@ fn each_alarm_has_its_cause() {
     facts.channels.insert(channel.clone(), of.clone());
     facts.taken = now();
     assert_eq!(kinds(&good, &setup([]), &facts), [AlarmKind::NotAliased]);
+    // A clock that was ahead: until its date, nothing newer is shown.
+    let wrong: stx_layout::BuildDate = "20300101T060010Z".parse().unwrap();
+    let mut ahead = facts.clone();
+    let both = ChannelFacts {
+        newest_success: Some(wrong),
+        latest_build: Some(wrong),
+    };
+    ahead.channels.insert(channel.clone(), both);
+    assert_eq!(kinds(&good, &setup([]), &ahead), [AlarmKind::NotAliased]);
     // The survey may have been between the build's rename and the move of its alias.
     facts.taken = hours(-25);
     assert_eq!(kinds(&good, &setup([]), &facts), []);
