@@ -292,7 +292,7 @@ fn a_directory_in_the_place_of_an_alias_is_named_and_left_alone() {
     let publish = format!(
         "--mirror srv/mirror publish tree --channel {CHANNEL} --date 20200102T000000Z --result success"
     );
-    let why = ["latest_build: it is no symlink", "move it away"];
+    let why = ["latest_build: it is not a symlink", "move it away"];
     bed.check([
         row(
             &*publish,

@@ -44,7 +44,7 @@ fn a_web_page_is_not_called_broken_json() {
     let web = web();
     let page = [
         "the server answered with a web page",
-        "no login or proxy in between?",
+        "without a login or proxy in between?",
     ];
     let at = |args: &str| format!("--mirror {web}/html {args}");
     let (list, show, verify) = (

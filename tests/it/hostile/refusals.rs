@@ -158,6 +158,6 @@ fn a_web_page_in_the_place_of_a_file_is_named() {
     });
     let ran = case.fetch(&server);
     says(&ran, 4, "the server answered with a web page");
-    says(&ran, 4, "no login or proxy in between?");
+    says(&ran, 4, "without a login or proxy in between?");
     assert_eq!(crate::harness::names(&case.to()), [""; 0]);
 }

@@ -298,9 +298,9 @@ fn broken_sources_are_left_out_with_their_reason() {
         (plain.replace(" 10 ", " 11 "), "has other bytes"),
         (
             plain.replace(" hello.tar", " ../hello.tar"),
-            "no digest, size and name",
+            "without the digest, size and name",
         ),
-        (plain.replace(" 10 ", " ten "), "no digest, size and name"),
+        (plain.replace(" 10 ", " ten "), "without the digest, size and name"),
         (plain.replace("Source: hello\n", ""), "no field `Source`"),
         (plain.replace("Version: 1.0-1\n", ""), "no field `Version`"),
         (
