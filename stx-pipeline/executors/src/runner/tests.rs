@@ -58,7 +58,8 @@ fn runner_at(dir: &Utf8Path, place: &str, programs: &[(&str, &str)]) -> PlacedRu
         tools: tools
             .map(|(name, value)| (name.into(), value.into()))
             .into(),
-        series: "test".into(),
+        // A sweep ends all processes of its series, so each test has its own.
+        series: dir.file_name().unwrap().into(),
         shared: Vec::new(),
         common: Env::new(),
         started: AtomicU32::new(0),
@@ -93,7 +94,7 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
     );
     assert!(
         !state.join("jobs/p.0/output").exists(),
-        "its output is still there"
+        "its output is still there after {ended:?}"
     );
     (ended, lines.into_inner().unwrap())
 }
@@ -142,10 +143,10 @@ async fn a_job_that_is_refused_never_started() {
     assert_eq!(ended.to_string(), wanted);
 }
 
-/// Takes the job, which runs where the cluster does not see it.
+/// Accepts the job, which the stand-in for `scontrol` runs.
 const SBATCH_ALONE: &str = r#"
 for batch; do :; done
-SLURMD_NODENAME=n1 sh "$batch" >> "${batch%batch}output" 2>&1 &
+echo "$batch" > "$HOME/batch"
 echo 5
 "#;
 
@@ -158,7 +159,8 @@ async fn the_result_of_a_phase_counts_for_more_than_what_slurm_says_of_its_job()
     ];
     for state in states {
         let scontrol = format!(
-            "while ! test -e \"$HOME\"/state/jobs/p.0/result; do sleep 0.1; done\n\
+            "batch=$(cat \"$HOME/batch\")\n\
+             test -e \"${{batch%batch}}result\" || SLURMD_NODENAME=n1 sh \"$batch\" >> \"${{batch%batch}}output\" 2>&1\n\
              echo JobId=5 JobState={state} BatchHost=n1 Restarts=1"
         );
         let programs = [
@@ -191,8 +193,13 @@ async fn a_node_without_the_files_is_named() {
 #[tokio::test]
 async fn the_output_of_a_phase_that_is_followed_takes_no_more_room_than_its_log() {
     // The phase's standard output is the file that the builder follows. The last line reports that file's blocks and length.
-    let phase =
-        "yes $(printf %01023d 0) | head -c 32M; sleep 3; stat -L -c 'room %b %s' /proc/$$/fd/1";
+    // It waits for the builder, which a busy machine may delay.
+    let phase = "yes $(printf %01023d 0) | head -c 32M\n\
+        for tries in {1..60}; do\n\
+            sleep 0.5\n\
+            (($(stat -L -c %b /proc/$$/fd/1) > 16384)) || break\n\
+        done\n\
+        stat -L -c 'room %b %s' /proc/$$/fd/1";
     let place = "kind = \"exec\"\ncommand = [\"enter\"]";
     let (ended, lines) = run(place, &[("enter", "exec \"$@\"")], phase).await;
     assert_eq!(ended, Ended::Exited { code: 0 });

@@ -300,7 +300,10 @@ fn broken_sources_are_left_out_with_their_reason() {
             plain.replace(" hello.tar", " ../hello.tar"),
             "without the digest, size and name",
         ),
-        (plain.replace(" 10 ", " ten "), "without the digest, size and name"),
+        (
+            plain.replace(" 10 ", " ten "),
+            "without the digest, size and name",
+        ),
         (plain.replace("Source: hello\n", ""), "no field `Source`"),
         (plain.replace("Version: 1.0-1\n", ""), "no field `Version`"),
         (
