@@ -245,19 +245,25 @@ async fn a_tag_that_the_registry_cannot_read_is_made_anew_unless_it_is_static() 
 #[tokio::test]
 async fn a_tag_that_the_registry_cannot_read_does_not_keep_its_build_in_the_trash() {
     for untags in [true, false] {
-        let store = MemoryStore::new();
-        let mut registry = MemoryRegistry::new(HOST);
-        if !untags {
-            registry = registry.without_untag();
-        }
-        for day in [1, 2] {
-            assert!(put(&store, &registry, day).await);
-        }
+        let (store, registry) = two_builds(untags).await;
         let nova = format!("{HOST}/starlingx/stx-nova:master-centos-stable-20181101T060000Z.0");
         registry.damage(&nova.parse().expect("a name"));
         assert!(take(&store, &registry).await);
         assert_eq!(registry.shown().len(), 6, "the tag stays");
     }
+}
+
+/// A mirror and a registry with the images of two builds; the registry removes single tags if `untags`.
+async fn two_builds(untags: bool) -> (MemoryStore, MemoryRegistry) {
+    let store = MemoryStore::new();
+    let mut registry = MemoryRegistry::new(HOST);
+    if !untags {
+        registry = registry.without_untag();
+    }
+    for day in [1, 2] {
+        assert!(put(&store, &registry, day).await);
+    }
+    (store, registry)
 }
 
 /// Removes the tags of the first build while the second is kept.
@@ -280,14 +286,7 @@ async fn tags_go_at_whatever_call_it_is_stopped() {
     for untags in [true, false] {
         for fault in Fault::ALL {
             for at in 0.. {
-                let store = MemoryStore::new();
-                let mut registry = MemoryRegistry::new(HOST);
-                if !untags {
-                    registry = registry.without_untag();
-                }
-                for day in [1, 2] {
-                    assert!(put(&store, &registry, day).await);
-                }
+                let (store, registry) = two_builds(untags).await;
                 let before = registry.shown();
                 let faulty = FaultyStore::new(store.clone(), fault, at);
                 let done = take(
