@@ -48,8 +48,8 @@ impl Lock {
     }
 }
 
-/// Refuses a file system on which builds would be lost, by a look at the empty directory `private` on it. Without symlinks no alias
-/// can be made. Where names that differ in case alone are equal, two channels become one.
+/// Refuses a file system that cannot hold a mirror, after a test in the empty directory `private`. Aliases need symlinks, and two
+/// channels could become one if names that differ in case alone are the same.
 fn check_file_system(private: &Utf8Path) -> Result<(), StoreError> {
     let refused = |what: &str| StoreError::Refused {
         what: private.to_string(),
@@ -60,7 +60,7 @@ fn check_file_system(private: &Utf8Path) -> Result<(), StoreError> {
         Ok(()) => {}
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
             return Err(refused(
-                "its file system has no symlinks, which aliases are",
+                "its file system has no symlinks, which aliases need",
             ));
         }
         Err(error) => return Err(io_error("make", &probe)(error.into())),
@@ -70,7 +70,7 @@ fn check_file_system(private: &Utf8Path) -> Result<(), StoreError> {
     remove_file(&probe)?;
     if is_found {
         return Err(refused(
-            "its file system takes names that differ in case alone for the same name",
+            "its file system treats names that differ in case alone as the same name",
         ));
     }
     Ok(())
@@ -136,7 +136,7 @@ impl Inner {
         let is_new = fs::symlink_metadata(&private).is_err();
         make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
         if is_new && let Err(error) = check_file_system(&private) {
-            // The next call has to look again. The error says all that is of use.
+            // The next call must test again. An error of this removal would hide the one that matters.
             fs::remove_dir(&private).ok();
             return Err(error);
         }

@@ -277,8 +277,8 @@ impl Following<'_> {
         }
     }
 
-    /// The result that the phase left counts for more than what the cluster says of its job: while `slurmctld` is away, a phase can
-    /// come to its end, and a node that cannot report this makes Slurm put the job back into the queue.
+    /// Prefers the result that the phase left to the cluster's view of its job: a phase can end while `slurmctld` is down, and Slurm
+    /// requeues the job if the node cannot report that.
     fn unless_it_ended(&self, ended: Ended) -> Ended {
         match ended {
             Ended::Lost { .. } | Ended::NotStarted { .. } => {

@@ -31,7 +31,7 @@ struct ErrorCode {
 }
 
 impl ErrorCode {
-    /// Returns true for a quota that is used up, for which registries have no code of its own.
+    /// True for a used-up quota. Registries have no code for it, so the message is searched.
     fn is_quota(&self) -> bool {
         let message = self.message.as_deref().unwrap_or_default();
         let message = message.to_ascii_lowercase();
@@ -39,7 +39,7 @@ impl ErrorCode {
     }
 }
 
-/// A status that another attempt might have changed, and did not.
+/// A transient status that all attempts got.
 #[derive(Debug, thiserror::Error)]
 #[error("the registry says {0}")]
 pub(super) struct Status(pub(super) StatusCode);
