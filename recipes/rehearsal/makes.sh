@@ -43,9 +43,10 @@ blob() {
     printf '{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%s","size":%s}' "$2" "${digest%% *}" "$size"
 }
 
-# push IMAGE TEXT: really pushes an image with a layer that holds a text.
+# push IMAGE TEXT: pushes an image with a layer that contains a text. Like the real builders with `--attempts=3`, it tries three
+# times: docker-registry refuses a manifest while another client writes the same layer of the repository.
 push() {
-    local layout layer config
+    local layout layer config left
     layout=$(mktemp -d)
     mkdir -p "$layout/blobs/sha256"
     printf '%s\n' "$2" > "$layout/message"
@@ -58,7 +59,11 @@ push() {
         "$config" "$layer" > "$layout/manifest"
     printf '{"schemaVersion":2,"manifests":[%s]}' "$(blob "$layout" manifest.v1+json "$layout/manifest")" > "$layout/index.json"
     printf '{"imageLayoutVersion":"1.0.0"}' > "$layout/oci-layout"
-    skopeo --insecure-policy copy --quiet --dest-tls-verify=false "oci:$layout" "docker://$1"
+    for ((left = 2; ; left--)); do
+        ! skopeo --insecure-policy copy --quiet --dest-tls-verify=false "oci:$layout" "docker://$1" || break
+        ((left > 0)) || return 1
+        sleep 1
+    done
     rm -r "$layout"
 }
 
