@@ -12,6 +12,7 @@ mod setup;
 mod shown;
 mod spool;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,11 @@ use crate::Site;
 use crate::build::BuildArea;
 use crate::error::{Error, ErrorKind, is_there, unusable};
 
+/// The service's own directory in the state directory; the name cannot be that of a channel.
+pub(crate) const SERVICE_DIR: &str = ".service";
+
 /// The name of the ledger, in the service's own directory.
-const LEDGER: &str = "ledger.sqlite";
+pub(crate) const LEDGER: &str = "ledger.sqlite";
 
 /// A ledger error, with the file of the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +58,10 @@ fn unopened(file: &Utf8Path, error: LedgerError) -> Error {
         | LedgerError::Io { .. }
         | LedgerError::Refused { .. }
         | LedgerError::Damaged { .. } => {
-            let is_damaged = !matches!(error, LedgerError::Unavailable { .. });
+            let is_damaged = !matches!(
+                error,
+                LedgerError::Unavailable { .. } | LedgerError::Refused { .. }
+            );
             let kind = ledger_kind(&error);
             let file = file.to_owned();
             let error = Error::new(
@@ -79,13 +86,31 @@ const NO_LEDGER: &str = "put a backup in its place, or move it away with its -wa
 
 fn ledger_kind(error: &LedgerError) -> ErrorKind {
     match error {
-        LedgerError::TooNew { .. } => ErrorKind::Usage,
-        // The disk is full or defective.
-        LedgerError::Unavailable { .. } | LedgerError::Io { .. } => ErrorKind::Mirror,
-        LedgerError::Refused { .. } | LedgerError::Damaged { .. } | LedgerError::TooOld { .. } => {
-            ErrorKind::Bug
+        LedgerError::TooNew { .. } | LedgerError::TooOld { .. } => ErrorKind::Usage,
+        // The disk is full or defective, or the file was changed.
+        LedgerError::Unavailable { .. } | LedgerError::Io { .. } | LedgerError::Damaged { .. } => {
+            ErrorKind::Mirror
+        }
+        LedgerError::Refused { .. } => ErrorKind::Bug,
+    }
+}
+
+/// Checks that the files of a ledger, as far as they exist, can be written.
+///
+/// `SQLite` opens a file for reading if it cannot be written: the service would start, and end at its first change. The error of
+/// `SQLite` does not name the cause either.
+fn check_writable(ledger: &Utf8Path) -> Result<(), Error> {
+    for suffix in ["", "-wal", "-shm"] {
+        let file = Utf8PathBuf::from(format!("{ledger}{suffix}"));
+        let opened = fs_err::OpenOptions::new().write(true).open(&file);
+        match opened {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(setup::of_disk(&error).unwrap_or_else(|| unusable(&file, error)));
+            }
+            Ok(_) | Err(_) => {}
         }
     }
+    Ok(())
 }
 
 /// A ledger error as the error of an operation.
@@ -156,6 +181,7 @@ impl Site {
         setup::private(&dir)?;
         let lock = setup::only_one(&dir)?;
         let file = dir.join(LEDGER);
+        check_writable(&file)?;
         let ledger = SqliteLedger::open(&file).map_err(|error| unopened(&file, error))?;
         let machine = Arc::new(LocalHost::new(area.clone(), read, service.clone())?);
         let (sender, receiver) = unbounded_channel();
@@ -222,7 +248,7 @@ impl Daemon {
         tell(&area.site, &[NotifyState::Stopping]);
         machine.finish(Duration::from_secs(5)).await;
         served.map_err(|error| match error {
-            ServeError::Ledger(error) => unreadable(error),
+            ServeError::Ledger(error) => unopened(&dir.join(LEDGER), error),
             error @ ServeError::Unfinished { .. } => Error::new(ErrorKind::Bug, error),
         })
     }

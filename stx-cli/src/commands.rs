@@ -38,6 +38,7 @@ use stx_builds::daemon::{ReadOptions, Service};
 use stx_builds::options::Executors;
 use stx_builds::{Options, Site};
 use stx_layout::config::ConfigErrors;
+use stx_service::ledger::LedgerError;
 use stx_service::status::{Read, Status};
 
 use crate::args::{Format, Global};
@@ -94,24 +95,27 @@ impl Context {
     }
 }
 
-/// The status document of the service, for a caller who was denied the ledger; notes the source of the answer. `None` if the caller
-/// was not denied, or cannot read the document either.
+/// The status document of the service, for a caller who was denied the ledger, or cannot read it because the running service is older
+/// than this program; notes the source of the answer. `None` for any other error, or if the document cannot be read either.
 pub(crate) fn status_document(context: &Context, unreadable: &Failure) -> Option<Box<Status>> {
-    if !unreadable.is_denied() {
-        return None;
-    }
+    let error = unreadable.error.as_deref();
+    let why = match error.and_then(|error| error.downcast_ref()) {
+        Some(error @ LedgerError::TooOld { .. }) => error.to_string(),
+        _ if unreadable.is_denied() => "you cannot read the ledger of the service".to_owned(),
+        _ => return None,
+    };
     let service = context.service().ok()?;
     let read = context.site.service_status(&service).ok()?;
     let file = context.site.spool(&service).ok()?.join("status.json");
     let written = |status: &Status| status.written.format("%Y-%m-%d %H:%M:%S");
     match &read {
         Read::Fresh(status) => context.say(&format!(
-            "note: you cannot read the ledger of the service; this is from {file}, written at {}",
+            "note: {why}; this is from {file}, written at {}",
             written(status)
         )),
         Read::Stale(status) => context.say(&format!(
-            "note: you cannot read the ledger of the service; this is from {file}, and out of date: the service wrote it at {} and has \
-             not since, so it does not run or hangs",
+            "note: {why}; this is from {file}, and out of date: the service wrote it at {} and has not since, so it does not run or \
+             hangs",
             written(status)
         )),
     }

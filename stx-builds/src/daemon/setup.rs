@@ -10,6 +10,7 @@ use stx_layout::{Channel, ReleaseId, counted};
 use stx_service::trigger::Target;
 use stx_service::{OnInterrupted, ServiceConfig, Setup};
 
+use super::SERVICE_DIR;
 use crate::build::{BuildArea, OnInterrupt, read_recipe, recipe_findings};
 use crate::error::{Error, ErrorKind, unusable};
 use crate::options::{FORM, Options, absolute};
@@ -123,9 +124,9 @@ fn channel(
     Ok((file, recipe.channel(release.clone())))
 }
 
-/// The directory for the service's own files; the name cannot be that of a channel.
+/// The directory for the service's own files.
 pub(crate) fn service_dir(area: &BuildArea) -> Utf8PathBuf {
-    area.state.join(".service")
+    area.state.join(SERVICE_DIR)
 }
 
 /// Makes a directory that only the service can enter; restricts an existing one.
@@ -141,13 +142,17 @@ pub(super) fn private(dir: &Utf8Path) -> Result<(), Error> {
         })
 }
 
-/// The error about a full disk, which is not a mistake of the configuration.
-fn of_disk(error: &io::Error) -> Option<Error> {
-    let full = matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    );
-    full.then(|| Error::new(ErrorKind::Mirror, error.to_string()))
+/// The error about a disk that is full or read-only, which is not a mistake of the configuration.
+pub(super) fn of_disk(error: &io::Error) -> Option<Error> {
+    let of_disk = || Error::new(ErrorKind::Mirror, error.to_string());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(of_disk()),
+        // Linux makes a file system read-only after an error of its disk.
+        io::ErrorKind::ReadOnlyFilesystem => Some(of_disk().hint(
+            "the kernel's log (`dmesg`) tells if its disk has failed; else `mount -o remount,rw` makes it writable",
+        )),
+        _ => None,
+    }
 }
 
 /// The lock that keeps out a second service.

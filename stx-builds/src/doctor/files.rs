@@ -8,7 +8,7 @@ use stx_service::ledger::LedgerError;
 
 use super::case::Case;
 use super::{Finding, Severity, Subject};
-use crate::daemon::Unopened;
+use crate::daemon::{LEDGER, SERVICE_DIR, Unopened};
 use crate::options::MirrorLocation;
 use crate::users::user_name;
 
@@ -34,12 +34,12 @@ fn unwritable(case: &Case<'_>, dir: &Utf8Path) -> Option<String> {
     let user = user_name(case.user);
     match case.machine.entry(dir) {
         Ok(entry) if !entry.is_dir => Some(format!("{dir} is not a directory")),
-        Ok(entry) if !case.machine.can_write(dir, case.user) => {
+        Ok(entry) if !case.machine.can_write(dir, case.user) => Some(if entry.uid == case.user {
+            format!("{dir} is not writable, or its file system is read-only")
+        } else {
             let owner = user_name(entry.uid);
-            Some(format!(
-                "{dir} belongs to {owner}, and {user} cannot write it"
-            ))
-        }
+            format!("{dir} belongs to {owner}, and {user} cannot write it")
+        }),
         Ok(_) => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let above = dir.parent().filter(|above| !above.as_str().is_empty())?;
@@ -163,6 +163,9 @@ fn spool(case: &Case<'_>) -> Option<Finding> {
 /// A ledger that the service would refuse. An older version is not a mistake: the service migrates it.
 fn ledger(case: &Case<'_>) -> Option<Finding> {
     case.service.as_ref()?;
+    if let Some(finding) = unwritable_ledger(case) {
+        return Some(finding);
+    }
     let failure = case.site.ledger().err()?;
     let refusal = failure.error.downcast_ref();
     let is_known =
@@ -180,6 +183,39 @@ fn ledger(case: &Case<'_>) -> Option<Finding> {
         fix,
     ];
     Some(case.finding(Severity::Error, Subject::Files, &["state"], texts))
+}
+
+/// A ledger that the service can read and not write, such as one that root restored from a backup.
+fn unwritable_ledger(case: &Case<'_>) -> Option<Finding> {
+    let dir = case.state_dir()?.join(SERVICE_DIR);
+    case.machine.entry(&dir).ok()?;
+    let user = user_name(case.user);
+    let finding = |message, fix| {
+        let texts = [message, "the service does not start".to_owned(), fix];
+        Some(case.finding(Severity::Error, Subject::Files, &["state"], texts))
+    };
+    if let Some(message) = unwritable(case, &dir) {
+        return finding(message, format!("chown {user} {dir} && chmod 700 {dir}"));
+    }
+    let files = ["", "-wal", "-shm"].map(|suffix| dir.join(format!("{LEDGER}{suffix}")));
+    let mut files = files.into_iter();
+    files.find_map(|file| {
+        let entry = case.machine.entry(&file).ok()?;
+        if case.user == 0 {
+            None
+        } else if entry.uid != case.user {
+            let owner = user_name(entry.uid);
+            let message = format!("{file} belongs to {owner}, and {user} cannot write it");
+            finding(message, format!("chown {user} {dir}/{LEDGER}*"))
+        } else if entry.mode & 0o200 == 0 {
+            finding(
+                format!("{file} is write-protected"),
+                format!("chmod 600 {file}"),
+            )
+        } else {
+            None
+        }
+    })
 }
 
 /// The files that the service writes outside of its own directories.

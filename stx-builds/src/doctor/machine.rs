@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use nix::unistd::{Group, Uid, User, getgrouplist};
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use stx_layout::index::{PageId, PageName};
 use stx_pipeline::{Invocation, process};
 
@@ -107,6 +107,11 @@ impl Machine for ThisMachine {
         let Ok(found) = fs_err::metadata(dir) else {
             return false;
         };
+        let is_read_only = statvfs(dir.as_std_path())
+            .is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY));
+        if is_read_only {
+            return false;
+        }
         let shift = if found.uid() == user {
             6
         } else if groups(user).contains(&found.gid()) {

@@ -48,6 +48,14 @@ fn dir(uid: u32, mode: u32) -> Entry {
     }
 }
 
+fn file(uid: u32, mode: u32) -> Entry {
+    Entry {
+        is_dir: false,
+        uid,
+        mode,
+    }
+}
+
 fn noon() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2020, 1, 1, 12, 0, 0)
         .single()
@@ -59,6 +67,8 @@ fn good() -> Fake {
         ("/srv", dir(0, 0o755)),
         ("/srv/mirror", dir(BUILDER, 0o755)),
         ("/srv/state", dir(BUILDER, 0o700)),
+        ("/srv/state/.service", dir(BUILDER, 0o700)),
+        ("/srv/state/.service/ledger.sqlite", file(BUILDER, 0o600)),
         ("/srv/spool", dir(BUILDER, 0o3770)),
         ("/srv/metrics", dir(BUILDER, 0o755)),
     ];
@@ -232,10 +242,13 @@ impl Fake {
 
 /// Faults of files.
 #[rustfmt::skip]
-const FILES: [Row; 8] = [
+const FILES: [Row; 11] = [
     (|it| it.has("/srv/mirror", dir(0, 0o755)), Error, Subject::Files, "/srv/mirror belongs to root, and user 4711 cannot write it", "1:10"),
     (|it| it.lacks("/srv/mirror"), Error, Subject::Files, "cannot be made: /srv belongs to root", "1:10"),
-    (|it| it.has("/srv/mirror", Entry { is_dir: false, ..dir(BUILDER, 0o644) }), Error, Subject::Files, "/srv/mirror is not a directory", "1:10"),
+    (|it| it.has("/srv/mirror", file(BUILDER, 0o644)), Error, Subject::Files, "/srv/mirror is not a directory", "1:10"),
+    (|it| it.has("/srv/state/.service", dir(0, 0o700)), Error, Subject::Files, "/srv/state/.service belongs to root, and user 4711 cannot write it", "2:9"),
+    (|it| it.has("/srv/state/.service/ledger.sqlite-wal", file(0, 0o600)), Error, Subject::Files, "ledger.sqlite-wal belongs to root, and user 4711 cannot write it", "2:9"),
+    (|it| it.has("/srv/state/.service/ledger.sqlite", file(BUILDER, 0o400)), Error, Subject::Files, "ledger.sqlite is write-protected", "2:9"),
     (|it| it.has("/srv/spool", dir(0, 0o3770)), Error, Subject::Files, "/srv/spool belongs to root, not to user 4711", "7:9"),
     (|it| it.has("/srv/spool", dir(BUILDER, 0o3777)), Error, Subject::Files, "everybody can write /srv/spool", "7:9"),
     (|it| it.has("/srv/spool", dir(BUILDER, 0o2770)), Error, Subject::Files, "no sticky bit", "7:9"),

@@ -7,6 +7,7 @@ use stx_layout::Catalog;
 use super::case::Case;
 use super::programs::{LIMIT, call};
 use super::{Finding, Severity, Subject};
+use crate::daemon::{LEDGER, SERVICE_DIR};
 
 /// The tolerance for dates in the future: file servers have clocks of their own.
 const SLACK: TimeDelta = TimeDelta::minutes(5);
@@ -23,10 +24,9 @@ fn finding(case: &Case<'_>, severity: Severity, message: String) -> Finding {
 /// Compares the clock with the timestamps of files and the dates of builds.
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let state = case
-        .state_dir()
-        .map(|dir| dir.join(".service/ledger.sqlite"));
-    let files: Vec<Utf8PathBuf> = state
+    let state = case.state_dir();
+    let ledger = state.map(|dir| dir.join(SERVICE_DIR).join(LEDGER));
+    let files: Vec<Utf8PathBuf> = ledger
         .into_iter()
         .chain(case.mirror_dir())
         .chain(case.file.clone())

@@ -442,7 +442,10 @@ pub enum LedgerError {
         known: u32,
     },
     /// The ledger was written by an earlier version, and is opened only for reading.
-    #[error("ledger {file} has the old schema version {found}; `daemon` brings it up to date")]
+    #[error(
+        "ledger {file} has the old schema version {found}; restart the service, which upgrades it: \
+         `systemctl restart stx-builds`"
+    )]
     TooOld {
         /// Its file.
         file: String,
@@ -457,8 +460,8 @@ pub enum LedgerError {
         /// The reason, for people.
         reason: String,
     },
-    /// It cannot be written at the moment: the disk is full or does not answer, or another program has locked it. The same
-    /// changes may be recorded later.
+    /// It cannot be opened or written at the moment: the disk is full, read-only or does not answer, the file belongs to another user,
+    /// or another program has locked it. The same changes may be recorded later.
     #[error("ledger: cannot {op}")]
     Unavailable {
         /// The operation that failed, such as `write`.

@@ -205,7 +205,13 @@ fn passes(error: &rusqlite::Error) -> bool {
     };
     match found.code {
         // Besides a full disk, a used-up quota is a write error, and so is a shared index that cannot grow.
-        ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => true,
+        ErrorCode::DiskFull
+        | ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        // The owner of the file is wrong, or Linux has made the file system read-only after an error of the disk.
+        | ErrorCode::ReadOnly
+        | ErrorCode::CannotOpen
+        | ErrorCode::PermissionDenied => true,
         ErrorCode::SystemIoFailure => found.extended_code != ffi::SQLITE_IOERR_CORRUPTFS,
         _ => false,
     }

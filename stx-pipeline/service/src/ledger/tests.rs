@@ -125,7 +125,11 @@ mod sqlite {
         .unwrap();
         drop(db);
         let refused = SqliteLedger::read(&file).unwrap_err();
-        assert!(refused.to_string().contains("brings it up to date"));
+        assert!(
+            refused
+                .to_string()
+                .contains("restart the service, which upgrades it")
+        );
         let ledger = SqliteLedger::open(&file).unwrap();
         let request = &ledger.state().queue[&1];
         assert_eq!((request.reasons.len(), request.more_reasons), (1, 0));
@@ -173,7 +177,7 @@ mod sqlite {
         assert_eq!(reader.state(), writer.state());
         assert!(matches!(
             reader.record(&[Change::Cleared { id: "a".into() }]),
-            Err(LedgerError::Io { .. })
+            Err(LedgerError::Unavailable { .. })
         ));
     }
 
