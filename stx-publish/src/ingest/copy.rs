@@ -49,6 +49,12 @@ impl Stamp {
         DateTime::from_timestamp(self.modified.0, u32::try_from(self.modified.1).ok()?)
     }
 
+    /// True if the file of this metadata was modified after the file of this stamp was made, moved or changed in any way. It may have been
+    /// modified earlier as well: programs can set the time of a modification, but not that of a change.
+    pub(crate) fn is_before_modification_of(&self, later: &std::fs::Metadata) -> bool {
+        self.changed < (later.mtime(), later.mtime_nsec())
+    }
+
     /// The stamp in the metadata of a file.
     pub fn from_metadata(metadata: &std::fs::Metadata) -> io::Result<Self> {
         if !metadata.is_file() {

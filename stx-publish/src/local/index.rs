@@ -28,7 +28,7 @@ pub(super) struct Index {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Indexed {
     pub(super) id: BuildId,
-    sums: Stamp,
+    pub(super) sums: Stamp,
 }
 
 /// Equal bytes under the same path, in one build or many.

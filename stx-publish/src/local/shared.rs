@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// Shares the mirror's copy of this size and mode with `to`, which must not exist: links it, or clones it if it cannot be linked
-    /// and the file system can clone. Returns false if the file must be copied.
+    /// and the file system can clone. Returns false if the file must be copied, as if the copies of the mirror were modified.
     pub(super) fn link(
         &self,
         inner: &Inner,
@@ -109,10 +109,14 @@ impl Shared {
         }
         for &(build, file) in self.equal(&digest) {
             let from = self.path(build, file);
+            // A file that was modified after its build was published does not have the bytes that `SHA256SUMS` names: a link to it
+            // would spread the damage to the new build.
+            let sums = &self.index.builds[build].sums;
             let fits = fs::symlink_metadata(&from).is_ok_and(|found| {
                 found.is_file()
                     && found.size() == size
                     && found.permissions().mode() & 0o7777 == mode
+                    && !sums.is_before_modification_of(&found)
             });
             if !fits {
                 continue;

@@ -1,5 +1,6 @@
 //! Equal files are stored once, and the copy to share is found.
 
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use camino::Utf8Path;
@@ -103,6 +104,35 @@ async fn a_hint_never_leads_to_bytes_that_the_mirror_does_not_have() {
     }
     assert_eq!(reads(&store, 2, &tree).await, (3, 0));
     is_right(&store).await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_damaged_after_its_publication_is_not_shared() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    let image = "outputs/iso/bootimage.iso";
+    put(&store, 1, &tree).await;
+    put(&store, 2, &tree).await;
+    let stored = store.inner.build_dir(&sample_id(1)).join(image);
+    // Both builds have this file; its size and mode stay the same.
+    let file = fs::OpenOptions::new().write(true).open(&stored);
+    file.and_then(|mut file| file.write_all(b"AN"))
+        .expect("written");
+    let report = put(&store, 3, &tree).await;
+    assert_eq!(report.shared, BYTES - 8);
+    let published = |day| fs::read(store.inner.build_dir(&sample_id(day)).join(image));
+    assert_eq!(published(2).expect("a file"), b"AN image");
+    assert_eq!(published(3).expect("a file"), b"an image");
+    // The next build shares the whole file of the newest one.
+    assert_eq!(put(&store, 4, &tree).await.shared, BYTES);
+    let report = verify(&store, &Scope::All).await.expect("verified");
+    let mut damaged: Vec<_> = report
+        .findings
+        .into_iter()
+        .map(|found| found.build)
+        .collect();
+    damaged.dedup();
+    assert_eq!(damaged, [1, 2].map(|day| Some(sample_id(day))));
 }
 
 #[tokio::test]
