@@ -1,4 +1,4 @@
--- Damaged rows of version 3 that its schema allows: the name of the row, and the damage.
+-- Finds damaged rows that the schema of version 3 allows: the name of each row, and its damage.
 SELECT 'request ' || request, 'one of its reasons is missing' FROM reasons
 GROUP BY request HAVING min(number) <> 0 OR max(number) <> count(*) - 1
 UNION ALL
@@ -25,7 +25,7 @@ WHERE ended IS NOT iif(json_valid(outcome), outcome ->> 'at', outcome)
 UNION ALL
 SELECT 'verdict ' || id, 'its number or its channel is that of another one' FROM verdicts
 JOIN (SELECT id AS row, iif(json_valid(detail), detail, NULL) AS json FROM verdicts) ON row = id
--- The build without its last part.
+-- `rtrim` removes the last component of the build's path.
 WHERE id IS NOT json ->> 'id'
     OR rtrim(json ->> 'build', replace(json ->> 'build', '/', '')) IS NOT channel || '/'
 UNION ALL

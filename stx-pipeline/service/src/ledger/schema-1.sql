@@ -1,4 +1,4 @@
--- Version 1. Times are RFC 3339 in UTC; JSON is that of the crate's types.
+-- Version 1. Times have the form of RFC 3339 in UTC; JSON values are serialized types of the crate.
 CREATE TABLE requests (
     id           INTEGER PRIMARY KEY,
     channel      TEXT NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE requests (
 CREATE INDEX requests_channel ON requests (channel, id);
 CREATE INDEX requests_waiting ON requests (id) WHERE state = 'waiting';
 
--- Why, and who asked.
+-- The reasons of each request, with the user id of the requester.
 CREATE TABLE reasons (
     request INTEGER NOT NULL REFERENCES requests (id),
     number  INTEGER NOT NULL,
@@ -50,13 +50,13 @@ CREATE TABLE phases (
     UNIQUE (run, name)
 ) STRICT, WITHOUT ROWID;
 
--- What is remembered of each watch: last tick, heads, commits that are being gathered.
+-- The state of each watch: its last tick, the heads, and the commits that it is collecting.
 CREATE TABLE marks (
     key  TEXT PRIMARY KEY,
     mark TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What came last of each channel, and the commits of its newest published build.
+-- The last outcome of each channel, and the commits of its newest published build.
 CREATE TABLE channels (
     channel TEXT PRIMARY KEY,
     ended   TEXT,

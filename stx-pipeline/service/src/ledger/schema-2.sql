@@ -1,2 +1,2 @@
--- Version 2: reasons are bounded, and the rest of them is counted.
+-- Version 2: the number of reasons that are stored is limited; the others are counted.
 ALTER TABLE requests ADD COLUMN more_reasons INTEGER NOT NULL DEFAULT 0;

@@ -1,4 +1,4 @@
--- Version 3: verdicts on published builds. The detail is the request, the outcome its end.
+-- Version 3: verdicts on published builds. `detail` is the request for a verdict, `outcome` the way it ended.
 CREATE TABLE verdicts (
     id      INTEGER PRIMARY KEY,
     channel TEXT NOT NULL,
