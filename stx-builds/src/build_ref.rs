@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_date_means_one_build_or_none() {
+    fn a_date_prefix_selects_one_build_or_fails() {
         let catalog = catalog(&[
             "master/centos/20200102T000000Z",
             "master/centos/20200103T000000Z",
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_path_means_one_channel_or_is_refused() {
+    fn a_path_prefix_selects_one_channel_or_is_refused() {
         let catalog = catalog(&[
             "release/11.0.0/centos/20200102T000000Z",
             "release/12.0.0/centos/20200103T000000Z",

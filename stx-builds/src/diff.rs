@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_known_without_their_tags() {
+    fn images_are_matched_without_their_tags() {
         let from = [
             image("docker.io/starlingx/stx-a:1", 1),
             image("registry:5000/b:1", 2),

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_said_once() {
+    fn an_error_chain_repeats_no_message() {
         for (outer, inner, line) in [
             ("list x", "denied", "list x: denied"),
             ("list x: denied", "denied", "list x: denied"),

@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_local_failure_has_the_hint_that_fits() {
+    fn a_local_failure_has_a_matching_hint() {
         let seeds = [Utf8PathBuf::from("/old.iso")];
         for (path, error, expected) in [
             ("/old.iso", io::ErrorKind::NotFound, "`--seed FILE`"),

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_takes_the_place_of_a_file_and_leaves_nothing_else() {
+    fn replacing_a_file_leaves_no_other_file() {
         let dir = tempdir().expect("a directory");
         let file = dir.path().join("plan.json");
         for text in ["one", "two"] {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_planted_at_a_name_that_can_be_guessed_is_left_alone() {
+    fn a_symlink_at_a_guessable_name_is_not_followed() {
         let dir = tempdir().expect("a directory");
         let mine = dir.path().join("mine");
         fs::write(&mine, "mine").expect("written");
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_behind_a_link_of_ones_own_is_replaced_and_the_link_stays() {
+    fn the_target_of_an_own_symlink_is_replaced_and_the_symlink_kept() {
         let dir = tempdir().expect("a directory");
         fs::create_dir(dir.path().join("below")).expect("made");
         let link = dir.path().join("link");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_others_is_neither_followed_nor_opened() {
+    fn files_of_other_users_are_neither_followed_nor_opened() {
         // Only `root` can give files away; other users test with a different caller instead.
         let (me, other) = match me() {
             0 => (0, Some(Uid::from_raw(12345))),

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_has_the_names_of_its_line_and_of_its_domains() {
+    fn a_machine_has_the_names_of_its_hosts_line_and_domains() {
         let found = names(
             "Yow-Lab7",
             "yow-lab7\n",

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_answers_are_refused_with_what_would_be_right() {
+    fn a_wrong_answer_is_refused_with_the_accepted_values() {
         let dir = camino_tempfile::Utf8TempDir::new().expect("a directory");
         let recipe = dir.path().join("recipe.toml");
         fs_err::write(
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_people_stay_what_they_are() {
+    fn answers_are_quoted_and_keep_their_text() {
         let dir = camino_tempfile::Utf8TempDir::new().expect("a directory");
         fs_err::write(
             dir.path().join("r\"\\.toml"),

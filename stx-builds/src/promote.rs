@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_next_step_fits_its_problem_and_is_given_once() {
+    fn each_problem_has_its_own_hint_once() {
         let from = "master/centos/20200101T000000Z".parse().expect("a build");
         let bytes = |path: &str| PromoteProblem::Bytes {
             path: path.parse().expect("a path"),

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_have_a_name_where_somebody_knows_it() {
+    fn a_known_user_has_a_name() {
         assert_eq!(user(0), "root (0)");
         assert_eq!(user(3_999_999_999), "user 3999999999");
         assert_eq!(user_name(0), "root");

@@ -65,7 +65,7 @@ fn each_mark_is_evidence() {
 }
 
 #[test]
-fn no_evidence_is_decided_by_a_person_only() {
+fn a_build_without_evidence_needs_an_assumed_result() {
     assert_eq!(reason(&seen(&["KEEP"]), None), Some(Reason::NoEvidence));
     for assumed in [BuildOutcome::Success, BuildOutcome::Fail] {
         let Decision::Adopt(adoption) = decide(&seen(&[]), Some(assumed), now()) else {
@@ -82,7 +82,7 @@ fn no_evidence_is_decided_by_a_person_only() {
 }
 
 #[test]
-fn a_contradiction_is_named_and_decides_nothing() {
+fn a_build_with_contradictory_evidence_is_not_adopted() {
     let mut alias = seen(&["outputs/fail"]);
     alias.aliases.insert(AliasName::latest_build());
     for seen in [
@@ -104,7 +104,7 @@ fn a_contradiction_is_named_and_decides_nothing() {
 }
 
 #[test]
-fn what_is_written_to_is_left_alone() {
+fn a_recently_modified_build_is_not_adopted() {
     let mut young = seen(&["outputs/success"]);
     for (minutes, expected) in [(0, true), (59, true), (60, false), (-5, true)] {
         let at = now() - TimeDelta::minutes(minutes);
@@ -115,7 +115,7 @@ fn what_is_written_to_is_left_alone() {
 }
 
 #[test]
-fn what_others_made_is_not_replaced() {
+fn foreign_sums_and_records_are_not_replaced() {
     let mut foreign = seen(&["outputs/success"]);
     foreign.sums = FoundSums::Foreign;
     assert_eq!(reason(&foreign, None), Some(Reason::Foreign));
@@ -177,7 +177,7 @@ fn the_best_text_names_the_commits() {
 }
 
 #[test]
-fn images_are_names_without_digests() {
+fn image_lists_give_names_without_digests() {
     let mut seen = seen(&["outputs/success"]);
     let lists = [
         (
@@ -206,7 +206,7 @@ fn images_are_names_without_digests() {
 }
 
 #[test]
-fn of_several_verdicts_the_worst_counts() {
+fn the_worst_of_several_verdicts_counts() {
     let adoption = adopted(&seen(&["outputs/GREEN", "outputs/RED", "KEEP"]));
     let verdict = adoption.verdict.expect("a verdict");
     assert_eq!(
@@ -234,7 +234,7 @@ fn save_data_is_shell() {
 }
 
 #[test]
-fn checksums_are_read_by_their_first_words() {
+fn checksum_lines_are_read_by_their_first_two_words() {
     let digest = "0".repeat(64);
     let text = format!("{digest} a.deb 12 1 2 3 /localdisk/a.deb\nshort b 1\n\n");
     let sums = texts::checksums(&text);

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_changes_is_found_out() {
+    fn a_build_that_changes_during_the_survey_is_detected() {
         let dir = camino_tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         fs::write(at("a"), "one").expect("a file");
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_sums_can_name_is_refused() {
+    fn a_file_that_sums_cannot_name_is_refused() {
         let dir = camino_tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("a\\b"), "").expect("a file");
         let socket = dir.path().join("s");
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_interrupted_adoption_is_ours() {
+    fn sums_are_ours_only_after_an_interrupted_adoption() {
         let dir = camino_tempfile::tempdir().expect("a directory");
         let sums = dir.path().join("SHA256SUMS");
         let line = |name: &str| format!("{}  {name}\n", "0".repeat(64));

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_says_when_it_began() {
+    fn the_start_of_a_build_is_read_in_several_forms() {
         for (text, expected) in [
             ("20230203T010203Z", Some("20230203T010203Z")),
             ("2023-02-03 01:02:03 +0000", Some("20230203T010203Z")),

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_channels_are_a_pair() {
+    fn two_single_channels_are_paired() {
         let (before, after) = (
             of("1", &["centos"]),
             of("2", &["debian/trixie/amd64/flock"]),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn several_candidates_are_named() {
+    fn several_candidate_channels_are_listed() {
         let (before, after) = (
             of("1", &["debian/bullseye/amd64/flock"]),
             of(

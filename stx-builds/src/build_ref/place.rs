@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_on_the_mirror_is_a_build() {
+    fn a_path_or_url_on_the_mirror_selects_a_build() {
         let date = "master/centos/20181105T060000Z";
         let config = "[site]\nurl = \"https://m.example.org/stx/\"\n[mirrors]\nurls = [\"https://other.example.org\", \"https://h/my%20mirror/\"]\n";
         let options = options(Some("/srv/mirror"), config);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_tells_its_mirror_only_where_none_is_named() {
+    fn a_path_selects_its_mirror_only_if_none_is_configured() {
         let date = "master/centos/20181105T060000Z";
         let none = options(None, "");
         for (root, text) in [

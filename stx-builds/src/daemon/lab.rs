@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_a_line_of_bounded_length() {
+    fn a_reason_is_one_line_of_limited_length() {
         assert_eq!(line("3 of 3 passed"), "3 of 3 passed");
         assert!(!line("a\u{1b}[2J\nb").contains(char::is_control));
         let long = line(&("ä".repeat(2000) + "end"));

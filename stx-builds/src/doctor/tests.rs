@@ -216,7 +216,7 @@ async fn findings(config: &str, policy: &str, machine: &Fake) -> Vec<Finding> {
 }
 
 #[tokio::test]
-async fn nothing_is_found_where_all_is_well() {
+async fn a_correct_setup_has_no_findings() {
     assert_eq!(findings(CONFIG, POLICY, &good()).await, []);
 }
 
@@ -272,7 +272,7 @@ const OTHERS: [Row; 10] = [
 ];
 
 #[tokio::test]
-async fn files_that_the_service_writes_have_a_place_outside_of_the_mirror() {
+async fn a_service_file_within_the_mirror_is_a_finding() {
     for (metrics, dashboard, message) in [
         ("/srv/metrics/x.prom", "/srv/metrics/x.html", ""),
         (
@@ -393,7 +393,7 @@ async fn a_mirror_that_fills_its_disk_within_a_month_is_found() {
 
 /// The free space of a bucket is unknown; the only disk is that of the state directory.
 #[tokio::test]
-async fn the_room_of_a_bucket_is_not_judged() {
+async fn the_free_space_of_a_bucket_is_not_checked() {
     let config = CONFIG.replace("/srv/mirror", "s3://bucket/mirror");
     assert_eq!(findings(&config, POLICY, &good()).await, []);
     let mut full = good();
@@ -451,7 +451,7 @@ async fn a_missing_recipe_is_one_finding() {
 }
 
 #[tokio::test]
-async fn a_state_within_the_mirror_is_found() {
+async fn a_state_directory_within_the_mirror_is_found() {
     let config = CONFIG.replace("/srv/state", "/srv/mirror/state");
     let mut machine = good();
     machine

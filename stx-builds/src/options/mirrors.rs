@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_urls_that_everybody_may_know_are_taken() {
+    fn only_http_urls_without_credentials_are_public() {
         for url in ["https://mirror.example.org/stx/", "http://[::1]:8080/a%20b"] {
             assert!(is_public(url), "{url}");
         }

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn only_private_addresses_are_taken_unless_public_is_said() {
+    fn a_public_address_is_accepted_only_with_the_option_public() {
         for (address, host) in [
             ("127.0.0.1", "127.0.0.1:80"),
             ("127.8.0.1", "127.8.0.1:80"),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_stands_for_the_address_in_urls() {
+    fn a_configured_host_replaces_the_address_in_urls() {
         let table = read("[preview]\nhost = \"build-1.lab\"\nport = 8088\ntoken = true");
         let table = table.expect("a table");
         assert_eq!(table.host(8088), "build-1.lab:8088");

@@ -308,7 +308,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_pages_of_what_changed_are_those_that_are_made_of_all(
+    fn updating_changed_pages_gives_the_same_result_as_making_all(
         steps in prop::collection::vec(step(), 1..24),
     ) {
         runtime().block_on(async {
@@ -323,7 +323,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_channel_that_did_not_change_is_not_looked_at() {
+async fn an_unchanged_channel_is_not_read() {
     let mut world = World::new();
     for channel in 0..CHANNELS.len() {
         world.take(&publish(channel, 1)).await;
@@ -389,7 +389,7 @@ async fn another_policy_changes_the_pages_of_every_channel() {
 
 /// If the process died while it made the pages of a mirror, the next change of any channel makes all of them.
 #[tokio::test]
-async fn a_crash_heals_with_the_next_change_also_with_one_that_undoes() {
+async fn the_next_change_repairs_the_pages_after_a_crash() {
     let mut world = World::new();
     for channel in 0..2 {
         world.take(&publish(channel, 1)).await;
@@ -418,7 +418,7 @@ async fn a_crash_heals_with_the_next_change_also_with_one_that_undoes() {
 
 /// A reader appears with a change of the channel, and disappears with the next change of any channel.
 #[tokio::test]
-async fn a_reader_is_not_shown_for_longer_than_until_the_next_change() {
+async fn a_reader_is_shown_until_the_next_change_at_most() {
     let mut world = World::new();
     for channel in 0..2 {
         world.take(&publish(channel, 1)).await;

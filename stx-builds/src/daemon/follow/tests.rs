@@ -58,7 +58,7 @@ impl Fixture {
 }
 
 #[test]
-fn whole_lines_are_shown_as_they_come_and_redacted() {
+fn whole_lines_are_shown_at_once_and_redacted() {
     let mut fixture = Fixture::new();
     fixture.step(false);
     assert_eq!(fixture.shown(), "", "there is no log yet");
@@ -89,7 +89,7 @@ fn the_group_reads_and_only_the_service_writes() {
 }
 
 #[test]
-fn a_long_line_is_not_waited_for() {
+fn a_long_line_is_shown_before_its_end() {
     let mut fixture = Fixture::new();
     fixture.add(&vec![b'x'; LONGEST_LINE]);
     fixture.step(false);
@@ -97,7 +97,7 @@ fn a_long_line_is_not_waited_for() {
 }
 
 #[test]
-fn the_copies_of_a_run_stay_a_while_after_its_end() {
+fn the_log_copies_of_a_run_remain_for_a_while_after_its_end() {
     let mut fixture = Fixture::new();
     fixture.add(b"one\n");
     fixture.step(false);
@@ -111,7 +111,7 @@ fn the_copies_of_a_run_stay_a_while_after_its_end() {
 }
 
 #[test]
-fn the_next_start_removes_what_a_killed_one_left_and_follows_no_link() {
+fn the_next_start_removes_leftovers_and_follows_no_link() {
     let dir = camino_tempfile::tempdir().expect("a directory");
     let left = dir.path().join("running/3");
     fs_err::create_dir_all(&left).expect("made");

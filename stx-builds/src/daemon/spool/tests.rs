@@ -18,7 +18,7 @@ fn text(ask: &Ask) -> Vec<u8> {
 }
 
 #[test]
-fn what_lies_in_the_way_of_the_mark_is_replaced_and_never_opened() {
+fn an_obstacle_at_the_path_of_the_mark_is_replaced_and_never_opened() {
     let (dir, spool) = spool();
     let (path, victim) = (spool.dir.clone(), dir.path().join("victim"));
     assert!(is_alive(&path));
@@ -67,7 +67,7 @@ fn what_lies_in_the_way_of_the_mark_is_replaced_and_never_opened() {
 }
 
 #[test]
-fn what_is_no_message_is_reported_once_and_removed_if_possible() {
+fn an_invalid_message_is_reported_once_and_removed_if_possible() {
     let (dir, spool) = spool();
     let path = spool.dir.clone();
     fs_err::create_dir_all(path.join("full/inside")).expect("directories");
@@ -109,7 +109,7 @@ fn what_is_no_message_is_reported_once_and_removed_if_possible() {
 }
 
 #[test]
-fn a_look_reads_so_many_messages_and_the_next_one_the_rest() {
+fn each_scan_reads_a_limited_number_of_messages() {
     let (_dir, spool) = spool();
     for number in 0..50 {
         fs_err::write(spool.dir.join(format!("{number:02}")), text(&ask())).expect("a file");
@@ -130,7 +130,7 @@ fn a_look_reads_so_many_messages_and_the_next_one_the_rest() {
 }
 
 #[test]
-fn a_directory_that_others_can_write_is_refused() {
+fn a_spool_that_other_users_can_write_is_refused() {
     let dir = camino_tempfile::tempdir().expect("a directory");
     let path = dir.path().join("spool");
     drop(Spool::open(&path).expect("a spool"));
@@ -150,7 +150,7 @@ fn a_directory_that_others_can_write_is_refused() {
 }
 
 #[test]
-fn a_second_service_keeps_out_whatever_members_put_in_the_place_of_its_lock() {
+fn a_second_service_is_refused_even_if_members_replace_the_lock() {
     let (dir, first) = spool();
     let path = first.dir.clone();
     let busy = Spool::open(&path).expect_err("a second service");

@@ -65,7 +65,7 @@ fn more(growing: &mut Growing, shown: &mut Vec<u8>) {
 }
 
 #[test]
-fn a_reader_that_keeps_up_sees_each_line_once_whatever_the_limit_leaves_out() {
+fn a_fast_reader_sees_each_line_once_despite_the_size_limit() {
     for limit in [100, 200, 400, 1_000, 1_000_000] {
         for lines in [1, 2, 5, 10, 20, 50] {
             let (shown, whole) = followed(limit, lines, 1, true);
@@ -98,7 +98,7 @@ fn a_slow_reader_sees_no_line_twice_and_none_out_of_order() {
 }
 
 #[test]
-fn another_copy_of_a_log_is_continued_where_the_first_one_ended() {
+fn reading_continues_in_a_copy_of_the_log() {
     let dir = camino_tempfile::tempdir().expect("a directory");
     let log = dir.path().join("phase.log");
     let mut growing = Growing::new("phase", &log);

@@ -111,7 +111,7 @@ async fn a_log_of_gigabytes_is_read_from_its_end() {
 }
 
 #[tokio::test]
-async fn a_reader_that_has_seen_enough_ends_it() {
+async fn a_reader_can_stop_early() {
     let (_dir, log) = log([Some(&b"line\n".repeat(100_000)), None, None]);
     let mut parts = 0;
     let mut sink = |_: LogPart<'_>| {
@@ -124,7 +124,7 @@ async fn a_reader_that_has_seen_enough_ends_it() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_failed_log_is_bounded_in_lines_and_in_bytes() {
+async fn the_end_of_a_failed_log_is_limited_in_lines_and_bytes() {
     let bytes = b"a\nb\n\xffc\nd".to_vec();
     let (_dir, log) = log([Some(&bytes), None, None]);
     let last = async |lines, bytes| last_lines(&log, lines, bytes).await.expect("lines");

@@ -46,7 +46,7 @@ fn ids(texts: &[&str]) -> Vec<BuildId> {
 }
 
 #[test]
-fn releases_are_in_their_order_and_the_builds_of_their_origins_between() {
+fn builds_of_origins_are_sorted_between_the_releases() {
     let catalog = mirror(&[
         ("master/centos/1", None),
         ("master/centos/2", None),
@@ -185,7 +185,7 @@ fn a_line_within_a_channel_is_its_builds() {
 }
 
 #[test]
-fn a_line_that_leads_back_is_refused() {
+fn a_range_from_a_newer_to_an_older_build_is_refused() {
     let catalog = mirror(&[
         ("master/centos/1", None),
         ("master/centos/2", None),
