@@ -378,7 +378,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_command_line_still_tells_its_format() {
+    fn the_format_is_found_in_a_wrong_command_line() {
         for (line, format, color) in [
             (
                 "stx-builds --format json --nosuch",

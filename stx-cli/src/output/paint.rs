@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_as_wide_with_colours_as_without() {
+    fn colours_do_not_change_the_width_of_a_table() {
         let rows = [
             vec![
                 Cell::new(Tone::Head, "BUILD"),

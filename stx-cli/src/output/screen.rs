@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_cut_at_the_width_of_what_is_seen() {
+    fn lines_are_cut_by_their_visible_width() {
         for (line, shown) in [
             ("12345678", "12345678"),
             ("123456789", "1234567…"),
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_without_a_row_are_counted() {
+    fn hidden_lines_are_counted() {
         let rows = |lines: usize, rows| {
             let drawn = drawn(&"line\n".repeat(lines), Some((rows, 80)));
             let lines: Vec<_> = drawn.lines().map(str::to_owned).collect();
