@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn one_change_is_found_in_few_looks() {
+    fn a_bisection_needs_few_comparisons() {
         for count in 1..70_usize {
             for change in 0..count {
                 let same: Vec<_> = (0..count).map(|index| index >= change).collect();
@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_found_is_a_change(mut same in prop::collection::vec(any::<bool>(), 1..40)) {
+        fn a_bisection_ends_at_a_change(mut same in prop::collection::vec(any::<bool>(), 1..40)) {
             *same.last_mut().expect("one") = true;
             match search(&same).0 {
                 (first, Some(before)) => {

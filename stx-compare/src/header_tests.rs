@@ -46,7 +46,7 @@ fn headers(bytes: &[u8]) -> [std::ops::Range<usize>; 2] {
 }
 
 #[test]
-fn a_package_is_read_from_as_many_bytes_as_it_asks_for() {
+fn a_package_is_read_from_the_bytes_that_it_requests() {
     let bytes = built("one");
     let [_, header] = headers(&bytes);
     let mut needed = 0;
@@ -171,7 +171,7 @@ fn triggers_without_a_program_are_read_without_one() {
 }
 
 #[test]
-fn a_damaged_header_is_told_by_its_digests() {
+fn a_damaged_header_is_detected_by_its_digests() {
     let bytes = built("one");
     let [_, header] = headers(&bytes);
     for at in header.start + 16..header.end {
@@ -182,7 +182,7 @@ fn a_damaged_header_is_told_by_its_digests() {
 }
 
 #[test]
-fn whatever_the_index_says_nothing_panics_and_nothing_is_shared() {
+fn an_arbitrary_index_causes_no_panic_and_no_overlap() {
     let bytes = built("one");
     for header in headers(&bytes) {
         let entries = u32::from_be_bytes(bytes[header.start + 8..][..4].try_into().expect("4"));

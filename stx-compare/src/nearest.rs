@@ -156,7 +156,7 @@ mod tests {
     const HISTORY: &str = "e d c\nd b\nc b\nb a\na\n";
 
     #[test]
-    fn the_distance_counts_commits_that_are_not_known() {
+    fn the_distance_counts_the_unknown_commits() {
         let ancestry = Ancestry::parse(HISTORY);
         for (commit, distance) in [("e", 0), ("d", 2), ("c", 2), ("b", 3), ("a", 4)] {
             assert_eq!(ancestry.distance(commit), Some(distance), "{commit}");
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn moved_new_and_gone_gits_are_ranges() {
+    fn moved_new_and_removed_gits_are_ranges() {
         let from = [source("a", "1"), source("b", "1"), source("c", "1")];
         let to = [source("a", "1"), source("b", "2"), source("d", "1")];
         let ranges = commit_ranges(&from, &to);

@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn the_other_way_round_everything_is_mirrored(from in package(), to in package()) {
+    fn swapping_the_packages_mirrors_the_differences(from in package(), to in package()) {
         let there = compare(&from, &to);
         let back = compare(&to, &from);
         let mut expected: Vec<_> = there.changes.iter().map(mirrored).collect();
@@ -135,7 +135,7 @@ proptest! {
     /// The comparison omits nothing: packages without differences are equal, except for dependencies that change with the
     /// version of their package.
     #[test]
-    fn what_differs_is_found(from in package(), to in package()) {
+    fn no_differences_means_equal_packages(from in package(), to in package()) {
         let differences = compare(&from, &to);
         if differences.is_empty() {
             prop_assert_eq!(&from.files, &to.files);
@@ -190,7 +190,7 @@ fn full() -> Package {
 type Edit = fn(&mut Package, &mut File);
 
 #[test]
-fn each_thing_alone_is_found_and_nothing_else() {
+fn a_single_difference_is_found_alone() {
     let edits: [(&str, Edit); 28] = [
         ("version 1-1 -> 1:1-1", |package, _| package.epoch = Some(1)),
         ("version 1-1 -> 2-1", |package, _| {
@@ -299,7 +299,7 @@ fn each_kind_of_dependency_is_found() {
 }
 
 #[test]
-fn what_moves_with_the_version_of_its_package_does_not_change() {
+fn a_dependency_on_the_packages_own_version_is_not_a_change() {
     let package = |release: &str, of: &str| {
         let own = Dependency {
             name: "hello".to_owned(),
@@ -330,7 +330,7 @@ fn what_moves_with_the_version_of_its_package_does_not_change() {
 }
 
 #[test]
-fn sonames_are_told_from_other_names() {
+fn sonames_are_distinguished_from_other_names() {
     let is = |name: &str| {
         Dependency {
             name: name.to_owned(),
@@ -361,7 +361,7 @@ fn sonames_are_told_from_other_names() {
 proptest! {
     /// The order is a total order of all texts, even of invalid versions, so that lists can be sorted by it.
     #[test]
-    fn the_order_of_versions_is_one(texts in prop::collection::vec("[0-9a-b:~+.-]{0,4}", 3)) {
+    fn versions_have_a_total_order(texts in prop::collection::vec("[0-9a-b:~+.-]{0,4}", 3)) {
         for format in Format::ALL {
             let (a, b, c) = (&texts[0], &texts[1], &texts[2]);
             let cmp = |one: &str, two: &str| format.cmp_versions(one, two);

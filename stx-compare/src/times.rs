@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_from_content() {
+    fn embedded_times_are_distinguished_from_content() {
         let gzip =
             |time: u8, text: &[u8]| [&[0x1f, 0x8b, 8, 0, time, 0, 0, 0, 0, 3], text].concat();
         let (early, late, size) = (
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_anywhere_is_not_known() {
+    fn a_truncated_file_has_no_known_format() {
         for whole in [
             zip(2019, "x", 0o644),
             ar("1", "x"),

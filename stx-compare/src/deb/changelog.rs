@@ -64,7 +64,7 @@ mod tests {
     use super::entries;
 
     #[test]
-    fn entries_are_read_and_other_forms_are_none() {
+    fn changelog_entries_are_read_and_other_texts_are_not() {
         let text = "hello (1:1.0-2) unstable; urgency=medium\n\n  * Two.\n    More.\n\n \
                     -- Jane <jane@example.org>  Thu, 02 Jan 2020 01:00:00 +0100\n\n\
                     hello (1:1.0-1) unstable; urgency=low\n\n  * One.\n\n \

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_of_both_files_are_provided() {
+    fn shlibs_and_symbols_both_provide_libraries() {
         let mut provided = BTreeSet::new();
         let odd = shlibs(
             "libz 1 zlib1g (>= 1:1.2)\nudeb: libz 1 zlib1g-udeb\nodd\n",

@@ -64,7 +64,7 @@ fn the_reference_is_chosen_by_name_architecture_and_phase() {
 }
 
 #[test]
-fn packages_of_two_builds_are_put_together() {
+fn packages_of_two_builds_are_paired() {
     let from = inventory(&[
         ("outputs/RPMS/std/a-1-1.noarch.rpm", '1'),
         ("outputs/RPMS/std/b-1-1.noarch.rpm", '1'),
@@ -112,7 +112,7 @@ fn packages_of_two_builds_are_put_together() {
 }
 
 #[test]
-fn packages_of_debian_are_told_apart_by_format_and_phase() {
+fn debian_packages_are_paired_by_format_and_phase() {
     let inventory = inventory(&[
         ("inputs/packages/libc6_2.36-9_amd64.deb", '1'),
         ("outputs/RPMS/std/hello-1.0-1.riscv64.rpm", '2'),

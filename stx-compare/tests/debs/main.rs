@@ -28,7 +28,7 @@ use judge::{judged, named};
 use made::{CONTROL, Tree, first, next, read, say, second};
 
 #[test]
-fn what_debdiff_and_diff_find_is_found_and_nothing_else() {
+fn the_differences_are_those_of_debdiff_and_diff() {
     let (one, two) = (first(), second());
     let from = one.pack("gzip", None);
     let to = two.pack("gzip", Some("usr/share/odd/owner"));
@@ -74,7 +74,7 @@ fn what_debdiff_and_diff_find_is_found_and_nothing_else() {
 }
 
 #[test]
-fn the_control_member_tells_what_it_holds_and_says_that_it_is_not_all() {
+fn a_comparison_of_control_members_says_that_it_is_incomplete() {
     let (one, two) = (first(), second());
     let (from, to) = (one.pack("none", None), two.pack("none", None));
     let (old, new) = (read(&from, false), read(&to, false));
@@ -113,7 +113,7 @@ fn the_control_member_tells_what_it_holds_and_says_that_it_is_not_all() {
 }
 
 #[test]
-fn packages_without_digests_are_not_taken_for_empty_ones() {
+fn packages_without_digests_are_not_treated_as_empty() {
     let (one, two) = (first(), first());
     fs::remove_file(two.at("DEBIAN/md5sums")).expect("removed");
     let (from, to) = (one.pack("xz", None), two.pack("xz", None));
@@ -127,7 +127,7 @@ fn packages_without_digests_are_not_taken_for_empty_ones() {
 }
 
 #[test]
-fn packing_again_is_no_difference_but_of_the_packing() {
+fn repacking_changes_only_the_compression() {
     let tree = first();
     let from = read(&tree.pack("gzip", None), true);
     for compression in ["none", "gzip", "xz", "zstd"] {
@@ -150,7 +150,7 @@ fn packing_again_is_no_difference_but_of_the_packing() {
 }
 
 #[test]
-fn times_within_files_and_of_files_are_noise() {
+fn times_in_files_and_modification_times_are_noise() {
     let gzip = |time: u8| [&[0x1f, 0x8b, 8, 0, time, 0, 0, 0, 0, 3][..], b"text"].concat();
     let (one, two) = (first(), first());
     one.write("usr/share/odd/times.gz", gzip(1), 0o644);
@@ -211,7 +211,7 @@ fn old_encodings_stay_readable_and_different() {
 
 /// The control member and the payload name the same file, in the same form as for other formats.
 #[test]
-fn names_that_are_no_text_have_the_form_that_those_of_rpm_packages_have() {
+fn names_that_are_not_utf_8_are_shown_as_in_rpm_packages() {
     let tree = Tree::new(CONTROL);
     tree.write("usr/share/odd/plain", "same", 0o644);
     for byte in [0xe8, 0xe9] {
@@ -236,7 +236,7 @@ fn names_that_are_no_text_have_the_form_that_those_of_rpm_packages_have() {
 }
 
 #[test]
-fn a_package_that_is_damaged_anywhere_says_where() {
+fn the_error_of_a_damaged_package_names_the_place() {
     let tree = first();
     let file = tree.pack("gzip", None);
     let bytes = fs::read(&file).expect("read");
