@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_known_by_their_names_and_bills_by_those_of_images() {
+    fn images_and_bills_are_recognised_by_their_names() {
         for (name, image) in [
             ("outputs/iso/bootimage.iso", true),
             ("outputs/x.iso", true),

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_acts_or_hides_is_escaped() {
+    fn control_and_invisible_characters_are_escaped() {
         let bidi = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
         let marks = ['\u{61c}', '\u{200e}', '\u{200f}'];
         let unseen = [

@@ -182,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_composed_is_read(build in strategies::build_id(), file in strategies::build_path(), alias in strategies::alias_name()) {
+    fn composed_paths_are_parsed_back(build in strategies::build_id(), file in strategies::build_path(), alias in strategies::alias_name()) {
         let channel = MirrorPath::of_channel(&build.channel).expect("a path");
         prop_assert_eq!(channel.channel(), Some(build.channel.clone()));
         let directory = MirrorPath::of_build(&build).expect("a path");
@@ -272,7 +272,7 @@ fn an_older_record_is_read() {
 
 /// The numbers of a later version do not drift, however often a record is rewritten.
 #[test]
-fn numbers_that_are_not_known_are_kept() {
+fn unknown_numbers_are_kept() {
     let head = r#"{"schema":1,"id":"master/centos/20181105T060000Z","result":"fail","x":"#;
     for number in [
         "9.844674407370957e19",

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_opens_something_is_replaced_and_the_rest_stays() {
+    fn credentials_are_redacted_and_other_text_is_kept() {
         for (text, redacted) in [
             ("", ""),
             ("nothing here", "nothing here"),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_searched_too() {
+    fn bytes_that_are_not_utf_8_are_redacted_too() {
         let text = b"\xff https://u:\xe4@h/\xe4?\xe4 \xff";
         let found: Vec<_> = url_secrets(text)
             .into_iter()
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_alone_keeps_what_leads_there() {
+    fn a_public_url_has_no_credentials_and_no_query() {
         for (url, public) in [
             ("https://u:p@h:8443/a@b/c?d#e", "https://h:8443/a@b/c"),
             ("https://h/a#e", "https://h/a#e"),
@@ -391,7 +391,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_part_of_a_secret_stays_and_redacting_again_changes_nothing(
+        fn redaction_removes_all_parts_of_a_secret_and_is_idempotent(
             user in "[a-z]{1,5}",
             secret in "[A-Z0-9!$&()*+,;=%._~^-]{8,20}",
             scheme in "https|ssh|git\\+https|s3",

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_milestones_and_branches_have_no_place() {
+    fn candidates_milestones_and_branches_have_no_release_order() {
         for text in [
             "master",
             "feature/10.0.0",

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alias_points_at_its_own_kind() {
+    fn a_root_alias_points_to_a_target_of_its_own_kind() {
         for (alias, target, fits) in [
             ("r2018.10", "release/2018.10", true),
             ("r2018.10", "release/2018.10/centos", false),

@@ -139,7 +139,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_unreserved_characters_stand_bare_and_nothing_is_lost(text in any::<String>()) {
+        fn only_unreserved_characters_are_not_encoded(text in any::<String>()) {
             let (path, segment) = (encode_path(&text), encode_segment(&text));
             let bare = |c: char| c.is_ascii_alphanumeric() || "-._~%".contains(c);
             prop_assert!(path.chars().all(|c| bare(c) || c == '/'), "{path}");

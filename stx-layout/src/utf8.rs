@@ -62,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_two_texts_become_one(
+        fn different_bytes_are_shown_differently(
             bytes in proptest::collection::vec(
                 prop_oneof![any::<u8>().prop_map(|byte| vec![byte]), Just("\u{fffd}e9".into()), Just(b"ef".to_vec())],
                 0..8,

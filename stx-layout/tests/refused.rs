@@ -177,7 +177,7 @@ fn limits() {
 
 /// A limit in bytes may be within a character; the offset is the beginning of that character.
 #[test]
-fn limits_within_a_character() {
+fn length_limits_within_a_character() {
     let segment = format!("master/centos/{}é", "a".repeat(254));
     let error = segment.parse::<MirrorPath>().expect_err("too long");
     assert_eq!(error.offset, 14 + 254);
@@ -206,7 +206,7 @@ fn limits_within_a_character() {
 
 /// Two names that look the same would be two different paths on the mirror.
 #[test]
-fn no_name_holds_what_turns_or_hides() {
+fn names_with_bidi_or_invisible_characters_are_refused() {
     fn offset<T: std::str::FromStr<Err = ParseError>>(text: &str) -> usize {
         match text.parse::<T>() {
             Ok(_) => panic!("{} accepts {text:?}", std::any::type_name::<T>()),

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_control_file_is_refused_with_its_line() {
+    fn an_invalid_control_file_is_refused_with_its_line() {
         let cases = [
             (" a\n", 1, ControlProblem::NothingToContinue),
             ("A: 1\n\n b\n", 3, ControlProblem::NothingToContinue),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_signed_text_the_signed_part_is_read() {
+    fn only_the_signed_part_of_a_signed_text_is_read() {
         let text = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nSource: a\n- -odd\n\
                     -----BEGIN PGP SIGNATURE-----\n\nwsB=\n-----END PGP SIGNATURE-----\n";
         let error = paragraphs(text).expect_err("an odd line");
@@ -213,7 +213,7 @@ mod tests {
     proptest! {
         /// `deb822-fast` finds the same fields, except for blanks at the beginning of lines.
         #[test]
-        fn another_reader_finds_the_same(text in r"([A-C]x?:( [a-z#:]{0,3}){0,2}\n( +[a-z.#]{1,3}\n){0,2}){0,5}") {
+        fn the_parser_agrees_with_deb822_fast(text in r"([A-C]x?:( [a-z#:]{0,3}){0,2}\n( +[a-z.#]{1,3}\n){0,2}){0,5}") {
             let theirs: Result<deb822_fast::Deb822, _> = text.parse();
             let theirs = theirs.expect("it refuses nothing of this");
             let Ok(ours) = paragraphs(&text) else {

@@ -72,7 +72,7 @@ fn say(program: &str, args: &[&str]) -> String {
 }
 
 #[test]
-fn packages_are_read_as_dpkg_deb_reads_them_whatever_packs_them() {
+fn packages_of_every_compression_are_read_as_dpkg_deb_reads_them() {
     let dir = tree();
     for compression in ["none", "gzip", "xz", "zstd"] {
         let package = pack(dir.path(), compression);
@@ -214,7 +214,7 @@ impl io::Read for Broken {
 type Break = fn(&mut Vec<u8>);
 
 #[test]
-fn what_is_no_package_is_refused_and_a_broken_reader_is_told_from_it() {
+fn an_invalid_package_is_distinguished_from_a_read_error() {
     let dir = tree();
     let good = fs::read(pack(dir.path(), "gzip")).expect("read");
     let broken = |change: Break| {
@@ -285,7 +285,7 @@ fn tar_of(path: &str, contents: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_control_file_without_what_each_package_has_is_refused() {
+fn a_control_file_without_a_required_field_is_refused() {
     let control =
         |text: &[u8]| read_control(&*archive(&[("control.tar", &tar_of("./control", text))]));
     let error = control(b"Package: a\nArchitecture: all\n").expect_err("no version");
@@ -303,7 +303,7 @@ fn a_control_file_without_what_each_package_has_is_refused() {
 }
 
 #[test]
-fn sizes_that_are_claimed_take_no_memory() {
+fn claimed_sizes_allocate_no_memory() {
     let long = vec![0; usize::try_from(stx_deb::archive::LONGEST_CONTROL).expect("small") + 1];
     let packed = zstd::encode_all(&*tar_of("control", &long), 1).expect("packed");
     let error = read_control(&*archive(&[("control.tar.zst", &packed)])).expect_err("too long");

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_not_toml_has_its_own_mistakes() {
+    fn invalid_toml_is_reported_with_its_own_mistakes() {
         assert_eq!(
             lines("label = \"x\"\nlabel = \"y\"\n"),
             ["line 2, column 1: duplicate key"]
@@ -317,14 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_read() {
+    fn valid_values_are_read_despite_mistakes() {
         let (shelf, findings) = shelf("label = \"x\"\ncover = 3\nbook = 4\n");
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert_eq!(shelf.expect("a shelf").label, "x");
     }
 
     #[test]
-    fn a_right_text_is_read() {
+    fn a_valid_text_is_read() {
         let (shelf, findings) = shelf("label = \"x\"\ncover = \"paper\"\n");
         assert!(findings.is_empty(), "{findings:?}");
         let shelf = shelf.expect("a shelf");

@@ -88,7 +88,7 @@ fn a_head_is_read_to_its_last_byte_and_no_further() {
 }
 
 #[test]
-fn a_short_file_that_is_no_package_is_none() {
+fn a_short_file_is_not_a_package() {
     let refused = read_head(&mut &b"<html>"[..]);
     assert!(matches!(
         refused,
@@ -99,7 +99,7 @@ fn a_short_file_that_is_no_package_is_none() {
 }
 
 #[test]
-fn sizes_beyond_reason_are_refused_before_anything_is_read() {
+fn excessive_sizes_are_refused_before_anything_is_read() {
     let bytes = small();
     let begin = Headers::parse(&bytes).expect("a package").begin;
     for begin in [LEAD, begin] {
@@ -130,7 +130,7 @@ fn as_many_tags_as_rpm_accepts_are_accepted() {
 }
 
 #[test]
-fn data_that_is_counted_twice_is_refused() {
+fn overlapping_data_is_refused() {
     // 64 entries that each claim the same 1 MiB.
     let mut main = [0x8ead_e801, 0, 64, 1 << 20].map(u32::to_be_bytes).concat();
     for tag in 1000..1064_u32 {
@@ -142,7 +142,7 @@ fn data_that_is_counted_twice_is_refused() {
 }
 
 #[test]
-fn counts_that_no_data_backs_are_refused() {
+fn counts_without_data_are_refused() {
     for (kind, count) in [
         (8, 0x7fff_ffff),
         (9, 4),
@@ -161,7 +161,7 @@ fn counts_that_no_data_backs_are_refused() {
 }
 
 #[test]
-fn whatever_a_field_says_every_tag_can_be_read() {
+fn every_tag_can_be_read_with_arbitrary_fields() {
     let whole = small();
     for at in LEAD..whole.len() {
         for value in [0, 1, 2, 6, 9, 100, 0x7f, 0x80, 0xff] {
@@ -184,7 +184,7 @@ fn whatever_a_field_says_every_tag_can_be_read() {
 }
 
 #[test]
-fn what_is_no_package_is_said_so() {
+fn a_file_with_a_wrong_magic_number_is_not_a_package() {
     let mut bytes = small();
     assert!(matches!(
         frame(b"<html>"),
@@ -204,7 +204,7 @@ fn a_text_is_utf_8_or_latin_1() {
 }
 
 #[test]
-fn a_source_package_is_told_from_others() {
+fn a_source_package_is_recognised() {
     let yes: &[u8] = &[0, 0, 0, 1];
     let cases: [(&[RawTag<'_>], bool); 5] = [
         (&[(1106, 4, 1, yes)], true),
