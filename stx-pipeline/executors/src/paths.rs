@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_directory_counts_and_names_are_whole() {
+    fn the_longest_matching_directory_is_replaced() {
         for (here, there) in [
             ("/srv/stx/localdisk", "/localdisk"),
             ("/srv/stx/localdisk/a b", "/localdisk/a b"),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_found_wherever_one_can_begin() {
+    fn a_path_is_replaced_wherever_it_can_begin_in_a_text() {
         for (here, there) in [
             (
                 "PATH=/srv/stx/bin:/bin:/srv/stx/localdisk",
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_the_build_stand_in_the_map() {
+    fn variables_in_the_path_map_are_expanded() {
         let env = Env::from([("PROJECT".into(), "debian-master".into())]);
         let map = PathMap::new([("/srv/${PROJECT}/localdisk", "/localdisk")]).of_build(&env);
         assert_eq!(map.text("/srv/debian-master/localdisk/x"), "/localdisk/x");

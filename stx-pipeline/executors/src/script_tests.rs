@@ -116,7 +116,7 @@ fn the_phase_sees_its_environment_and_nothing_else() {
 }
 
 #[test]
-fn how_it_ended_is_told_exactly() {
+fn the_exit_code_or_signal_of_a_phase_is_reported() {
     let cases = [
         ("exit 0", Ended::Exited { code: 0 }),
         ("exit 7", Ended::Exited { code: 7 }),
@@ -134,7 +134,7 @@ fn how_it_ended_is_told_exactly() {
 }
 
 #[test]
-fn what_cannot_start_is_named() {
+fn a_program_that_cannot_start_is_named() {
     let (_, result) = run(&invocation("no-such-program", &[], &[]));
     assert_eq!(
         result.unwrap().to_string(),
@@ -150,7 +150,7 @@ fn what_cannot_start_is_named() {
 }
 
 #[test]
-fn what_a_phase_leaves_behind_is_ended() {
+fn processes_that_a_phase_leaves_are_killed() {
     let script = "sleep 61 > /dev/null 2>&1 & echo $!; exit 3";
     let (output, result) = run(&invocation("bash", &["-c", script], &[]));
     assert_eq!(result, Some(Ended::Exited { code: 3 }));
@@ -182,7 +182,7 @@ fn a_phase_ends_with_its_lifeline_and_leaves_no_result() {
 }
 
 #[test]
-fn a_phase_that_is_told_to_end_leaves_no_result() {
+fn a_phase_ended_by_a_signal_leaves_no_result() {
     let (dir, job) = job();
     let (phase, file) = stubborn(dir.path());
     let mut child = command(&job, &phase, Lifeline::None, "0").spawn().unwrap();
@@ -245,7 +245,7 @@ const CHANGING: &str =
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a real shell looks for it")]
-fn a_process_that_becomes_another_program_is_still_the_phases() {
+fn a_process_that_executes_another_program_still_belongs_to_the_phase() {
     let dir = camino_tempfile::tempdir().unwrap();
     let script = dir.path().join("changing");
     crate::runner::tests::write_script(&script, CHANGING);
@@ -273,7 +273,7 @@ fn a_process_that_becomes_another_program_is_still_the_phases() {
 }
 
 #[test]
-fn a_text_that_no_script_wrote_is_no_outcome() {
+fn an_unknown_text_is_not_an_outcome() {
     for text in ["", "exit", "exit x\n", "done 3\n", "signal \n"] {
         assert_eq!(outcome(text), None, "{text:?}");
     }
@@ -283,7 +283,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn any_string_survives(
+    fn any_string_is_passed_unchanged(
         args in prop::collection::vec("[^\0]{0,12}", 0..4),
         value in "[^\0]{0,20}",
         odd in r#"['"$`\\!*?~&|;<>(){}\n\t #=-]{0,12}"#,

@@ -181,7 +181,7 @@ fn podman_runs_the_script_in_a_container() {
 }
 
 #[test]
-fn docker_is_told_who_the_files_belong_to() {
+fn docker_runs_with_the_owner_of_the_files() {
     insta::assert_snapshot!(rewritten(
         r#"
         [place.there]
@@ -234,7 +234,7 @@ fn slurm_takes_the_script_as_a_job() {
 }
 
 #[test]
-fn the_first_rule_that_names_a_phase_holds() {
+fn the_first_rule_that_matches_a_phase_applies() {
     let places = places(
         r#"
         [place.farm]
@@ -263,7 +263,7 @@ fn the_first_rule_that_names_a_phase_holds() {
 }
 
 #[test]
-fn every_mistake_is_found_where_it_stands() {
+fn every_mistake_is_reported_with_its_position() {
     insta::assert_snapshot!(mistakes(
         r#"mirror = "m"
 [place.Farm]
@@ -336,7 +336,7 @@ fn a_line_of_scontrol_is_read() {
 }
 
 #[test]
-fn every_end_that_is_not_the_phases_own_is_told_apart() {
+fn job_states_of_slurm_are_distinguished_from_the_end_of_the_phase() {
     let slurm = |time| Slurm {
         memory: Some("4G".into()),
         time,
@@ -456,7 +456,7 @@ fn a_pod_is_entered_with_its_own_paths_and_nothing_of_the_environment_on_the_com
 }
 
 #[test]
-fn a_place_that_a_phase_starts_is_not_tried_before_it() {
+fn a_late_place_is_not_checked_before_its_phase() {
     let command = "command = [\"docker\", \"exec\", \"-i\", \"builder\"]\n";
     let (early, late) = (
         entered(command),
@@ -480,7 +480,7 @@ fn stx_shell_takes_the_command_as_one_argument() {
 }
 
 #[test]
-fn mistakes_of_an_exec_place_are_found_where_they_stand() {
+fn mistakes_of_an_exec_place_are_reported_with_their_positions() {
     insta::assert_snapshot!(mistakes(
         r#"[place.a]
 kind = "exec"
@@ -511,7 +511,7 @@ kind = "exec"
 }
 
 #[test]
-fn a_container_has_the_build_under_other_paths() {
+fn a_container_mounts_the_build_under_its_mapped_paths() {
     let text = rewritten(
         r#"
         [place.there]

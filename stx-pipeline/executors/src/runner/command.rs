@@ -87,7 +87,7 @@ pub(super) async fn said_within(
 
 #[cfg(test)]
 #[test]
-fn the_lines_of_a_failure_are_one() {
+fn the_lines_of_a_failure_are_joined() {
     let said = Said {
         code: Some(255),
         stdout: String::new(),

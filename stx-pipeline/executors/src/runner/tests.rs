@@ -100,7 +100,7 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_is_given_up() {
+async fn a_hanging_client_times_out() {
     let dir = Utf8TempDir::new().unwrap();
     let place = "kind = \"exec\"\ncommand = [\"client\"]";
     let runner = runner_at(dir.path(), place, &[("client", "sleep 90; true")]);
@@ -151,7 +151,7 @@ echo 5
 "#;
 
 #[tokio::test]
-async fn the_result_of_a_phase_counts_for_more_than_what_slurm_says_of_its_job() {
+async fn the_result_of_a_phase_overrides_the_job_state_of_slurm() {
     let states = [
         "PENDING Reason=launch_failed_requeued_held",
         "NODE_FAIL Reason=NodeDown",
@@ -176,7 +176,7 @@ async fn the_result_of_a_phase_counts_for_more_than_what_slurm_says_of_its_job()
 }
 
 #[tokio::test]
-async fn a_node_without_the_files_is_named() {
+async fn a_node_that_does_not_see_the_files_is_named() {
     let state = "JobState=FAILED Reason=NonZeroExitCode Restarts=0 BatchHost=n7";
     let scontrol = format!("echo '{state}'");
     let programs = [("sbatch", "echo 5"), ("scontrol", &*scontrol)];
@@ -191,7 +191,7 @@ async fn a_node_without_the_files_is_named() {
 }
 
 #[tokio::test]
-async fn the_output_of_a_phase_that_is_followed_takes_no_more_room_than_its_log() {
+async fn the_output_file_of_a_followed_phase_is_as_small_as_its_log() {
     // The phase's standard output is the file that the builder follows. The last line reports that file's blocks and length.
     // It waits for the builder, which a busy machine may delay.
     let phase = "yes $(printf %01023d 0) | head -c 32M\n\
@@ -212,7 +212,7 @@ async fn the_output_of_a_phase_that_is_followed_takes_no_more_room_than_its_log(
 }
 
 #[test]
-fn output_that_is_written_faster_than_it_is_read_loses_its_middle() {
+fn output_that_is_read_too_slowly_loses_its_middle() {
     let dir = Utf8TempDir::new().unwrap();
     let output = dir.path().join("output");
     let lines: Vec<_> = (0..1_000_000).map(|line| format!("{line:09}\n")).collect();
@@ -256,7 +256,7 @@ fn output_that_is_written_faster_than_it_is_read_loses_its_middle() {
 }
 
 #[tokio::test]
-async fn the_status_of_a_connection_is_not_that_of_a_phase() {
+async fn the_exit_status_of_ssh_is_distinguished_from_that_of_the_phase() {
     let place = "kind = \"ssh\"\nhost = \"h\"";
     let runs = [("ssh", r#"for last; do :; done; sh -c "$last"; exit 255"#)];
     let (ended, _) = run(place, &runs, "exit 255").await;
@@ -270,7 +270,7 @@ async fn the_status_of_a_connection_is_not_that_of_a_phase() {
 }
 
 #[tokio::test]
-async fn a_shared_connection_outlasts_the_phases() {
+async fn a_shared_connection_stays_open_after_the_phases() {
     let dir = Utf8TempDir::new().unwrap();
     let ssh = dir.path().join("ssh");
     let script = "#!/bin/bash\nsetsid sleep 60 > /dev/null 2>&1 &\necho $!\n";
