@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_has_a_longest() {
+    fn a_reason_has_a_maximum_length() {
         assert_eq!(build("master", &"x".repeat(1000)).check(), Ok(()));
         let refused = build("master", &"x".repeat(70_000)).check().unwrap_err();
         assert_eq!(
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_names_the_first_reasons_and_counts_the_others() {
+    fn the_record_lists_the_first_reasons_and_counts_the_others() {
         let two = order(&["a".into(), "b".into()], 0);
         assert_eq!(two.trigger(), "manual: a; manual: b");
         let more = order(&["a".into(), "b".into()], 3);

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_message_says_where() {
+    fn the_error_of_an_invalid_message_names_the_place() {
         let text = b"{\"ask\":\"cancel\",\n\"request\"}";
         let error = Ask::from_json(text).expect_err("no value");
         assert!(error.to_string().contains("line 2 column 10"), "{error}");

@@ -111,7 +111,7 @@ mod sqlite {
     }
 
     #[test]
-    fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+    fn a_ledger_of_the_first_version_is_migrated() {
         let dir = camino_tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
         let db = rusqlite::Connection::open(&file).unwrap();
@@ -182,7 +182,7 @@ mod sqlite {
     }
 
     #[test]
-    fn a_file_that_is_no_ledger_is_an_error() {
+    fn a_file_that_is_not_a_ledger_is_an_error() {
         let dir = camino_tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
         #[expect(clippy::disallowed_methods, reason = "the test damages a file")]
@@ -345,7 +345,7 @@ mod sqlite {
     }
 
     #[test]
-    fn a_damaged_request_is_missing_from_no_history() {
+    fn a_damaged_request_is_not_silently_left_out_of_the_history() {
         for (statement, told) in [
             (
                 "UPDATE history SET value = json_set(value, '$.closed', 1) WHERE id = 3",
@@ -391,7 +391,7 @@ mod sqlite {
     }
 
     #[test]
-    fn a_ledger_of_the_third_version_is_moved_whole() {
+    fn a_ledger_of_the_third_version_is_migrated_completely() {
         let dir = camino_tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
         drop(of_version_3(&file));
@@ -523,7 +523,7 @@ mod sqlite {
 
     /// The JSON of each type in the file. A change needs a new version of the schema, or a default.
     #[test]
-    fn rows_are_written_as_ever() {
+    fn the_form_of_the_rows_is_unchanged() {
         let dir = camino_tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
         let mut ledger = SqliteLedger::open(&file).unwrap();
@@ -548,7 +548,7 @@ mod sqlite {
 
     /// Damages or removes pages of the file instead of rows.
     #[test]
-    fn a_ledger_with_a_damaged_page_is_whole_or_refused() {
+    fn a_ledger_with_a_damaged_page_is_read_completely_or_refused() {
         let dir = camino_tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
         written(&file);
@@ -575,7 +575,7 @@ mod sqlite {
     }
 
     #[test]
-    fn a_run_is_interrupted_as_often_as_can_be_counted() {
+    fn the_count_of_interruptions_does_not_overflow() {
         let dir = camino_tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
         written(&file);

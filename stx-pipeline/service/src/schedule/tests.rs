@@ -36,7 +36,7 @@ fn minutes(from: &str, count: i64) -> impl Iterator<Item = DateTime<Utc>> {
 }
 
 #[test]
-fn a_day_has_one_daily_tick_and_nothing_happens_when_summer_time_begins_or_ends() {
+fn each_day_has_one_daily_tick_despite_summer_time() {
     let daily = schedule("30 2 * * *");
     for day in ["2020-03-28", "2020-03-29", "2020-10-24", "2020-10-25"] {
         let acts = acts(&daily, None, minutes(&format!("{day}T00:00:00Z"), 24 * 60));
@@ -46,7 +46,7 @@ fn a_day_has_one_daily_tick_and_nothing_happens_when_summer_time_begins_or_ends(
 }
 
 #[test]
-fn a_leap_day_comes_in_leap_years() {
+fn a_leap_day_is_scheduled_in_leap_years_only() {
     let leap = schedule("0 6 29 2 *");
     let mut last = time("2019-01-01T00:00:00Z");
     let mut years = Vec::new();
@@ -58,7 +58,7 @@ fn a_leap_day_comes_in_leap_years() {
 }
 
 #[test]
-fn missed_ticks_are_made_up_once() {
+fn missed_ticks_are_made_up_for_once() {
     let hourly = schedule("0 * * * *");
     let down = [
         "2020-01-01T06:00:05Z",
@@ -115,7 +115,7 @@ fn a_clock_put_back_repeats_no_tick_and_does_not_stop_the_schedule() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_for_a_moment_costs_no_tick() {
+fn a_clock_that_was_briefly_ahead_skips_no_tick() {
     let quarterly = schedule("0 6 1 */3 *");
     let clock = [
         "2027-02-28T23:59:00Z",
@@ -133,7 +133,7 @@ fn a_clock_that_was_ahead_for_a_moment_costs_no_tick() {
 }
 
 #[test]
-fn what_never_happens_is_refused() {
+fn a_schedule_that_never_matches_is_refused() {
     for never in ["0 6 30 2 *", "0 6 31 4 *"] {
         let error = Schedule::new(never, Duration::ZERO, "").unwrap_err();
         assert!(matches!(error, ScheduleError::Never { .. }), "{error}");
@@ -142,7 +142,7 @@ fn what_never_happens_is_refused() {
 }
 
 #[test]
-fn jitter_delays_by_the_same_time_always() {
+fn jitter_always_delays_by_the_same_time() {
     let of = |seed| Schedule::new("0 6 * * *", Duration::from_hours(1), seed).unwrap();
     let from = time("2020-01-01T00:00:00Z");
     let delays: Vec<_> = [
@@ -166,7 +166,7 @@ proptest! {
     /// For any times of the calls, a tick is acted upon at most once, in order, and never early; after the last call no tick is
     /// left.
     #[test]
-    fn ticks_are_acted_upon_in_order_never_early_never_twice(
+    fn ticks_fire_in_order_never_early_and_never_twice(
         steps in prop::collection::vec(0_i64..400_000, 1..40),
         text in prop::sample::select(vec!["* * * * *", "0 */3 * * *", "0 6 * * 1-5", "0 0 1 * *"]),
         jitter in 0_u64..90_000,

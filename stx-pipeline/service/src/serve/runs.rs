@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nothing_changed_since_is_said_to_have_failed() {
+    fn an_unchanged_run_says_if_the_last_build_failed() {
         let unchanged = |result| {
             said(&RunEnd::Unchanged {
                 since: "master/centos/20200101T000000Z".parse().expect("a build"),

@@ -102,7 +102,7 @@ mod tests {
     use PhaseState::{Running, Succeeded, Waiting};
 
     #[test]
-    fn a_build_that_begins_takes_as_long_as_those_before_it() {
+    fn a_new_build_is_estimated_from_earlier_builds() {
         let sequence = build(
             Some(300),
             &[(Waiting, 0, Some(100)), (Waiting, 0, Some(200))],
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_phases_are_named_and_those_that_are_over_are_not() {
+    fn only_unfinished_phases_without_an_estimate_are_named() {
         let phases = [
             (Succeeded, 0, None),
             (Running, 10, Some(100)),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn time_only_takes_away_and_never_below_nothing() {
+    fn the_time_left_never_grows_and_is_never_negative() {
         for whole in [None, Some(0), Some(90), Some(1_000), Some(i64::MAX)] {
             for past in [None, Some(0), Some(50), Some(400)] {
                 let phases = [

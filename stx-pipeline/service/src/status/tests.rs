@@ -125,7 +125,7 @@ fn status(ledger: &MemoryLedger, now: i64) -> (Status, PastBuilds) {
 }
 
 #[test]
-fn a_document_is_read_as_it_was_written_and_believed_for_as_long_as_it_says() {
+fn a_status_document_round_trips_and_is_valid_until_its_end() {
     let mut ledger = MemoryLedger::default();
     built(&mut ledger, 100, 50, true);
     ledger
@@ -187,7 +187,7 @@ fn the_history_has_the_last_requests_of_a_channel_without_commits() {
 }
 
 #[test]
-fn running_phases_stand_in_the_order_of_the_plan_with_their_past() {
+fn running_phases_are_listed_in_the_order_of_the_plan() {
     let mut ledger = MemoryLedger::default();
     for number in 0..3 {
         built(&mut ledger, number * 1000, 100 + number, false);
@@ -248,7 +248,7 @@ fn steps(follow: &mut Follow, ledger: &MemoryLedger) -> Vec<String> {
 }
 
 #[test]
-fn each_step_of_a_request_is_told_once() {
+fn each_step_of_a_request_is_shown_once() {
     let mut ledger = MemoryLedger::default();
     let mut other = request(1);
     other.target.channel = channel("release/2018.10/centos");
@@ -312,7 +312,7 @@ fn each_step_of_a_request_is_told_once() {
 }
 
 #[test]
-fn a_request_is_found_by_who_asked_where_its_answer_is_forgotten() {
+fn a_request_without_an_answer_is_found_by_its_requester() {
     let mut ledger = MemoryLedger::default();
     built(&mut ledger, 100, 50, false);
     let id = ledger.state().id(0);

@@ -24,7 +24,7 @@ fn alarm(ledger: &Breaking) -> Option<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_an_alarm_until_a_run_that_is_not_blocked() {
+async fn a_blocked_retention_raises_an_alarm_until_a_run_succeeds() {
     let world = World::new();
     let mut ledger = Breaking::new();
     let serve = async |ledger: &mut Breaking, setup: Setup, hours: u64| {

@@ -131,7 +131,7 @@ fn check(world: &World, ledger: &Breaking, kill: Kill) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_every_write_it_converges() {
+async fn the_service_recovers_after_a_kill_at_every_write() {
     let (writes, _) = run(Kill::Never, 0).await;
     assert!(writes > 50, "{writes}");
     for n in 0..writes {
@@ -141,7 +141,7 @@ async fn killed_at_every_write_it_converges() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_every_event_it_converges() {
+async fn the_service_recovers_after_a_kill_at_every_event() {
     let (_, events) = run(Kill::Never, 0).await;
     assert!(events > 30, "{events}");
     for n in 0..events {
@@ -151,7 +151,7 @@ async fn killed_at_every_event_it_converges() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_kills_the_service_again_and_again_is_given_up() {
+async fn a_build_that_repeatedly_kills_the_service_is_given_up() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "m1");

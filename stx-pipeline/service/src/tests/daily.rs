@@ -12,7 +12,7 @@ const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 
 #[tokio::test(start_paused = true)]
-async fn a_year_of_days_builds_every_day_that_something_changed_and_makes_up_for_downtime_once() {
+async fn a_year_of_daily_schedules_builds_each_changed_day_once() {
     let world = World::new();
     let mut ledger = Breaking::new();
     let mut setup = setup([scheduled("master", "0 6 * * *"), polled("f/x", 2 * HOUR)]);
@@ -80,7 +80,7 @@ async fn a_year_of_days_builds_every_day_that_something_changed_and_makes_up_for
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_for_the_same_coalesce_with_all_reasons_and_other_channels_run_beside() {
+async fn equal_requests_are_merged_and_other_channels_build_in_parallel() {
     let world = World::new();
     let mut ledger = Breaking::new();
     for branch in ["master", "f/x", "f/y"] {
@@ -159,7 +159,7 @@ fn changed(file: &str) -> std::collections::BTreeSet<ChangedFile> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn paths_that_do_not_matter_are_recorded_and_not_built() {
+async fn commits_to_ignored_paths_are_recorded_and_not_built() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");
@@ -186,7 +186,7 @@ async fn paths_that_do_not_matter_are_recorded_and_not_built() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_jumps_repeats_nothing_and_stops_nothing() {
+async fn a_jumping_clock_repeats_no_build_and_stops_no_build() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");
@@ -234,7 +234,7 @@ async fn a_clock_that_jumps_repeats_nothing_and_stops_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_somebody_works_on_is_tried_again() {
+async fn a_build_of_a_busy_channel_is_retried() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");
@@ -254,7 +254,7 @@ async fn a_channel_that_somebody_works_on_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_and_what_runs_can_be_cancelled() {
+async fn waiting_and_running_requests_can_be_cancelled() {
     let world = World::new();
     let mut ledger = Breaking::new();
     let mut one = setup([]);
@@ -287,7 +287,7 @@ async fn what_waits_and_what_runs_can_be_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_named_is_built_only_if_that_is_meant_and_it_is_upstream() {
+async fn a_new_channel_is_built_only_if_requested_and_upstream() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");
@@ -335,7 +335,7 @@ async fn what_nobody_named_is_built_only_if_that_is_meant_and_it_is_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_loses_no_build_and_takes_what_is_new() {
+async fn a_reload_loses_no_build_and_applies_the_new_watches() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");
@@ -431,7 +431,7 @@ async fn interrupted_builds_are_published_as_failed_if_configured() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn alarms_are_raised_once_and_lowered_once() {
+async fn alarms_are_raised_once_and_cleared_once() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");
@@ -479,7 +479,7 @@ async fn alarms_are_raised_once_and_lowered_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alarm_says_what_is_so_now_and_is_told_once() {
+async fn an_alarm_shows_the_current_state_and_is_notified_once() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");

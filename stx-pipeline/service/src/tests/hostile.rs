@@ -7,7 +7,7 @@ use crate::{Ask, Message};
 const HOUR: u64 = 3600;
 
 #[tokio::test(start_paused = true)]
-async fn reasons_are_bounded_and_the_rest_is_counted() {
+async fn the_number_of_reasons_is_limited_and_the_others_are_counted() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");
@@ -46,7 +46,7 @@ async fn reasons_are_bounded_and_the_rest_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_those_who_asked_cancel_and_a_group_that_may() {
+async fn only_the_requester_and_an_allowed_group_can_cancel() {
     let world = World::new();
     let mut ledger = Breaking::new();
     let mut none = setup([]);
@@ -115,7 +115,7 @@ async fn only_those_who_asked_cancel_and_a_group_that_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_branch_or_too_long_is_refused_and_recorded_once() {
+async fn an_invalid_branch_or_reason_is_refused_and_recorded_once() {
     let world = World::new();
     let mut ledger = Breaking::new();
     let build = |git: &str, reason: &str| Ask::Build {

@@ -71,7 +71,7 @@ async fn killed(kill: Kill) -> (u32, u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_anywhere_a_success_has_one_verdict_and_a_failed_build_none() {
+async fn after_any_kill_each_success_has_one_verdict_and_a_failure_none() {
     let counts = killed(Kill::Never).await;
     assert!(counts.0 > 20 && counts.1 > 20, "{counts:?}");
     for kill in Kill::everywhere(counts) {
@@ -80,7 +80,7 @@ async fn killed_anywhere_a_success_has_one_verdict_and_a_failed_build_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_lab_holds_up_no_build_and_tests_the_newest() {
+async fn a_slow_lab_delays_no_build_and_tests_the_newest() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "0");
@@ -109,7 +109,7 @@ async fn a_slow_lab_holds_up_no_build_and_tests_the_newest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_test_is_cancelled_by_those_who_may_and_not_waited_for() {
+async fn an_allowed_user_cancels_a_test_and_a_stop_does_not_wait_for_it() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");
@@ -156,7 +156,7 @@ async fn a_test_is_cancelled_by_those_who_may_and_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_test_that_never_ends_is_given_up_and_one_that_cannot_start_gives_no_verdict() {
+async fn an_endless_test_times_out_and_one_that_cannot_start_gives_no_verdict() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");

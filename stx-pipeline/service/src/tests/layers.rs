@@ -88,7 +88,7 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_below_is_built_upon_once_wherever_the_service_is_killed() {
+async fn each_success_of_a_lower_layer_is_built_upon_once_after_any_kill() {
     let counts = run(Kill::Never, 0).await;
     assert!(counts.0 > 20 && counts.1 > 30, "{counts:?}");
     // Restarted at once, or after a while.
@@ -99,7 +99,7 @@ async fn a_success_below_is_built_upon_once_wherever_the_service_is_killed() {
 
 /// Several successes during a build of the layer above lead to one further build, of the newest.
 #[tokio::test(start_paused = true)]
-async fn several_at_once_are_one_build_of_the_newest() {
+async fn several_successes_during_a_build_cause_one_build_of_the_newest() {
     let world = World::new();
     let mut ledger = Breaking::new();
     for (git, _) in LAYERS {

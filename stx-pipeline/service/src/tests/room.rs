@@ -12,7 +12,7 @@ use crate::{Control, Notice, ServeError};
 const HOUR: u64 = 3600;
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
+async fn on_a_full_disk_the_service_waits_and_loses_no_build() {
     // The disk is full for half an hour, from each of these seconds of a build.
     for from in (0..300).step_by(10) {
         let world = World::new();
@@ -79,7 +79,7 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_it_on_a_full_disk_and_the_next_start_records_what_was_built() {
+async fn a_stop_ends_the_service_on_a_full_disk_and_the_next_start_records_its_builds() {
     for from in (0..300).step_by(10) {
         let world = World::new();
         let mut ledger = Breaking::new();
@@ -124,7 +124,7 @@ async fn a_stop_ends_it_on_a_full_disk_and_the_next_start_records_what_was_built
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_starts_on_a_full_disk_waits_and_ends_when_told() {
+async fn a_service_that_starts_on_a_full_disk_waits_and_obeys_a_stop() {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "one");

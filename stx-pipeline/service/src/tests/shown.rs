@@ -49,7 +49,7 @@ async fn each_message_is_answered_with_its_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_shown_as_it_waits_runs_and_ends() {
+async fn a_request_is_shown_while_it_waits_runs_and_ends() {
     let shown = shown(async |world| {
         world.lock().broken.insert("a".to_owned());
         world.ask_build("one", "master", true);

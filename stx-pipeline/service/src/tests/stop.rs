@@ -67,7 +67,7 @@ async fn a_verdict_that_the_mirror_has_is_recorded_with_its_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retention_makes_the_pages_of_what_it_left() {
+async fn retention_updates_the_pages_when_the_service_stops() {
     for how in [OnStop::Finish, OnStop::Interrupt] {
         assert_eq!(stopped(how, 1, false).await.0, 1, "{how:?}");
         assert_eq!(stopped(how, 2, false).await.0, 0, "{how:?}");

@@ -145,7 +145,7 @@ fn kinds(state: &State, setup: &Setup, facts: &Facts) -> Vec<AlarmKind> {
 }
 
 #[test]
-fn each_alarm_has_its_cause() {
+fn each_kind_of_alarm_has_its_text() {
     let quiet = Facts::default();
     let good = ended(RunEnd::Unchanged {
         since: "master/centos/20200101T000000Z".parse().unwrap(),
@@ -353,7 +353,7 @@ manifest = "manifest"
 }
 
 #[test]
-fn channels_that_are_built_after_each_other_in_a_circle_are_refused() {
+fn a_circle_of_channels_that_build_upon_each_other_is_refused() {
     let text = |after: &str| {
         format!(
             "[[branch]]\nname = \"f/a\"\nafter = \"feature/b/centos\"\n\

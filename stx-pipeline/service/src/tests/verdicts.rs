@@ -89,7 +89,7 @@ async fn killed(kill: Kill) -> (u32, u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_anywhere_each_verdict_is_given_once() {
+async fn after_any_kill_each_verdict_is_given_once() {
     let counts = killed(Kill::Never).await;
     assert!(counts.0 > 5 && counts.1 > 5, "{counts:?}");
     for kill in Kill::everywhere(counts) {
@@ -98,7 +98,7 @@ async fn killed_anywhere_each_verdict_is_given_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_verdict_on_what_was_not_published_or_failed_is_refused_and_the_next_one_is_given() {
+async fn a_verdict_on_an_unknown_or_failed_build_is_refused() {
     let (world, mut ledger) = built().await;
     let (good, failed) = (
         a_build(&world, BuildOutcome::Success),
@@ -140,7 +140,7 @@ async fn a_verdict_on_what_was_not_published_or_failed_is_refused_and_the_next_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_many_verdicts_has_them_wait_in_the_spool_and_keeps_nobody_else_waiting() {
+async fn many_verdicts_of_one_user_do_not_delay_other_users() {
     let (world, mut ledger) = built().await;
     let build = a_build(&world, BuildOutcome::Success);
     world.lock().busy.insert(build.channel.clone());

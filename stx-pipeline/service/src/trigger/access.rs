@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_argument_has_credentials() {
+    fn no_argument_contains_credentials() {
         for (url, argument) in [
             (
                 "https://jim:s3cret@h:8443/a/b.git",
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_has_them_decoded_for_one_server_after_what_it_had() {
+    fn credentials_are_added_to_the_environment_for_one_server() {
         let access = access("https://jim:s3%2Fcret:%40@h:8443/a/b.git", 2).unwrap();
         let value = |name: &str| {
             let mut env = access.env.iter();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_only_be_an_argument_is_refused_without_being_said() {
+    fn credentials_that_need_an_argument_are_refused_without_showing_them() {
         for url in [
             "https://h/a?private_token=s3cret",
             "https://jim:s3cret%0a@h/a",

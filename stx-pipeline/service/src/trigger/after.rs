@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn each_new_success_is_one_reason_and_an_older_one_is_none() {
+    fn each_new_success_is_a_reason_and_an_older_one_is_not() {
         let mut upper = watch();
         upper.after = Some("master/centos/distro".parse().unwrap());
         let now = DateTime::UNIX_EPOCH;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_and_chains_are_none() {
+    fn circles_are_found_and_chains_are_not_circles() {
         let of = |pairs: &[(&str, &str)]| {
             let layer = |name: &str| -> Channel { format!("master/{name}").parse().unwrap() };
             let pairs = pairs.iter();

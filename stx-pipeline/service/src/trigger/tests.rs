@@ -53,7 +53,7 @@ fn builds(watch: &Watch, looks: &[(i64, &str)]) -> Vec<i64> {
 }
 
 #[test]
-fn pushes_are_gathered_until_it_is_quiet() {
+fn pushes_are_collected_until_a_quiet_period() {
     let looks = [
         (0, "a"),
         (60, "b"),
@@ -66,7 +66,7 @@ fn pushes_are_gathered_until_it_is_quiet() {
 }
 
 #[test]
-fn pushes_without_end_are_built_after_the_longest_time() {
+fn continual_pushes_are_built_after_the_maximum_delay() {
     let commits: Vec<_> = (0..100).map(|n| (n * 60, format!("c{n}"))).collect();
     let looks: Vec<_> = commits
         .iter()
@@ -76,7 +76,7 @@ fn pushes_without_end_are_built_after_the_longest_time() {
 }
 
 #[test]
-fn a_push_that_is_taken_back_is_not_built() {
+fn a_reverted_push_is_not_built() {
     let mut quick = watch();
     quick.quiet = Duration::ZERO;
     let Verdict::Build { mark, .. } = judge(&quick, &Mark::default(), &seen("a", None), time(0))
@@ -97,7 +97,7 @@ fn a_push_that_is_taken_back_is_not_built() {
 }
 
 #[test]
-fn paths_decide_and_what_is_not_known_counts() {
+fn path_rules_select_commits_and_unknown_paths_match() {
     let mut docs = watch();
     docs.quiet = Duration::ZERO;
     docs.paths = PathRules::new(&["!docs/**"]).unwrap();
@@ -121,13 +121,13 @@ fn paths_decide_and_what_is_not_known_counts() {
 }
 
 #[test]
-fn globs_that_leave_nothing_are_refused() {
+fn globs_that_exclude_everything_are_refused() {
     assert!(PathRules::new(&["src/**", "!**"]).is_err());
     assert!(PathRules::new(&["[", "x"]).is_err());
 }
 
 #[test]
-fn a_milestone_is_named_by_its_time() {
+fn a_milestone_channel_is_named_by_its_time() {
     let mut milestone = watch();
     milestone.milestone = Some("%Y.%m".into());
     assert_eq!(
@@ -139,7 +139,7 @@ fn a_milestone_is_named_by_its_time() {
 }
 
 #[test]
-fn causes_read_well() {
+fn a_cause_is_shown_as_text() {
     let cause = Cause::Commit {
         heads: [
             ("https://x/stx/config.git", "0123456789abcdef"),

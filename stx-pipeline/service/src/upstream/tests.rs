@@ -45,7 +45,7 @@ fn watch(branch: &str, upstream: trigger::Upstream) -> Watch {
 }
 
 #[tokio::test]
-async fn heads_and_changed_files_of_branches_and_tags_are_seen() {
+async fn heads_and_changed_files_of_branches_and_tags_are_read() {
     let root = Utf8TempDir::new().unwrap();
     let dir = repository(root.path(), "config").await;
     let first = commit(&dir, "src/a.c").await;
@@ -87,7 +87,7 @@ async fn heads_and_changed_files_of_branches_and_tags_are_seen() {
 }
 
 #[tokio::test]
-async fn a_manifest_is_seen_with_all_that_it_names() {
+async fn a_manifest_is_observed_with_all_its_repositories() {
     let root = Utf8TempDir::new().unwrap();
     let config = repository(root.path(), "config").await;
     let config_head = commit(&config, "src/a.c").await;
@@ -126,7 +126,7 @@ async fn a_manifest_is_seen_with_all_that_it_names() {
 }
 
 #[tokio::test]
-async fn a_repository_that_a_manifest_names_twice_is_seen_at_both_revisions() {
+async fn a_repository_listed_twice_is_observed_at_both_revisions() {
     let root = Utf8TempDir::new().unwrap();
     let twice = repository(root.path(), "twice").await;
     let old = commit(&twice, "a.c").await;
@@ -220,7 +220,7 @@ fn manifest(url: &str) -> trigger::Upstream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn branches_that_are_seen_side_by_side_are_not_taken_for_each_other() {
+async fn branches_that_are_polled_concurrently_are_not_mixed_up() {
     const TIMES: usize = 20;
     let root = Utf8TempDir::new().unwrap();
     let names = ["master", "r/2018.10", "f/antelope"];
@@ -241,7 +241,7 @@ async fn branches_that_are_seen_side_by_side_are_not_taken_for_each_other() {
 }
 
 #[tokio::test]
-async fn locks_of_a_git_that_was_killed_stop_no_later_look() {
+async fn locks_of_a_killed_git_do_not_block_the_next_poll() {
     let root = Utf8TempDir::new().unwrap();
     let (url, heads) = branches(root.path(), &["master"]).await;
     let cache = root.path().join("cache");
@@ -274,7 +274,7 @@ async fn locks_of_a_git_that_was_killed_stop_no_later_look() {
 }
 
 #[tokio::test]
-async fn what_is_fatal_is_said_and_nothing_after_it() {
+async fn only_the_fatal_line_of_git_is_reported() {
     let root = Utf8TempDir::new().unwrap();
     let url = root.path().join("none").to_string();
     let upstream = trigger::Upstream::Repositories(vec![url]);
@@ -342,7 +342,7 @@ fn server(
 }
 
 #[tokio::test]
-async fn credentials_of_a_url_reach_the_server_and_no_argument_or_message() {
+async fn credentials_of_a_url_reach_only_the_server() {
     use std::io::Write as _;
     const SECRET: &str = "s3cret-token";
     let root = Utf8TempDir::new().unwrap();

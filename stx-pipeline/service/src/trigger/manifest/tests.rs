@@ -219,7 +219,7 @@ impl Owned for &[&str] {
 }
 
 #[test]
-fn what_cannot_be_included_is_said_with_file_and_line() {
+fn an_include_error_names_the_file_and_line() {
     let error = |files: &[(&str, &str)]| {
         let error = read(URL, files).expect_err("it is refused");
         error.to_string()
@@ -266,7 +266,7 @@ fn what_cannot_be_included_is_said_with_file_and_line() {
 }
 
 #[test]
-fn other_texts_are_no_manifests() {
+fn other_texts_are_not_manifests() {
     for text in ["", "<manifest>", "<html/>", "<manifest/>"] {
         let texts = [("default.xml".to_owned(), text.to_owned())].into();
         assert!(projects("default.xml", &texts, "/x").is_err(), "{text}");
