@@ -75,7 +75,7 @@ mod tests {
     use crate::{BuildRequest, Recipe, plan};
 
     #[test]
-    fn it_is_shell_and_says_nothing_of_the_build_server() {
+    fn build_info_is_shell_and_does_not_describe_the_build_server() {
         let recipe = Recipe::from_toml(
             "schema = 1\nname = \"t\"\ndistro = \"centos\"\nvariables = { SW_VERSION = '18.10 \"`$x', BUILD_TYPE = \"For\\u202Emal\" }\n\
              source = { phase = \"sync\" }\n[[phase]]\nname = \"sync\"\nrun = [\"sync\"]\n",

@@ -64,7 +64,7 @@ fn names(journal: &Journal) -> Vec<&str> {
 }
 
 #[test]
-fn what_was_cut_short_or_not_started_is_unfinished() {
+fn cancelled_and_unstarted_phases_are_unfinished() {
     let lines = [
         begins("sync"),
         over("sync", PhaseStatus::Succeeded),
@@ -92,7 +92,7 @@ fn what_was_cut_short_or_not_started_is_unfinished() {
 }
 
 #[test]
-fn killed_between_two_phases_the_build_failed_at_the_next() {
+fn a_build_killed_between_two_phases_failed_at_the_next_one() {
     let lines = [begins("sync"), over("sync", PhaseStatus::Succeeded)];
     let journal = Journal::new(started(), &text(&lines), "one");
     let statuses: Vec<_> = journal
@@ -109,7 +109,7 @@ fn killed_between_two_phases_the_build_failed_at_the_next() {
 }
 
 #[test]
-fn in_another_boot_only_what_was_on_the_disk_counts() {
+fn after_a_reboot_only_synced_lines_count() {
     let lines = [
         over("sync", PhaseStatus::Succeeded),
         over("a", PhaseStatus::Succeeded),
@@ -124,7 +124,7 @@ fn in_another_boot_only_what_was_on_the_disk_counts() {
 }
 
 #[test]
-fn another_plan_is_told_by_its_phases() {
+fn the_differences_of_two_plans_name_the_phases() {
     let journal = Journal::new(started(), "", "one");
     let mut now = journal.started.plan.clone();
     assert!(journal.differences(&now).is_empty());
@@ -146,7 +146,7 @@ proptest! {
 
     /// A journal that is cut anywhere equals the journal of an earlier moment, and is read back as it was written.
     #[test]
-    fn cut_anywhere_it_is_the_journal_of_an_earlier_moment(cut in 0..2000_usize) {
+    fn a_truncated_journal_is_that_of_an_earlier_moment(cut in 0..2000_usize) {
         let lines = [
             begins("sync"),
             over("sync", PhaseStatus::Succeeded),

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_shadow_and_a_variable_may_extend_the_one_below() {
+    fn a_layer_overrides_or_extends_the_variables_below_it() {
         let base = map(&[("PATH", "/bin"), ("A", "base")]);
         let variables = map(&[("PATH", "/opt:${PATH}"), ("B", "${A}-b")]);
         let env = map(&[("A", "env"), ("PATH", "/env:${PATH}")]);
@@ -219,7 +219,7 @@ mod tests {
 
     /// Checking such variables takes no longer than any other mistake.
     #[test]
-    fn variables_that_multiply_are_expanded_once_or_refused() {
+    fn variables_that_grow_exponentially_are_expanded_once_or_refused() {
         let base = map(&[]);
         let chain = |length: usize, times: usize, last: &str| {
             let mut variables = BTreeMap::from([(format!("V{length}"), last.to_owned())]);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_unknown_names_and_half_names_are_refused() {
+    fn circular_unknown_and_unclosed_variables_are_refused() {
         let base = map(&[]);
         let variables = map(&[("A", "${B}"), ("B", "${A}"), ("C", "${C}")]);
         let scope = Scope {

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn new_moved_and_gone_gits_are_changes() {
+    fn new_moved_and_removed_gits_are_changes() {
         let old = [git("gone", "1"), git("same", "2"), git("moved", "3")];
         let new = [git("moved", "4"), git("new", "5"), git("same", "2")];
         let paths: Vec<_> = changed(&old, &new)
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn last_commits_are_a_line_a_git() {
+    fn last_commits_have_one_line_per_git() {
         assert_eq!(
             last_commits(&[git("stx/config", "1"), git("stx/integ", "2")]),
             "stx/config 1\nstx/integ 2\n"
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_log_steers_no_terminal() {
+    fn a_change_log_contains_no_terminal_escapes() {
         let log =
             "abc\t1541397600\tEve\u{1b}]0;x\u{7}\tFix\r\u{1b}[2J\u{202e}\u{200b}\u{9b}31mit\n";
         assert_eq!(

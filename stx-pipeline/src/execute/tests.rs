@@ -157,7 +157,7 @@ fn a_required_failure_stops_what_has_not_started() {
 }
 
 #[test]
-fn an_optional_failure_does_not() {
+fn an_optional_failure_does_not_stop_the_others() {
     let plan = build_plan(
         &[phase("a", "required = false"), phase("b", "")].concat(),
         1,
@@ -171,7 +171,7 @@ fn an_optional_failure_does_not() {
 }
 
 #[test]
-fn attempts_are_counted_and_told() {
+fn attempts_are_counted_and_reported_as_events() {
     let plan = build_plan(&phase("a", "retries = 2"), 1);
     let (executed, events) = run(&plan, &ScriptedRunner::new().on("a", [exits(1), exits(0)]));
     assert_eq!(statuses(&executed), "sync Succeeded 1, a Succeeded 2");
@@ -194,7 +194,7 @@ fn a_phase_that_hangs_times_out() {
 }
 
 #[test]
-fn cancelling_ends_what_runs_and_starts_nothing() {
+fn cancelling_ends_running_phases_and_starts_none() {
     let phases = [phase("a", ""), phase("b", "retries = 3"), phase("c", "")].concat();
     let runner = ScriptedRunner::new()
         .on("a", [Scripted::Cancels])
@@ -207,7 +207,7 @@ fn cancelling_ends_what_runs_and_starts_nothing() {
 }
 
 #[test]
-fn a_failed_source_phase_leaves_everything_skipped() {
+fn a_failed_source_phase_skips_all_other_phases() {
     let (executed, _) = run(
         &build_plan(&phase("a", ""), 1),
         &ScriptedRunner::new().on("sync", [exits(1)]),
@@ -216,7 +216,7 @@ fn a_failed_source_phase_leaves_everything_skipped() {
 }
 
 #[test]
-fn pauses_double_and_end_with_the_build() {
+fn retry_pauses_double_and_end_with_the_build() {
     let plan = build_plan(&phase("a", "retries = 9\nbackoff = \"20m\""), 1);
     let pauses: Vec<_> = (1..=4)
         .map(|attempt| plan.phases[1].pause_after(attempt).as_secs() / 60)
@@ -266,7 +266,7 @@ fn pauses_double_and_end_with_the_build() {
 }
 
 #[test]
-fn what_is_over_is_not_run_again_whatever_came_of_it() {
+fn a_finished_phase_is_not_run_again_whatever_its_outcome() {
     let phases = [
         phase("a", "required = false"),
         phase("b", "needs = [\"a\"]\nrequired = false"),
@@ -363,7 +363,7 @@ fn with_stop(stop: &str) -> BuildPlan {
 }
 
 #[test]
-fn a_phase_that_always_runs_is_the_last_and_does_not_fail_the_build() {
+fn a_phase_that_always_runs_is_last_and_does_not_fail_the_build() {
     let runner = ScriptedRunner::new();
     let (executed, _) = run(&with_stop(""), &runner);
     assert_eq!(
@@ -396,7 +396,7 @@ fn a_phase_that_always_runs_is_the_last_and_does_not_fail_the_build() {
 }
 
 #[test]
-fn a_phase_that_always_runs_does_so_in_a_build_that_is_cancelled_and_not_in_one_to_be_resumed() {
+fn a_phase_that_always_runs_is_run_after_a_cancel_but_not_before_a_resume() {
     let cancels = || ScriptedRunner::new().on("a", [Scripted::Cancels]);
     let (executed, _) = run(&with_stop("retries = 1"), &cancels());
     assert_eq!(

@@ -161,7 +161,7 @@ fn names(plan: &BuildPlan) -> Vec<&str> {
 }
 
 #[test]
-fn a_condition_leaves_a_phase_out_and_what_needed_it_needs_what_it_needed() {
+fn an_omitted_phase_passes_its_needs_to_its_dependents() {
     for yes in ["true", "Yes", "on", "1"] {
         let plan = planned(FEATURES, &[("BUILD_ISO", yes)]).unwrap();
         assert_eq!(names(&plan), ["sync", "packages", "iso", "sign"]);
@@ -184,7 +184,7 @@ fn a_condition_leaves_a_phase_out_and_what_needed_it_needs_what_it_needed() {
 }
 
 #[test]
-fn phases_know_their_channel_and_what_it_keeps() {
+fn phases_have_variables_for_the_channel_and_its_kept_directories() {
     let plan = planned(FEATURES, &[]).unwrap();
     let channel = "master/debian/trixie/amd64/monolithic";
     let wanted = [channel, "trixie-amd64-monolithic", "/kept"];
@@ -205,7 +205,7 @@ fn phases_know_their_channel_and_what_it_keeps() {
 }
 
 #[test]
-fn mistakes_of_conditions_ends_and_kept_directories_are_found() {
+fn mistakes_of_conditions_final_phases_and_kept_directories_are_found() {
     let text = r#"schema = 1
 name = "x"
 distro = "centos"
@@ -268,7 +268,7 @@ run = ["a"]
 "#;
 
 #[test]
-fn a_preview_is_of_the_phases_that_it_names_and_known_when_they_run() {
+fn a_preview_has_the_named_phases_and_a_url_at_run_time() {
     let recipe = Recipe::from_toml(PREVIEWED).unwrap();
     let date = "20181105T060000Z".parse().unwrap();
     let channel = recipe.channel(stx_layout::ReleaseId::Master);
@@ -371,7 +371,7 @@ publish = [{ from = "*.lst", to = "outputs/docker-images" }]
 "#;
 
 #[test]
-fn pushed_images_are_planned_with_their_registry_and_not_without_their_phase() {
+fn pushed_images_are_planned_only_with_their_phase() {
     let images = |text: &str| {
         let recipe = Recipe::from_toml(text).unwrap();
         let channel = recipe.channel(stx_layout::ReleaseId::Master);

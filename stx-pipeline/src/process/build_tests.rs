@@ -117,7 +117,7 @@ async fn a_build_without_a_commit_or_cancelled_has_no_record() {
 }
 
 #[tokio::test]
-async fn other_sources_or_no_directory_stop_it() {
+async fn changed_sources_or_a_missing_directory_stop_a_resumed_build() {
     let dir = camino_tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let build = Build::new(started(&dir), &state).unwrap();
@@ -138,7 +138,7 @@ async fn other_sources_or_no_directory_stop_it() {
 }
 
 #[test]
-fn a_journal_is_read_whole_or_not_at_all_while_it_is_removed() {
+fn a_journal_is_read_completely_or_not_at_all_during_its_removal() {
     let dir = camino_tempfile::tempdir().unwrap();
     let line = r#"{"entry":"attempt","phase":"sync","attempt":1,"time":"2018-11-05T06:00:00Z"}"#;
     let journal = Journal::new(started(&dir), &format!("{line}\n"), "");

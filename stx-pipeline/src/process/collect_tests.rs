@@ -79,7 +79,7 @@ fn write(path: &Utf8Path) {
 }
 
 #[test]
-fn files_are_found_below_their_glob_and_missing_ones_named() {
+fn files_are_found_below_their_glob_and_missing_files_are_named() {
     let dir = camino_tempfile::tempdir().unwrap();
     let plan = planned(&dir);
     let ws = &plan.workspace;
@@ -165,7 +165,7 @@ fn git(dir: &Utf8Path, args: &[&str]) {
 
 /// Locks of a git process that ended between creating and recording them.
 #[tokio::test]
-async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
+async fn locks_of_killed_gits_are_removed_before_the_sources_are_synced() {
     let dir = camino_tempfile::tempdir().unwrap();
     let plan = planned(&dir);
     let (tools, config) = (
@@ -231,7 +231,7 @@ async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
 
 /// Without a repository here, git searches the parent directories, and finds an unrelated one.
 #[tokio::test]
-async fn a_broken_work_tree_is_not_taken_for_the_one_it_lies_in() {
+async fn the_repository_around_a_broken_work_tree_is_not_used() {
     let dir = camino_tempfile::tempdir().unwrap();
     let plan = planned(&dir);
     git(dir.path(), &["init", "-q"]);
@@ -253,7 +253,7 @@ async fn a_broken_work_tree_is_not_taken_for_the_one_it_lies_in() {
 
 /// The previous attempt may still run at its place, and its git with it.
 #[tokio::test]
-async fn after_a_lost_attempt_locks_stay() {
+async fn after_a_lost_attempt_git_locks_are_kept() {
     let dir = camino_tempfile::tempdir().unwrap();
     let plan = planned(&dir);
     let tree = plan.source_root.join("tools");
@@ -363,7 +363,7 @@ fn paths(collection: &Collection) -> Vec<String> {
 }
 
 #[test]
-fn a_flat_rule_keeps_names_only_and_refuses_two_files_of_one_name() {
+fn a_flat_rule_keeps_file_names_and_refuses_duplicates() {
     let dir = camino_tempfile::tempdir().unwrap();
     let plan = ruled(
         &dir,
@@ -392,7 +392,7 @@ fn a_flat_rule_keeps_names_only_and_refuses_two_files_of_one_name() {
 }
 
 #[test]
-fn a_list_says_which_files_are_meant_and_none_of_them_may_be_missing() {
+fn every_file_of_a_list_must_exist() {
     let dir = camino_tempfile::tempdir().unwrap();
     let plan = ruled(
         &dir,
@@ -426,7 +426,7 @@ fn a_list_says_which_files_are_meant_and_none_of_them_may_be_missing() {
 }
 
 #[test]
-fn a_phase_that_fails_publishes_what_it_has_for_that_case_only() {
+fn a_failed_phase_publishes_only_its_files_for_failure() {
     let dir = camino_tempfile::tempdir().unwrap();
     let plan = ruled(
         &dir,

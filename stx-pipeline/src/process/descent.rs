@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_that_stands_in_the_glob() {
+    fn a_literal_name_of_a_glob_is_recognised() {
         let descent = Descent::new(".repo/*/x").unwrap();
         assert!(descent.names(".repo") && descent.names("a/b/x"));
         assert!(!descent.names("x") && !descent.names("a/.repo"));

@@ -309,7 +309,7 @@ mod tests {
     use super::remote;
 
     #[test]
-    fn of_several_remotes_only_origin_is_taken() {
+    fn of_several_remotes_only_origin_is_used() {
         assert_eq!(remote(""), None);
         assert_eq!(remote("starlingx\n"), Some("starlingx"));
         assert_eq!(remote("a\norigin\nz\n"), Some("origin"));

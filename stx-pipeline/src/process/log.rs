@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_out_up_to_the_limit_and_then_it_is_said_how_much() {
+    fn a_log_beyond_its_limit_says_how_much_is_omitted() {
         for lines in 0..60 {
             let dir = camino_tempfile::tempdir().unwrap();
             let log = dir.path().join("logs/p.log");
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_attempt_left_beside_its_log_is_kept() {
+    fn the_files_of_a_killed_attempt_are_added_to_its_log() {
         let dir = camino_tempfile::tempdir().unwrap();
         let log = dir.path().join("p.log");
         drop(filled(&log, 200, 0..40));

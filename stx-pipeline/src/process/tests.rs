@@ -75,7 +75,7 @@ async fn output_goes_to_the_log_and_to_the_events() {
 }
 
 #[tokio::test]
-async fn a_grandchild_that_ignores_being_asked_is_killed() {
+async fn a_grandchild_that_ignores_sigterm_is_killed() {
     let script = "trap '' TERM; (trap '' TERM; echo $BASHPID; exec sleep 60) & sleep 60; wait";
     let start = Instant::now();
     let (ended, lines, _) = run(script, Some(Duration::from_millis(500)), &Cancel::new()).await;
@@ -103,14 +103,14 @@ async fn cancelling_ends_the_group() {
 }
 
 #[tokio::test]
-async fn what_a_phase_leaves_behind_is_ended() {
+async fn processes_that_a_phase_leaves_are_killed() {
     let (ended, lines, _) = run("sleep 60 & echo $!", None, &Cancel::new()).await;
     assert_eq!(ended, Ended::Exited { code: 0 });
     assert!(gone(&lines[0]));
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_named() {
+async fn a_program_that_does_not_exist_is_named() {
     let dir = camino_tempfile::tempdir().unwrap();
     let mut invocation = bash(dir.path(), "", None);
     invocation.program = "no-such-program".into();
@@ -124,7 +124,7 @@ async fn a_program_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn orphans_are_ended_and_strangers_left_alone() {
+async fn orphans_are_killed_and_unrelated_processes_are_not() {
     let dir = camino_tempfile::tempdir().unwrap();
     let (mut ours, _pipe) = start(&bash(dir.path(), "sleep 60", None)).unwrap();
     let (other, _pipe) = start(&bash(dir.path(), "sleep 60", None)).unwrap();
@@ -172,7 +172,7 @@ async fn orphans_are_ended_and_strangers_left_alone() {
 
 /// The case that the builder was killed before it registered the group.
 #[tokio::test]
-async fn what_shares_a_group_with_a_stray_is_ended_with_it() {
+async fn the_process_group_of_a_stray_is_killed() {
     let dir = camino_tempfile::tempdir().unwrap();
     let script = "env -i sleep 60 & echo $! > new && mv new child; wait";
     let (mut ours, _pipe) = start(&bash(dir.path(), script, None)).unwrap();
@@ -192,7 +192,7 @@ async fn what_shares_a_group_with_a_stray_is_ended_with_it() {
 }
 
 #[tokio::test]
-async fn a_session_of_its_own_is_ended_with_its_phase_and_not_with_another() {
+async fn a_process_with_its_own_session_ends_with_its_own_phase_only() {
     let stray = "setsid bash -c 'trap \"\" TERM; echo $$ > new; mv new stray; exec sleep 60' & \
         while [ ! -e stray ]; do sleep 0.01; done";
     let (one, two) = (
@@ -237,7 +237,7 @@ async fn a_session_of_its_own_is_ended_with_its_phase_and_not_with_another() {
 }
 
 #[tokio::test]
-async fn a_line_that_never_ends_is_cut_and_nothing_of_it_is_lost() {
+async fn an_endless_line_is_split_without_loss() {
     let (_, lines, log) = run(
         "head -c 40000 /dev/zero | tr '\\0' Q; echo; echo end",
         None,
@@ -254,7 +254,7 @@ async fn a_line_that_never_ends_is_cut_and_nothing_of_it_is_lost() {
     reason = "the test is of processes that no runner starts"
 )]
 #[tokio::test]
-async fn what_the_program_starts_by_other_means_is_left_alone() {
+async fn processes_that_the_runner_did_not_start_are_not_killed() {
     use std::os::unix::process::CommandExt as _;
     let mut other = std::process::Command::new("sleep")
         .arg("60")

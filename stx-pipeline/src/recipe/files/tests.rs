@@ -51,7 +51,7 @@ needs = ["packages"]
 "#;
 
 #[test]
-fn a_file_changes_what_it_includes_key_by_key() {
+fn a_file_overrides_its_includes_key_by_key() {
     let recipe = read(&[
         (
             "recipe.toml",
@@ -102,7 +102,7 @@ needs = ["packages"]
 }
 
 #[test]
-fn a_file_is_read_once_and_the_later_of_two_wins() {
+fn a_file_is_read_once_and_the_later_include_wins() {
     let recipe = read(&[
         (
             "recipe.toml",
@@ -125,7 +125,7 @@ fn a_file_is_read_once_and_the_later_of_two_wins() {
 }
 
 #[test]
-fn mistakes_have_the_file_in_which_they_stand() {
+fn mistakes_name_the_file_that_contains_them() {
     let errors = read(&[
         (
             "recipe.toml",
@@ -143,7 +143,7 @@ fn mistakes_have_the_file_in_which_they_stand() {
 }
 
 #[test]
-fn an_include_that_cannot_be_followed_is_the_only_mistake() {
+fn an_include_that_cannot_be_read_is_the_only_mistake() {
     let wrong = |more: &[(&str, &str)]| {
         let mut all = vec![("recipe.toml", "schema = 1\ninclude = [\"a.toml\"]\n")];
         all.extend(more);
@@ -177,7 +177,7 @@ fn an_include_that_cannot_be_followed_is_the_only_mistake() {
 }
 
 #[test]
-fn values_that_are_asked_for_are_given_or_missed_all_at_once() {
+fn all_missing_values_are_reported_at_once() {
     let text = r#"
 schema = 1
 include = ["common.toml"]

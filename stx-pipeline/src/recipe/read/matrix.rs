@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_matrix_of_more_phases_than_can_be_held_is_refused() {
+    fn a_matrix_of_too_many_phases_is_refused() {
         let recipe = |axes: usize| {
             let values: Vec<_> = (0..10).map(|value| format!("\"{value}\"")).collect();
             let axes = (0..axes).map(|axis| format!("M{axis} = [{}]\n", values.join(", ")));
