@@ -285,7 +285,7 @@ mod tests {
     const MASTER: &str = "master/centos/20181105T060000Z";
 
     #[test]
-    fn a_name_is_that_of_the_layout_with_what_it_lacks() {
+    fn an_incomplete_image_name_is_completed() {
         let layout = "outputs/docker-images/stx-nova";
         for (build, origin, reference, expected) in [
             (
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_is_refused_with_its_place() {
+    fn an_image_without_a_valid_name_is_refused_with_its_place() {
         for (build, reference, word) in [
             (MASTER, "Nova:1.0", "small letters"),
             (MASTER, "nova:", "nova:"),
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promoted_image_is_called_by_the_release() {
+    fn a_promoted_image_is_named_after_the_release() {
         let build = |text: &str| text.parse().expect("a build");
         let to = build("release/1.0.0/centos/20181107T060000Z");
         for (name, expected) in [
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn two_images_have_not_one_name() {
+    fn two_images_with_the_same_name_are_refused() {
         let rules = ImageRules {
             registry: "hub.example".to_owned(),
             org: Some("mine".to_owned()),

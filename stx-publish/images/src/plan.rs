@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dated_tag_is_made_or_stays_or_is_refused() {
+    fn a_dated_tag_is_created_kept_or_refused() {
         let images = [image(NAME, 1)];
         let decide = |seen: &RegistryState| {
             plan(&sample_id(5), &images, &[], &AliasVerdict::Create, seen)
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moving_tag_goes_as_latest_build_does() {
+    fn a_moving_tag_follows_latest_build() {
         let images = [image(NAME, 1)];
         let decide = |alias: &AliasVerdict, seen: &RegistryState| {
             let plan = plan(&sample_id(5), &images, &[Qualifier::Latest], alias, seen);

@@ -152,7 +152,7 @@ async fn a_publish_with_images_survives_a_fault_at_every_call() {
 }
 
 #[tokio::test]
-async fn what_a_dead_publisher_left_is_finished_without_its_files() {
+async fn a_killed_publish_of_images_is_finished_without_its_files() {
     for builds in [FinishBuilds::Newest, FinishBuilds::All] {
         finish_after_each_call(builds).await;
     }
@@ -186,7 +186,7 @@ async fn finish_after_each_call(builds: FinishBuilds) {
 }
 
 #[tokio::test]
-async fn tags_of_older_builds_are_made_where_all_builds_are_looked_at() {
+async fn tags_of_older_builds_are_created_when_all_builds_are_checked() {
     let (store, registry) = (MemoryStore::new(), MemoryRegistry::new(HOST));
     for day in [1, 2, 3] {
         assert!(put(&store, &registry, day).await);
@@ -211,7 +211,7 @@ async fn tags_of_older_builds_are_made_where_all_builds_are_looked_at() {
 }
 
 #[tokio::test]
-async fn a_tag_that_the_registry_cannot_read_is_made_anew_unless_it_is_static() {
+async fn an_unreadable_tag_is_created_again_unless_it_is_static() {
     let (store, registry) = (MemoryStore::new(), MemoryRegistry::new(HOST));
     let name = |rest: &str| format!("{HOST}/starlingx/{rest}").parse().expect("a name");
     assert!(put(&store, &registry, 1).await);
@@ -243,7 +243,7 @@ async fn a_tag_that_the_registry_cannot_read_is_made_anew_unless_it_is_static() 
 }
 
 #[tokio::test]
-async fn a_tag_that_the_registry_cannot_read_does_not_keep_its_build_in_the_trash() {
+async fn an_unreadable_tag_does_not_keep_its_build_in_the_trash() {
     for untags in [true, false] {
         let (store, registry) = two_builds(untags).await;
         let nova = format!("{HOST}/starlingx/stx-nova:master-centos-stable-20181101T060000Z.0");
@@ -282,7 +282,7 @@ async fn take(store: &MemoryStore, registry: &dyn ImageRegistry) -> bool {
 }
 
 #[tokio::test]
-async fn tags_go_at_whatever_call_it_is_stopped() {
+async fn removing_tags_survives_a_fault_at_every_call() {
     for untags in [true, false] {
         for fault in Fault::ALL {
             for at in 0.. {

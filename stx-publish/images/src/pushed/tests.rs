@@ -25,7 +25,7 @@ fn lists(lists: &[(&str, &str)]) -> BTreeMap<stx_layout::BuildPath, String> {
 }
 
 #[test]
-fn the_versioned_lists_name_what_was_pushed() {
+fn pushed_images_are_read_from_the_versioned_lists() {
     let lists = lists(&[
         (
             "debian-trixie-amd64-stable-versioned",
@@ -86,7 +86,7 @@ fn the_versioned_lists_name_what_was_pushed() {
 }
 
 #[test]
-fn a_line_that_is_no_image_of_the_build_is_refused_with_its_place() {
+fn a_line_that_is_not_an_image_of_the_build_is_refused_with_its_place() {
     let staging = Some("staging-".to_owned());
     for (line, staging, word) in [
         ("HOST/starlingx/Nova:1", None, "small letters"),
@@ -125,7 +125,7 @@ fn a_line_that_is_no_image_of_the_build_is_refused_with_its_place() {
 }
 
 #[tokio::test]
-async fn the_registry_says_which_images_these_are() {
+async fn pushed_images_are_resolved_by_the_registry() {
     let registry = MemoryRegistry::new(HOST);
     let name = |tag: &str| -> stx_layout::ImageName {
         format!("{HOST}/starlingx/stx-nova:{tag}")

@@ -98,7 +98,7 @@ fn a_layout_is_read_with_all_its_references() {
 }
 
 #[test]
-fn an_index_brings_the_images_of_all_its_platforms() {
+fn an_index_contains_the_images_of_all_its_platforms() {
     let (config, layer) = sample_blobs("one");
     let manifest = sample_manifest(&config, &layer);
     let arm = String::from_utf8_lossy(bytes(&config)).replace("amd64", "arm64");
@@ -125,7 +125,7 @@ fn an_index_brings_the_images_of_all_its_platforms() {
 }
 
 #[test]
-fn bytes_that_are_not_what_is_claimed_are_refused() {
+fn bytes_with_another_digest_than_claimed_are_refused() {
     for place in ["the layer", "the manifest"] {
         let (mut layout, manifest, layer) = nova("one");
         let claimed = match place {
@@ -250,7 +250,7 @@ fn the_digest_of_an_archive_is_a_function_of_its_bytes_alone() {
 }
 
 #[test]
-fn a_layer_that_is_packed_is_taken_as_it_is_and_named_by_its_packer() {
+fn a_compressed_layer_is_unchanged_and_its_compression_is_named() {
     let inside = digest_of(b"the bytes inside");
     for (magic, packer) in [
         (&b"\x1f\x8b\x08\x00"[..], "gzip"),
@@ -289,7 +289,7 @@ fn an_image_layout_in_a_tar_is_read_as_its_directory_is() {
 }
 
 #[test]
-fn an_archive_that_is_none_or_lies_is_refused() {
+fn an_invalid_or_inconsistent_archive_is_refused() {
     let (one, two) = (digest_of(b"layer one"), digest_of(b"layer two"));
     let lies = archive(&["layer one"], &[two, one], "null");
     assert!(matches!(read_archive(&lies), Err(ReadError::Digest { .. })));
@@ -366,7 +366,7 @@ fn artifact(config: &Blob, layer: &Blob, more: &str) -> Manifest {
 }
 
 #[test]
-fn an_artifact_that_is_no_image_is_taken_as_it_is() {
+fn an_artifact_that_is_not_an_image_is_unchanged() {
     let (config, layer) = (
         Blob::new("{\"name\":\"nova\",\"version\":\"1.0\"}".into()),
         Blob::new("a chart".into()),
@@ -403,7 +403,7 @@ fn unnamed(manifests: &[&Manifest]) -> String {
 }
 
 #[test]
-fn a_signature_belongs_to_the_image_that_it_is_about() {
+fn a_signature_is_assigned_to_the_image_that_it_signs() {
     let (mut layout, manifest, _) = nova("one");
     let (empty, signed) = (Blob::new("{}".into()), Blob::new("a signature".into()));
     let about = |manifest: &Manifest| {
@@ -441,7 +441,7 @@ fn a_signature_belongs_to_the_image_that_it_is_about() {
 }
 
 #[test]
-fn a_foreign_layer_is_named_as_such() {
+fn a_foreign_layer_is_reported() {
     let (mut layout, _, layer) = nova("one");
     let (config, _) = sample_blobs("one");
     let manifest = sample_manifest(&config, &layer);
@@ -470,7 +470,7 @@ fn a_foreign_layer_is_named_as_such() {
 }
 
 #[test]
-fn an_empty_index_is_told() {
+fn an_empty_index_is_reported() {
     let mut layout = Layout::default();
     layout.index(&[]);
     let read = super::read(&layout.incoming).expect("a layout");

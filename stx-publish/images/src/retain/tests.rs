@@ -87,7 +87,7 @@ fn decision(users: Vec<(ImageUser, Charts)>) -> Option<String> {
 }
 
 #[test]
-fn a_tag_goes_unless_something_needs_it_or_may() {
+fn a_tag_is_removed_unless_something_needs_or_may_need_it() {
     let (own, other) = (Sha256([1; 32]), Sha256([2; 32]));
     assert_eq!(decision(vec![]), None);
     assert_eq!(decision(vec![user(2, other, Charts::new())]), None);
@@ -232,7 +232,7 @@ async fn store(registry: &dyn ImageRegistry, text: &str, names: &[ImageName]) ->
 }
 
 #[tokio::test]
-async fn what_a_registry_took_too_much_is_put_back() {
+async fn tags_that_a_registry_removed_in_addition_are_restored() {
     let registry = Greedy(MemoryRegistry::new("r.example"));
     let digest = store(&registry, "one", &[dated(1), dated(2), latest()]).await;
     let users = vec![user(2, digest, Charts::new())];
@@ -253,7 +253,7 @@ async fn what_a_registry_took_too_much_is_put_back() {
 }
 
 #[tokio::test]
-async fn without_untag_an_image_goes_only_with_all_its_tags() {
+async fn without_untag_an_image_is_removed_only_with_all_its_tags() {
     let registry = MemoryRegistry::new("r.example").without_untag();
     let stranger: ImageName = format!("{NOVA}:by-hand").parse().expect("a name");
     let digest = store(&registry, "one", &[dated(1), stranger.clone()]).await;
@@ -271,7 +271,7 @@ async fn without_untag_an_image_goes_only_with_all_its_tags() {
 }
 
 #[tokio::test]
-async fn a_tag_that_shows_another_image_by_now_stays() {
+async fn a_tag_that_now_points_to_another_image_is_kept() {
     let registry = MemoryRegistry::new("r.example");
     let digest = store(&registry, "one", &[dated(1)]).await;
     let other = store(&registry, "another", &[dated(1)]).await;
@@ -285,7 +285,7 @@ async fn a_tag_that_shows_another_image_by_now_stays() {
 }
 
 #[tokio::test]
-async fn what_something_needs_is_owed_until_nothing_does() {
+async fn a_needed_tag_is_owed_until_nothing_needs_it() {
     let registry = MemoryRegistry::new("r.example").without_untag();
     let digest = store(&registry, "one", &[dated(1), dated(3)]).await;
     let rules = rules();
