@@ -110,7 +110,7 @@ mod tests {
     use super::changes;
 
     #[test]
-    fn of_several_versions_the_newest_counts_as_rpm_orders_them() {
+    fn of_several_versions_the_newest_in_rpm_order_counts() {
         let line = |path: &str| format!("{}  outputs/RPMS/std/{path}\n", "1".repeat(64));
         let before = line("a-1.8-1.noarch.rpm") + &line("a-1.9-1.noarch.rpm");
         let after = line("a-1.10-1.noarch.rpm") + &line("a-1.9-1.noarch.rpm");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_change_is_told() {
+    fn each_kind_of_change_is_shown() {
         let line = |digit: char, path: &str| {
             format!("{}  outputs/RPMS/{path}\n", digit.to_string().repeat(64))
         };

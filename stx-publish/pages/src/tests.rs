@@ -140,7 +140,7 @@ async fn an_index_gives_back_the_catalog() {
 }
 
 #[tokio::test]
-async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
+async fn only_changed_pages_are_written_and_old_ones_are_removed() {
     let (store, site) = example().await;
     let first = refresh(&store, &site).await.expect("pages");
     assert_eq!(first.written.len(), 8);
@@ -188,7 +188,7 @@ async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
 }
 
 #[tokio::test]
-async fn pages_that_are_missing_or_behind_are_found() {
+async fn missing_and_outdated_pages_are_found() {
     let (store, site) = example().await;
     let check = async |scope: &Scope, makes| {
         let mut report = VerifyReport::default();
@@ -344,7 +344,7 @@ async fn an_index_that_no_reader_accepts_is_not_written() {
 
 /// The HTML pages and those of other channels are up to date; the index is the previous one, which readers can at least read.
 #[tokio::test]
-async fn a_channel_whose_index_is_too_long_keeps_no_other_page_from_being_made() {
+async fn an_index_that_is_too_long_does_not_prevent_other_pages() {
     let store = MemoryStore::new();
     put(&store, 1, BuildOutcome::Success, 1).await;
     let site = Site::default();

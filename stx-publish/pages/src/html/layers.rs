@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn each_channel_lies_in_the_list_of_the_channel_below() {
+    fn each_channel_is_listed_under_the_channel_that_it_builds_upon() {
         assert_eq!(drawn(&[("other", None)]), "");
         let chain = [
             ("compiler", None),

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listing_leads_to_its_build_and_escapes_names() {
+    fn a_listing_links_to_its_build_and_escapes_names() {
         let entries = [
             Listed {
                 name: "<b>&\u{1b}".to_owned(),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_a_build_says_of_itself_is_escaped() {
+async fn texts_of_a_build_are_escaped() {
     let (store, site) = example().await;
     refresh(&store, &site).await.expect("pages");
     let of_build = PageName::HtmlOf(sample_id(2).date);
@@ -15,7 +15,7 @@ async fn what_a_build_says_of_itself_is_escaped() {
 }
 
 #[tokio::test]
-async fn links_hold_no_character_that_a_server_may_read_otherwise() {
+async fn links_contain_no_character_that_a_server_may_interpret() {
     let store = MemoryStore::new();
     let mut request = sample_request(1, BuildOutcome::Success, "day 1");
     let id = &mut request.record.id;
@@ -84,7 +84,7 @@ async fn links_hold_no_character_that_a_server_may_read_otherwise() {
 }
 
 #[tokio::test]
-async fn hostile_texts_are_shown_and_do_nothing() {
+async fn hostile_texts_are_shown_without_effect() {
     let store = MemoryStore::new();
     let mut request = sample_request(1, BuildOutcome::Success, "day 1");
     let evil = "<script>alert(\"1\")</script>'&\u{1b}[31m";

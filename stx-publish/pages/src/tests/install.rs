@@ -5,7 +5,7 @@ use stx_publish::conformance::{sample_control, sample_deb};
 use super::*;
 
 #[tokio::test]
-async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
+async fn files_for_apt_and_dnf_point_to_the_newest_build() {
     let store = MemoryStore::new();
     let put = async |day: u32, with_packages: bool| {
         let mut request = sample_request(day, BuildOutcome::Success, "text");

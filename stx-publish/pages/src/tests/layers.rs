@@ -104,7 +104,7 @@ async fn the_root_shows_which_channel_is_built_upon_which() {
 }
 
 #[tokio::test]
-async fn a_root_whose_layers_are_old_is_found() {
+async fn a_root_page_with_outdated_layers_is_found() {
     let store = MemoryStore::new();
     put(&store, COMPILER, 1, None).await;
     put(&store, DISTRO, 2, Some((COMPILER, 1))).await;
