@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_said_in_words_and_tells_the_next_step() {
+    fn an_error_answer_is_described_with_a_next_step() {
         for (code, next) in [
             ("AccessDenied", "extend their policy"),
             ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_names_the_server() {
+    fn the_error_of_a_silent_server_names_the_server() {
         let failure = failure("Connection refused");
         let said = "http://127.0.0.1:9: Connection refused";
         assert_eq!((failure.to_string().as_str(), failure.hint()), (said, None));

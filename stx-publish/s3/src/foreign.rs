@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_no_path_holds_are_left_out_and_told() {
+    fn names_that_are_not_valid_paths_are_skipped_and_reported() {
         let object = |name: &&str| format!("<Contents><Key>{name}</Key><Size>1</Size></Contents>");
         let prefix =
             |name: &&str| format!("<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>");

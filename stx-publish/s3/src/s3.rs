@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_buckets_are_buckets() {
+    fn only_valid_bucket_urls_are_accepted() {
         for (text, bucket, path) in [
             ("s3://stx", "stx", ""),
             ("s3://stx/", "stx", ""),

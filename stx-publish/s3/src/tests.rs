@@ -415,7 +415,7 @@ async fn large_promotions_survive_a_failure_at_every_request() {
 
 /// Every part is copied from the same version of the object.
 #[tokio::test]
-async fn an_object_that_changes_meanwhile_is_not_copied() {
+async fn an_object_that_changes_during_the_copy_is_not_copied() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let mut objects = sound(&bucket, &clock).inner.objects.clone();
     objects.largest_copy = LARGEST_COPY;
@@ -456,7 +456,7 @@ async fn pruning_survives_a_failure_at_every_request() {
 }
 
 #[tokio::test]
-async fn a_build_in_anothers_place_survives_a_failure_at_every_request() {
+async fn a_build_that_replaces_another_survives_a_failure_at_every_request() {
     let (bucket, clock) = (Arc::default(), TestClock::default());
     let now = sample_id(20).date.time();
     let (id, latest) = (sample_id(1), sample_id(2));

@@ -32,7 +32,7 @@ async fn taken(objects: &Objects, clock: &TestClock) -> Option<Lease> {
 }
 
 #[tokio::test]
-async fn a_lease_is_given_back_when_it_is_dropped() {
+async fn a_lease_is_released_when_it_is_dropped() {
     let (objects, clock) = (bucket(), TestClock::default());
     for _ in 0..3 {
         let lease = taken(&objects, &clock).await.expect("free");
@@ -51,7 +51,7 @@ async fn a_lease_is_given_back_when_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn litter_goes_when_a_lease_is_given_back() {
+async fn temporary_objects_are_deleted_when_a_lease_is_released() {
     let (objects, clock) = (bucket(), TestClock::default());
     objects.put("litter", "", Keep::Not).await.expect("written");
     let lease = taken(&objects, &clock).await.expect("free");
@@ -63,7 +63,7 @@ async fn litter_goes_when_a_lease_is_given_back() {
 }
 
 #[tokio::test]
-async fn who_comes_late_finds_that_the_lock_is_anothers() {
+async fn a_late_holder_detects_that_another_has_the_lock() {
     let (objects, clock) = (bucket(), TestClock::default());
     // The holder lives, but its keeper has no time to renew the lease, as after a suspension of the machine.
     let late = taken(&objects, &clock).await.expect("free");
@@ -87,7 +87,7 @@ async fn who_comes_late_finds_that_the_lock_is_anothers() {
 }
 
 #[tokio::test]
-async fn a_lease_that_nobody_took_goes_on() {
+async fn an_expired_lease_that_was_not_taken_is_renewed() {
     let (objects, clock) = (bucket(), TestClock::default());
     let lease = taken(&objects, &clock).await.expect("free");
     clock.outlive();
@@ -97,7 +97,7 @@ async fn a_lease_that_nobody_took_goes_on() {
 
 /// The answer arrives when little of the lease is left, so the lease is renewed and the server asked again.
 #[tokio::test]
-async fn an_answer_that_took_long_is_not_believed() {
+async fn a_late_answer_is_not_trusted() {
     let (objects, clock) = (bucket(), TestClock::default());
     let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let now = {
@@ -123,7 +123,7 @@ async fn an_answer_that_took_long_is_not_believed() {
 }
 
 #[tokio::test]
-async fn what_is_no_lease_is_no_free_lock() {
+async fn an_unreadable_lease_does_not_free_the_lock() {
     let (objects, clock) = (bucket(), TestClock::default());
     let name = keys::generation("lock", 7);
     objects.put(&name, "?", Keep::Not).await.expect("written");

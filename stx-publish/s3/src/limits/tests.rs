@@ -150,7 +150,7 @@ async fn is_given_up<T: std::fmt::Debug>(
 }
 
 #[tokio::test]
-async fn small_requests_are_given_up_after_some_attempts() {
+async fn small_requests_fail_after_some_attempts() {
     let (store, asked) = server(|_| false);
     is_given_up(store.catalog(&Scope::All), "did not answer within 400ms").await;
     let before = asked.swap(0, Ordering::SeqCst);
@@ -166,7 +166,7 @@ async fn small_requests_are_given_up_after_some_attempts() {
 
 /// The answer to a conditional request is lost: the repeated request is told that the object exists, and it is the same object.
 #[tokio::test]
-async fn a_server_that_hangs_once_is_asked_again() {
+async fn a_request_is_repeated_if_the_server_hangs_once() {
     let (store, asked) = server(|asked| {
         asked.read_all();
         match (asked.method.as_str(), asked.number) {
@@ -184,7 +184,7 @@ async fn a_server_that_hangs_once_is_asked_again() {
 
 /// A server that is restarted or overloaded is away for seconds, and it has many clients.
 #[tokio::test]
-async fn a_server_that_is_away_for_seconds_is_asked_again() {
+async fn a_request_is_repeated_if_the_server_is_away_for_seconds() {
     let start = Instant::now();
     let (store, _) = limited(Limits::default(), move |asked| {
         if start.elapsed() < Duration::from_millis(2_500) {
@@ -200,7 +200,7 @@ async fn a_server_that_is_away_for_seconds_is_asked_again() {
 
 /// A server of another region answers with such a redirect.
 #[tokio::test]
-async fn a_server_that_leads_nowhere_has_the_region_looked_at() {
+async fn a_redirect_without_a_target_hints_at_the_region() {
     let (store, _) = server(|asked| {
         asked.answer("301 Moved Permanently", 0, b"");
         true
@@ -219,7 +219,7 @@ async fn a_server_that_leads_nowhere_has_the_region_looked_at() {
 
 /// OpenStack's Swift answers every condition like this.
 #[tokio::test]
-async fn a_server_that_knows_no_conditions_is_refused_by_its_word() {
+async fn a_server_that_rejects_conditions_is_refused() {
     let limits = Limits {
         retries: 0,
         ..LIMITS
@@ -238,7 +238,7 @@ async fn a_server_that_knows_no_conditions_is_refused_by_its_word() {
 
 /// Many objects are deleted with one request: an error names the mirror.
 #[tokio::test]
-async fn an_object_that_cannot_be_deleted_is_one_of_the_mirror() {
+async fn the_error_of_a_failed_deletion_names_the_mirror() {
     let (store, _) = server(|asked| {
         asked.read_all();
         asked.answer("403 Forbidden", 0, b"");
@@ -251,7 +251,7 @@ async fn an_object_that_cannot_be_deleted_is_one_of_the_mirror() {
 
 /// Another tool, or a mistake, has created an object whose name is not a valid path.
 #[tokio::test]
-async fn a_name_that_no_path_holds_spoils_no_listing() {
+async fn a_name_that_is_not_a_valid_path_does_not_break_the_listing() {
     let (store, _) = server(|asked| {
         let entry = |name| {
             let time = "2018-11-01T06:00:00Z";
@@ -272,7 +272,7 @@ async fn a_name_that_no_path_holds_spoils_no_listing() {
 
 /// The head of an answer arrives, and the rest of a small object does not.
 #[tokio::test]
-async fn half_of_a_small_answer_is_no_answer() {
+async fn an_incomplete_small_answer_times_out() {
     let (store, _) = server(|asked| {
         asked.answer("200 OK", 100, b"half of it");
         false
@@ -282,7 +282,7 @@ async fn half_of_a_small_answer_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_large_body_may_take_long_as_long_as_it_goes_on() {
+async fn a_large_body_may_take_long_while_it_makes_progress() {
     const LENGTH: usize = 24 << 20;
     let (store, _) = server(|asked| {
         // In total, longer than the limits for a small request and for silence.
@@ -315,7 +315,7 @@ async fn a_large_body_may_take_long_as_long_as_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_download_that_stalls_is_given_up() {
+async fn a_stalled_download_times_out() {
     let (store, _) = server(|asked| {
         asked.answer("200 OK", 1 << 20, &[1; 1_000]);
         false
@@ -330,7 +330,7 @@ async fn a_download_that_stalls_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_works_may_be_silent() {
+async fn a_server_may_be_silent_while_it_copies() {
     let (store, asked) = server(|asked| {
         std::thread::sleep(LIMITS.small * 3);
         let body = b"<CopyObjectResult><ETag>\"1\"</ETag></CopyObjectResult>";
@@ -344,7 +344,7 @@ async fn a_server_that_works_may_be_silent() {
 
 /// The server begins its answer before the work ends, and may die in between.
 #[tokio::test]
-async fn a_server_that_hangs_at_work_is_given_up() {
+async fn a_server_that_hangs_while_it_copies_times_out() {
     let limits = Limits {
         work: Duration::from_secs(1),
         ..LIMITS

@@ -68,7 +68,7 @@ const COPIED: &str = answer!(
 );
 
 #[tokio::test]
-async fn the_request_names_the_part_and_the_very_object() {
+async fn the_request_names_the_part_and_the_exact_object() {
     let (copied, requests) = copy(vec![COPIED]).await;
     assert_eq!(copied.expect("copied").content_id, "\"part\"");
     let [request] = &requests[..] else {

@@ -99,7 +99,7 @@ async fn a_build_that_lost_its_record_is_named() {
 }
 
 #[tokio::test]
-async fn what_objects_are_not_is_kept_beside_them() {
+async fn symlinks_and_modes_are_stored_beside_the_objects() {
     let dir = tempdir().expect("a directory");
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let store = sound(&bucket, &clock);
@@ -170,7 +170,7 @@ async fn what_objects_are_not_is_kept_beside_them() {
 }
 
 #[tokio::test]
-async fn the_sums_are_those_of_a_directory() {
+async fn the_sums_equal_those_of_a_directory() {
     let dir = tempdir().expect("a directory");
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let store = sound(&bucket, &clock);

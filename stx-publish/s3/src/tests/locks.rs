@@ -18,7 +18,7 @@ async fn refused(staged: Box<dyn StagedBuild>) {
 
 /// A machine was suspended while it published: all its files were sent, and another publisher has the lock.
 #[tokio::test]
-async fn who_lost_the_lock_meanwhile_commits_nothing() {
+async fn a_publisher_that_lost_the_lock_commits_nothing() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
     let id = sample_id(1);
@@ -32,7 +32,7 @@ async fn who_lost_the_lock_meanwhile_commits_nothing() {
 
 /// The other publisher has meanwhile published a build with the same id.
 #[tokio::test]
-async fn who_lost_the_lock_meanwhile_writes_over_nothing() {
+async fn a_publisher_that_lost_the_lock_overwrites_nothing() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
     let id = sample_id(1);
@@ -49,7 +49,7 @@ async fn who_lost_the_lock_meanwhile_writes_over_nothing() {
 
 /// The publisher resumes in the middle of its files, which by now belong to a published build.
 #[tokio::test]
-async fn who_lost_the_lock_meanwhile_sends_no_more_files() {
+async fn a_publisher_that_lost_the_lock_sends_no_more_files() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
     let id = sample_id(1);
@@ -95,7 +95,7 @@ impl CommitHooks for Meanwhile {
 }
 
 #[tokio::test]
-async fn who_lost_the_lock_meanwhile_is_told_that_nothing_was_published() {
+async fn a_publisher_that_lost_the_lock_reports_that_nothing_was_published() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let late = sound(&bucket, &clock);
     let request = sample_request(1, BuildOutcome::Success, "day 1");
@@ -111,7 +111,7 @@ async fn who_lost_the_lock_meanwhile_is_told_that_nothing_was_published() {
 
 /// A mark would allow the next publisher to delete the files of a build without a record, and a retired build has no record.
 #[tokio::test]
-async fn who_lost_the_lock_before_the_build_began_marks_nothing() {
+async fn a_publisher_that_lost_the_lock_before_it_began_marks_nothing() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
     let id = sample_id(1);
@@ -136,7 +136,7 @@ async fn who_lost_the_lock_before_the_build_began_marks_nothing() {
 
 /// While one publisher makes its plan, another one takes the lock, publishes, and gives the lock back.
 #[tokio::test]
-async fn a_lock_that_another_had_while_the_plan_was_made_is_free() {
+async fn a_lock_that_was_released_during_the_plan_is_free() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
     let id = sample_id(2);
@@ -159,7 +159,7 @@ async fn a_lock_that_another_had_while_the_plan_was_made_is_free() {
 
 /// A publisher with outdated findings creates a number that is free again because others have passed it.
 #[tokio::test]
-async fn a_generation_that_others_are_past_counts_for_nothing() {
+async fn an_outdated_generation_has_no_effect() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let id = sample_id(1);
     let sound = sound(&bucket, &clock);
@@ -207,7 +207,7 @@ async fn a_server_that_overwrites_is_refused() {
 /// The lock of the pages is read before a publish. Until it is taken, other publishers take and release it, and the generations
 /// that existed are deleted; then one publisher holds it.
 #[tokio::test]
-async fn a_lock_of_pages_that_others_had_meanwhile_is_taken_in_turn() {
+async fn the_lock_of_the_pages_is_taken_after_other_holders() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
     late.expect(&sample_id(1).channel).await;

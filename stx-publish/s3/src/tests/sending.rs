@@ -11,7 +11,7 @@ use stx_publish::incoming::digest_of;
 use stx_publish::ingest::{Hints, Stamp};
 
 #[tokio::test]
-async fn bytes_that_are_there_are_copied_by_the_server() {
+async fn existing_bytes_are_copied_by_the_server() {
     let dir = tempdir().expect("a directory");
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let store = sound(&bucket, &clock);
@@ -87,7 +87,7 @@ async fn equal_files_of_one_build_are_sent_once() {
 }
 
 #[tokio::test]
-async fn what_did_not_change_is_not_read_again() {
+async fn an_unchanged_file_is_not_read_again() {
     let dir = tempdir().expect("a directory");
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let store = sound(&bucket, &clock);
@@ -154,7 +154,7 @@ fn large() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_large_file_that_broke_off_is_gone_on_with() {
+async fn an_interrupted_upload_of_a_large_file_is_resumed() {
     let dir = tempdir().expect("a directory");
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let iso = large();
@@ -207,7 +207,7 @@ async fn a_large_file_that_broke_off_is_gone_on_with() {
 
 /// The parts of a copy are larger than those of a file that is sent, so its upload is aborted and not resumed.
 #[tokio::test]
-async fn a_file_is_not_sent_in_the_parts_of_a_copy_that_broke_off() {
+async fn an_upload_does_not_reuse_the_parts_of_an_interrupted_copy() {
     let dir = tempdir().expect("a directory");
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let failing = Failing::new(&bucket, Fault::Once, usize::MAX);
@@ -233,7 +233,7 @@ async fn a_file_is_not_sent_in_the_parts_of_a_copy_that_broke_off() {
 
 /// A publisher that dies between a large copy and the commit does not repeat the copy.
 #[tokio::test]
-async fn a_large_copy_that_is_there_is_not_made_again() {
+async fn an_existing_large_copy_is_not_repeated() {
     let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
     let mirror = sound(&bucket, &clock);
     let (iso, id) = (large(), sample_id(1));
