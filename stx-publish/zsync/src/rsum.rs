@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_moves_has_the_sum_of_its_bytes() {
+    fn a_rolling_sum_equals_the_sum_of_its_window() {
         for shift in [4, 6, 11, 12, 15, 16, 17] {
             let size = 1 << shift;
             let bytes: Vec<u8> = (0..size * 2 + 100)

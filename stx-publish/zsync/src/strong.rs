@@ -149,7 +149,7 @@ mod tests {
     use super::{LANES, strong, strong_lanes};
 
     #[test]
-    fn several_blocks_have_the_sums_that_each_has() {
+    fn parallel_sums_equal_single_sums() {
         for size in [64, 128, 2 << 10, 4 << 10, 64 << 10] {
             let bytes: Vec<u8> = (0..size * LANES)
                 .map(|at| u8::try_from((at * at / 13 + at) & 0xff).expect("a byte"))

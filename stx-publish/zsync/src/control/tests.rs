@@ -35,14 +35,14 @@ fn a_control_file_of_zsyncmake_is_read() {
 }
 
 #[test]
-fn a_header_that_nobody_has_to_understand_is_passed_over() {
+fn an_optional_header_is_ignored() {
     let safe = HEADER.replace("URL", "Safe: X-New X-Other\nX-New: 1\nURL");
     Control::parse(&bytes(&safe, 15)).expect("it is safe");
     assert!(refused("URL", "X-New: 1\nURL").contains("`X-New:`"));
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_its_line() {
+fn an_impossible_value_is_refused_with_its_line() {
     for (from, to, why) in [
         (
             "Length: 4097",
@@ -108,12 +108,12 @@ fn a_hostile_value_does_not_reach_the_terminal() {
 
 proptest! {
     #[test]
-    fn no_bytes_stop_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_cause_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         Control::parse(&bytes).ok();
     }
 
     #[test]
-    fn what_is_made_is_read_again(content in prop::collection::vec(any::<u8>(), 0..20_000), step in 1_usize..5_000) {
+    fn a_control_file_round_trips(content in prop::collection::vec(any::<u8>(), 0..20_000), step in 1_usize..5_000) {
         let mut maker = Maker::new("name", "a%20url", content.len() as u64);
         for part in content.chunks(step) {
             maker.update(part);
@@ -137,7 +137,7 @@ fn other_lengths_than_announced_are_an_error() {
 }
 
 #[test]
-fn the_sums_of_any_file_take_little_room() {
+fn the_sums_of_any_file_are_small() {
     for (length, size) in [
         (1, 2 << 10),
         (99_999_999, 2 << 10),

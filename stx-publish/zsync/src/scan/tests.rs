@@ -57,7 +57,7 @@ fn fetched(pieces: &[Piece]) -> u64 {
 }
 
 #[test]
-fn the_same_file_is_found_whole_whatever_its_length() {
+fn an_identical_file_of_any_length_is_found_completely() {
     for length in [0, 1, 2047, 2048, 2049, 4096, 4097, 100_000, 3 << 20] {
         let bytes = noise(1, length);
         assert_eq!(fetched(&pieces(&bytes, &bytes, 1)), 0, "{length}");
@@ -65,7 +65,7 @@ fn the_same_file_is_found_whole_whatever_its_length() {
 }
 
 #[test]
-fn blocks_are_found_where_they_moved_to() {
+fn moved_blocks_are_found() {
     let old = noise(2, 2_000_000);
     for shift in [1, 7, 2048, 4095, 300_001] {
         let mut new = noise(3, shift);
@@ -99,7 +99,7 @@ fn a_seed_may_be_searched_in_parts() {
 }
 
 #[test]
-fn equal_blocks_are_all_found_and_cost_nothing() {
+fn all_equal_blocks_are_found_at_no_cost() {
     let mut new = vec![0; 4 << 20];
     new.extend_from_slice(&noise(6, 10_000));
     new.extend_from_slice(&vec![0; 4 << 20]);
@@ -110,7 +110,7 @@ fn equal_blocks_are_all_found_and_cost_nothing() {
 }
 
 #[test]
-fn a_worthless_seed_gives_nothing() {
+fn an_unrelated_seed_has_no_matches() {
     let (new, old) = (noise(7, 1_000_000), noise(8, 1_000_000));
     let found = pieces(&new, &old, 1);
     assert_eq!(found.len(), 1);
@@ -119,7 +119,7 @@ fn a_worthless_seed_gives_nothing() {
 }
 
 #[test]
-fn single_blocks_are_found_where_one_has_to_match() {
+fn single_blocks_are_found_if_one_match_suffices() {
     let (old, size) = (noise(9, 50_000), 2048);
     let text = format!(
         "zsync: 0.6.2\nBlocksize: {size}\nLength: {}\nHash-Lengths: 1,4,16\nURL: a\n\n",
@@ -170,7 +170,7 @@ fn sums_that_match_everywhere_end_the_search() {
 }
 
 #[test]
-fn an_error_of_the_seed_is_an_error_of_the_search() {
+fn a_read_error_of_the_seed_fails_the_search() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -185,7 +185,7 @@ fn an_error_of_the_seed_is_an_error_of_the_search() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_plan_is_true_and_finds_what_was_kept(
+    fn a_plan_is_correct_and_finds_every_kept_block(
         cuts in prop::collection::vec((0_usize..4_000, 0_usize..60_000, 0_u64..3), 1..12),
         parts in 1_usize..4,
     ) {
