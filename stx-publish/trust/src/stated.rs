@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signed_build_is_right_until_what_it_states_is_touched() {
+    async fn a_signed_build_is_valid_until_its_statement_changes() {
         let store = mirror(true, good()).await;
         assert_eq!(found(&store, &[Mirroring]).await, []);
         assert_eq!(found(&store, &[]).await, []);
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_there_are_keys_every_build_is_signed() {
+    async fn with_keys_an_unsigned_build_is_a_finding() {
         let store = mirror(false, good()).await;
         assert_eq!(found(&store, &[]).await, []);
         let unsigned = found(&store, &[Mirroring]).await;
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_statement_that_is_gone_is_found() {
+    async fn a_missing_statement_is_found() {
         let store = mirror(false, good()).await;
         store.tamper_file(&sample_id(1), &path(STATEMENT_FILE), None);
         let [(kind, _)] = &found(&store, &[]).await[..] else {
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bill_is_about_its_image_and_about_what_is_published() {
+    async fn a_bill_must_match_its_image_and_the_published_packages() {
         let there = "../RPMS/std/a%20b.rpm";
         for (bill, kinds) in [
             (good(), &[][..]),

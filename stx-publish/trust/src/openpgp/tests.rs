@@ -69,7 +69,7 @@ async fn shown(mirror: &TrustedMirror) -> Result<Option<AliasEntry>, StoreError>
 }
 
 #[tokio::test]
-async fn an_index_is_good_at_every_step_of_its_replacement() {
+async fn an_index_is_valid_at_every_step_of_its_replacement() {
     let site = Site::default();
     let mut steps = 0;
     for at in 0.. {
@@ -226,7 +226,7 @@ fn a_locked_key_needs_its_passphrase() {
 }
 
 #[test]
-fn a_message_holds_its_text_and_nothing_else_stands_for_it() {
+fn a_signed_message_contains_exactly_its_text() {
     let (signer, text) = (signer(), "Origin: x\nSHA256:\n 00 1 Packages\n");
     let message = signer.sign_text(text, now()).expect("signed");
     let message = message.expect("a message");

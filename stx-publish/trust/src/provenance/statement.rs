@@ -450,7 +450,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_git_fetches_from_is_a_uri_or_nothing() {
+    fn every_git_url_becomes_a_uri_or_is_omitted() {
         for (url, uri) in [
             (
                 "https://opendev.org/starlingx/config",

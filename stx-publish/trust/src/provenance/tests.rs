@@ -71,7 +71,7 @@ fn builder() -> Builder {
 }
 
 #[test]
-fn a_statement_says_what_came_out_of_what() {
+fn a_statement_names_the_inputs_and_outputs_of_the_build() {
     let statement = statement(&record(), &sums(&FILES), &builder());
     insta::assert_snapshot!(statement.to_json());
     let read = Statement::from_json(statement.to_json().as_bytes()).expect("a statement");
@@ -80,7 +80,7 @@ fn a_statement_says_what_came_out_of_what() {
 }
 
 #[test]
-fn a_tree_that_somebody_made_elsewhere_is_said_to_be_published_only() {
+fn a_tree_built_elsewhere_is_stated_as_published_only() {
     let mut record = BuildRecord::new(id(), BuildOutcome::Success);
     record.trigger = Some("publish".to_owned());
     let statement = statement(&record, &sums(&FILES), &builder());
@@ -90,7 +90,7 @@ fn a_tree_that_somebody_made_elsewhere_is_said_to_be_published_only() {
 }
 
 #[test]
-fn what_other_tools_add_to_a_statement_is_left_out_of_account() {
+fn unknown_fields_of_a_statement_are_ignored() {
     let mut json: serde_json::Value =
         serde_json::from_str(&statement(&record(), &sums(&FILES), &builder()).to_json())
             .expect("JSON");
@@ -200,7 +200,7 @@ impl EnvelopeKey for Mirroring {
 }
 
 #[test]
-fn an_envelope_is_what_was_put_into_it_and_the_signature_covers_payload_and_type() {
+fn an_envelope_round_trips_and_its_signature_covers_payload_and_type() {
     let attestation = Attestation {
         builder: builder(),
         signer: Some(Arc::new(Mirroring)),
@@ -234,7 +234,7 @@ fn an_envelope_is_what_was_put_into_it_and_the_signature_covers_payload_and_type
 }
 
 #[test]
-fn what_is_no_envelope_is_refused() {
+fn an_invalid_envelope_is_refused() {
     let payload = "e30=";
     let form = |kind: &str, payload: &str, signatures: &str| {
         format!(
@@ -276,7 +276,7 @@ mod keys {
         -----END PUBLIC KEY-----\n";
 
     #[test]
-    fn a_key_signs_and_only_its_own_public_half_checks() {
+    fn a_signature_is_valid_only_for_the_public_key_of_its_signer() {
         let key = SigningKey::from_pem(PRIVATE.as_bytes()).expect("a key");
         let public = PublicKey::from_pem(PUBLIC.as_bytes()).expect("a key");
         assert_eq!(key.public(), &public);
@@ -289,7 +289,7 @@ mod keys {
     }
 
     #[test]
-    fn other_texts_are_no_keys() {
+    fn other_texts_are_not_keys() {
         let p384 = "-----BEGIN PUBLIC KEY-----\nMHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE\n-----END PUBLIC KEY-----\n";
         for text in ["", PRIVATE, p384] {
             assert!(PublicKey::from_pem(text.as_bytes()).is_err(), "{text}");

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_packages_are_told_from_other_files_of_their_names() {
+    fn package_lists_are_distinguished_from_other_files_with_their_names() {
         let text = b"adduser\t3.134\nlibc6:amd64 2.36-9+deb12u7\ngit 1:2.39.5-0\ngit 1:2.39.5-0\n";
         let found = listed("live/filesystem.manifest", text);
         let expected = [
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn of_dpkgs_status_what_is_installed_counts() {
+    fn only_installed_packages_of_a_dpkg_status_count() {
         let text = b"Package: a\nStatus: install ok installed\nVersion: 1:1.0-1\nArchitecture: all\n\
                      Maintainer: A B <a@example.org>\nSource: as (0.9)\nDescription: one\n two\n\n\
                      Package: b\nStatus: deinstall ok config-files\nVersion: 1\nArchitecture: all\n";

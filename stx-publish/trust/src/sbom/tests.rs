@@ -73,7 +73,7 @@ fn published() -> bill::Published {
 }
 
 #[test]
-fn a_bill_says_what_is_in_the_image_and_where_it_is_published() {
+fn a_bill_lists_the_packages_of_the_image_and_their_urls() {
     let at = path("outputs/iso/bootimage.iso");
     let write = || bill::write(&id(), &at, &image(), &published(), &[], "0.1.0");
     let text = write();
@@ -105,7 +105,7 @@ fn each_image_of_each_build_has_a_number_of_its_own() {
 }
 
 #[test]
-fn no_two_components_have_one_name() {
+fn no_two_components_have_the_same_name() {
     let at = path("outputs/iso/bootimage.iso");
     let mut twice = image();
     twice.files.extend([file("isolinux/vmlinuz", 4, None)]);
@@ -135,7 +135,7 @@ fn no_two_components_have_one_name() {
 
 /// A file with the name of an image that is not an image stops nothing; an image that has a bill keeps it.
 #[test]
-fn what_cannot_be_described_is_said() {
+fn an_image_that_cannot_be_described_is_reported() {
     let dir = Utf8TempDir::new().expect("a directory");
     let mut incoming = Incoming::default();
     let mut add = |name: &str, bytes: &[u8]| {
@@ -245,7 +245,7 @@ impl Iso {
 }
 
 #[test]
-fn an_image_that_claims_more_than_it_has_is_refused_before_that_is_read() {
+fn an_image_that_claims_too_much_is_refused_before_it_is_read() {
     let file = || record(b"HELLO.TXT;1", false, FILE, 5);
     let files = Iso::new(&[file()]).files().expect("an image");
     assert_eq!(files.len(), 1);
