@@ -95,13 +95,13 @@ fn path(text: &str) -> BuildPath {
 pub async fn run(store: &dyn MirrorStore) {
     absent(store).await;
     staging_is_invisible(store).await;
-    published_is_there(store).await;
+    a_published_build_is_complete(store).await;
     capabilities_are_true(store).await;
     locks_exclude(store).await;
     aliases_compare_and_swap(store).await;
     names::run(store).await;
     pages(store).await;
-    retire_and_back(store).await;
+    builds_are_retired_and_restored(store).await;
     retention::run(store).await;
     corners::run(store).await;
     outlines::run(store).await;
@@ -178,7 +178,7 @@ async fn staging_is_invisible(store: &dyn MirrorStore) {
     assert_eq!(store.leftovers(&Scope::All).await.expect("a list"), []);
 }
 
-async fn published_is_there(store: &dyn MirrorStore) {
+async fn a_published_build_is_complete(store: &dyn MirrorStore) {
     let id = sample_id(1);
     put(store, 1, BuildOutcome::Success).await;
     let sums = store.sums(&id).await.expect("sums");
@@ -448,7 +448,7 @@ async fn held(store: &dyn MirrorStore, channel: &Channel) -> bool {
     entry.held.contains(&AliasName::latest_build())
 }
 
-async fn retire_and_back(store: &dyn MirrorStore) {
+async fn builds_are_retired_and_restored(store: &dyn MirrorStore) {
     let id = sample_id(2);
     let now = sample_id(20).date.time();
     let writer = store.lock(&id.channel).await.expect("the lock");

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_program_is_a_matter_of_usage_wherever_it_is_missed() {
+    fn a_missing_program_is_always_a_usage_error() {
         let unsigned = |source| StoreError::Unsigned {
             what: "SHA256SUMS".to_owned(),
             source,

@@ -77,7 +77,7 @@ mod tests {
     use crate::incoming::Entry;
 
     #[test]
-    fn each_large_file_has_one() {
+    fn each_large_file_has_a_metalink() {
         let id: BuildId = "master/centos/20200101T000000Z".parse().expect("a build");
         let mut added = Incoming::default();
         for name in [

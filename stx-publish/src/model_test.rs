@@ -295,7 +295,7 @@ prop_state_machine! {
     #![proptest_config(config(256))]
 
     #[test]
-    fn a_mirror_in_memory_is_what_the_model_says(sequential 1..24 => Publishing<Memory>);
+    fn a_mirror_in_memory_matches_the_model(sequential 1..24 => Publishing<Memory>);
 }
 
 #[cfg(feature = "local")]

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_reader_accepts_is_not_written() {
+    fn a_text_longer_than_readers_accept_is_not_written() {
         for (index, name) in [(1, "SHA256SUMS"), (3, "build.json")] {
             let length = usize::try_from(LONGEST_TEXT).expect("a length");
             let mut long = sealed();

@@ -69,7 +69,7 @@ mod tests {
 
         /// However a file is split, its bytes are the ones that were written, and a hole at its end is reported.
         #[test]
-        fn holes_read_as_the_zeros_that_they_stand_for(pieces in pieces()) {
+        fn holes_are_read_as_zeros(pieces in pieces()) {
             let whole = pieces.concat();
             let mut file = Cursor::new(Vec::new());
             let (mut at, mut ends_in_a_hole) = (0, false);

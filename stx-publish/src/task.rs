@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_an_error_of_whoever_waits() {
+    async fn a_panic_of_a_task_is_an_error_of_its_caller() {
         let panics: [fn(); 2] = [|| panic!("no more"), || panic!("no {}", "more")];
         for panics in panics {
             let error = tokio::task::spawn_blocking(panics).await;

@@ -13,15 +13,15 @@ use crate::store::{FileBody, KnownFile, MirrorStore, Scope, StoreError, read_all
 pub(super) async fn run(store: &dyn MirrorStore) {
     the_first_of_two_that_move_an_alias_wins(store).await;
     a_restore_replaces_no_build(store).await;
-    beginning_sweeps_and_commits_its_own_record_only(store).await;
+    a_staged_build_starts_empty_and_commits_its_own_record_only(store).await;
     a_reader_has_the_build_or_an_error(store).await;
-    a_known_file_is_shared_or_has_to_be_added(store).await;
-    an_alias_of_a_channel_that_is_not_there_can_go(store).await;
+    a_known_file_is_shared_or_must_be_added(store).await;
+    an_alias_to_a_missing_channel_can_be_removed(store).await;
     let settled = store.settle(&sample_id(1).channel).await;
     settled.expect("what can be seen can be made durable");
 }
 
-async fn an_alias_of_a_channel_that_is_not_there_can_go(store: &dyn MirrorStore) {
+async fn an_alias_to_a_missing_channel_can_be_removed(store: &dyn MirrorStore) {
     let nowhere = "feature/nowhere/centos".parse().expect("a channel");
     let writer = store.lock(&nowhere).await.expect("the lock");
     let gone = writer.point(&AliasName::latest_build(), None, None).await;
@@ -77,7 +77,7 @@ async fn a_restore_replaces_no_build(store: &dyn MirrorStore) {
     assert_eq!(store.retired().await.expect("a list"), []);
 }
 
-async fn beginning_sweeps_and_commits_its_own_record_only(store: &dyn MirrorStore) {
+async fn a_staged_build_starts_empty_and_commits_its_own_record_only(store: &dyn MirrorStore) {
     let id = sample_id(10);
     let writer = store.lock(&id.channel).await.expect("the lock");
     drop(writer.begin(sample_id(8).date).await.expect("begun"));
@@ -121,7 +121,7 @@ async fn a_reader_has_the_build_or_an_error(store: &dyn MirrorStore) {
     writer.restore(&retired).await.expect("restored");
 }
 
-async fn a_known_file_is_shared_or_has_to_be_added(store: &dyn MirrorStore) {
+async fn a_known_file_is_shared_or_must_be_added(store: &dyn MirrorStore) {
     let id = sample_id(8);
     let (source, text) = (
         path("inputs/downloads/source.tar"),

@@ -39,8 +39,8 @@ pub(super) async fn run(store: &dyn MirrorStore) {
     pins_keep(store).await;
     verdicts_are_remembered(store).await;
     readers_hold(store).await;
-    sections_go_and_come_back(store).await;
-    what_a_build_is_known_by_stays(store).await;
+    sections_are_retired_and_restored(store).await;
+    files_that_identify_a_build_cannot_be_retired(store).await;
     tags_are_owed(store).await;
 }
 
@@ -266,7 +266,7 @@ async fn files(store: &dyn MirrorStore, id: &BuildId) -> usize {
     inspection.found.len()
 }
 
-async fn sections_go_and_come_back(store: &dyn MirrorStore) {
+async fn sections_are_retired_and_restored(store: &dyn MirrorStore) {
     put(store, 6, BuildOutcome::Success).await;
     put(store, 7, BuildOutcome::Success).await;
     let (id, latest) = (sample_id(6), sample_id(7));
@@ -335,7 +335,7 @@ async fn sections_go_and_come_back(store: &dyn MirrorStore) {
     writer.restore(&taken[0]).await.expect("restored");
 }
 
-async fn what_a_build_is_known_by_stays(store: &dyn MirrorStore) {
+async fn files_that_identify_a_build_cannot_be_retired(store: &dyn MirrorStore) {
     let id = sample_id(6);
     let writer = locked(store).await;
     for section in [

@@ -42,12 +42,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_passes_on_every_call_conforms() {
+    async fn a_wrapper_that_forwards_every_call_conforms() {
         wrapper(FaultyStore::watching).await;
     }
 
     #[test]
-    fn one_that_leaves_out_any_call_does_not() {
+    fn a_wrapper_that_omits_any_call_does_not_conform() {
         for method in METHODS {
             let forgetful = |inner| FaultyStore::forgetting(inner, method);
             assert!(!passes(wrapper(forgetful)), "{method} can be left out");
@@ -56,7 +56,7 @@ mod tests {
 
     /// The calls whose absence does not show in the answers of the mirror.
     #[test]
-    fn most_calls_that_are_left_out_are_noticed_by_the_answers_alone() {
+    fn most_omitted_calls_are_detected_by_their_answers_alone() {
         let unnoticed: Vec<_> = METHODS
             .into_iter()
             .filter(|method| {

@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn short_pieces_between_ranges_are_fetched_with_them() {
+    fn short_gaps_between_ranges_are_fetched_with_them() {
         let pieces = vec![
             piece(0, 100_000, Some((0, 0))),
             piece(100_000, 4096, None),
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_follow_each_other_are_asked_for_together() {
+    fn adjacent_ranges_are_requested_together() {
         let here = |at: u64, length| piece(at, length, Some((0, at)));
         let there = |at, length| piece(at, length, None);
         let pieces = vec![
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_cut_off() {
+    fn pieces_that_already_exist_are_cut_off() {
         let pieces = vec![
             piece(0, 100, None),
             piece(100, 100, Some((1, 1000))),

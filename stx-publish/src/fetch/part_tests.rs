@@ -94,7 +94,7 @@ impl Shared {
 }
 
 #[test]
-fn a_file_is_written_under_a_name_that_nobody_knows_before() {
+fn a_file_is_written_under_an_unpredictable_name() {
     let shared = Shared::new();
     let names: Vec<_> = (0..2)
         .map(|_| {
@@ -113,7 +113,7 @@ fn a_file_is_written_under_a_name_that_nobody_knows_before() {
 }
 
 #[test]
-fn what_is_there_is_gone_on_with_by_the_longest() {
+fn the_longest_unfinished_file_is_resumed() {
     let shared = Shared::new();
     for (random, text) in [("1", "a"), ("2", "an im"), ("3", "an ")] {
         shared.write(&unfinished(random), text.as_bytes(), 0o600);
@@ -123,7 +123,7 @@ fn what_is_there_is_gone_on_with_by_the_longest() {
 }
 
 #[test]
-fn a_part_of_another_fetch_is_busy_and_anybody_elses_lock_is_not() {
+fn an_unfinished_file_is_busy_only_if_another_fetch_locks_it() {
     let shared = Shared::new();
     let part = shared.open().expect("opened");
     assert!(matches!(shared.open(), Err(FetchError::Busy { .. })));
@@ -137,7 +137,7 @@ fn a_part_of_another_fetch_is_busy_and_anybody_elses_lock_is_not() {
 }
 
 #[test]
-fn planted_symlinks_fifos_and_links_are_left_alone() {
+fn planted_symlinks_fifos_and_hard_links_are_not_used() {
     let shared = Shared::new();
     fs::write(shared.at("mine"), "mine").expect("written");
     for (random, old) in [("1", "mine"), ("2", "nothing")] {
@@ -159,7 +159,7 @@ fn planted_symlinks_fifos_and_links_are_left_alone() {
 }
 
 #[test]
-fn an_unfinished_file_of_somebody_else_is_no_beginning() {
+fn an_unfinished_file_of_another_user_is_not_resumed() {
     let mut shared = Shared::new();
     shared.write(&unfinished("1"), b"an", 0o600);
     shared.given_away(&unfinished("1"));
@@ -167,7 +167,7 @@ fn an_unfinished_file_of_somebody_else_is_no_beginning() {
 }
 
 #[test]
-fn what_is_there_is_right_only_as_a_file_of_ones_own() {
+fn an_existing_file_is_accepted_only_if_the_user_owns_it() {
     let mut shared = Shared::new();
     let already = |shared: &Shared| {
         let already = shared.enter().already("image.iso", digest());
@@ -194,7 +194,7 @@ fn what_is_there_is_right_only_as_a_file_of_ones_own() {
 }
 
 #[test]
-fn directories_are_entered_and_links_of_others_are_not() {
+fn directories_are_entered_and_links_of_other_users_are_not() {
     let mut shared = Shared::new();
     fs::create_dir(shared.at("elsewhere")).expect("made");
     symlink("elsewhere", shared.at("RPMS")).expect("linked");
@@ -217,7 +217,7 @@ fn directories_are_entered_and_links_of_others_are_not() {
 }
 
 #[test]
-fn what_is_put_in_the_files_place_meanwhile_is_found_out() {
+fn a_file_that_replaces_the_unfinished_one_is_detected() {
     let shared = Shared::new();
     let mut part = shared.open().expect("opened");
     part.append(TEXT).expect("written");
@@ -227,7 +227,7 @@ fn what_is_put_in_the_files_place_meanwhile_is_found_out() {
 }
 
 #[test]
-fn the_longest_name_has_a_part() {
+fn the_longest_file_name_can_be_fetched() {
     let shared = Shared::new();
     let name = "é".repeat(127) + "a";
     assert_eq!(name.len(), 255);

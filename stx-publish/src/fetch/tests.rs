@@ -39,7 +39,7 @@ async fn get(store: &MemoryStore, words: &[&str], to: &camino::Utf8Path) -> Fetc
 }
 
 #[tokio::test]
-async fn words_select_files_and_say_where_they_go() {
+async fn words_select_files_and_their_target_paths() {
     let sums = "outputs/CONTEXT
 outputs/RPMS/rt/b.rpm
 outputs/RPMS/std/a.rpm
@@ -121,7 +121,7 @@ inputs/downloads/d.tar";
 }
 
 #[test]
-fn of_several_names_of_an_image_that_of_the_specification_is_taken() {
+fn of_several_names_of_an_image_the_specified_one_is_used() {
     let select = |lines: &[(char, &str)]| {
         let line = |(digit, name): &(char, &str)| {
             format!("{}  outputs/iso/{name}", digit.to_string().repeat(64))
@@ -172,7 +172,7 @@ async fn a_file_is_fetched_once_and_checked() {
 }
 
 #[tokio::test]
-async fn what_a_killed_fetch_left_is_gone_on_with() {
+async fn a_killed_fetch_is_resumed() {
     let store = mirror().await;
     let digest = {
         let sums = store.sums(&sample_id(1)).await.expect("sums");
@@ -200,7 +200,7 @@ async fn what_a_killed_fetch_left_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn corrupt_and_gone_are_told_apart_and_nothing_gets_the_name() {
+async fn corrupt_and_missing_files_are_distinguished_and_not_stored() {
     for (bytes, corrupt) in [(Some("image of day 2"), true), (None, false)] {
         let store = mirror().await;
         let path = "outputs/iso/bootimage.iso".parse().expect("a path");

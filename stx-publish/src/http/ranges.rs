@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn parts_are_read_wherever_chunks_end() {
+    async fn parts_are_read_independently_of_chunk_boundaries() {
         let text = "\r\n--00001\r\nContent-Type: a/b\r\ncontent-range: bytes 2-4/90\r\n\r\n\
                     abc\r\n--00001\r\nContent-Range: bytes 7-8/90\r\n\r\n\r\n\r\n--00001--\r\n";
         for at in 1..text.len() {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn heads_that_are_none_are_refused_and_never_kept_in_memory() {
+    async fn invalid_heads_are_refused_and_never_kept_in_memory() {
         for wrong in [
             "--1\r\n\r\n",
             "--1\r\nContent-Range: bytes 2-1/9\r\n\r\n",

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_and_nothing_else() {
+    fn only_a_complete_cache_of_the_same_version_is_read() {
         let dir = tempdir().expect("a directory");
         let (path, temporary) = (dir.path().join("a/cache"), dir.path().join("temporary"));
         let value = vec![("one".to_owned(), 1_u64), ("two".to_owned(), 2)];

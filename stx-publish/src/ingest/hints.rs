@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_same_file_is_known_again() {
+    fn a_digest_is_remembered_for_the_unchanged_file_only() {
         let hints = remembered(&[STAMP], 10_000);
         assert_eq!(hints.digest(&STAMP), Some(Sha256([1; 32])));
         let others: [fn(&mut Stamp); 7] = [
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_just_written_to_is_not_remembered() {
+    fn a_recently_modified_file_is_not_remembered() {
         let mut ahead = STAMP;
         ahead.modified.0 = 3_000;
         for (stamp, since, known) in [

@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_of_another_channel_adopts_nothing() {
+    fn the_lock_of_another_channel_does_not_allow_an_adoption() {
         let (_dir, adopter, _) = with(&[("outputs/success", "")]);
         let other: BuildId = "master/debian/20200105T060000Z".parse().expect("a build");
         let record = BuildRecord::new(other, stx_layout::BuildOutcome::Success);

@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_system_on_which_names_are_equal_that_differ_in_case_is_refused() {
+    fn a_case_insensitive_file_system_is_refused() {
         let dir = camino_tempfile::tempdir().expect("a directory");
         check_file_system(dir.path()).expect("this one can hold a mirror");
         assert_eq!(dir.path().read_dir_utf8().expect("a directory").count(), 0);

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mirror_says_where_one_is() {
+    fn a_wrong_directory_names_the_mirror_above_or_within_it() {
         let dir = with(&["a/mirror/.stx", "a/state", "b", "c/lost+found", "d/etc/x"]);
         let at = |path: &str| dir.path().join(path);
         fs::create_dir_all(at("a/mirror").join(BUILD)).unwrap();
@@ -208,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_grammar_without_a_build_make_no_mirror() {
+    fn channel_names_without_a_build_are_not_a_mirror() {
         let dir = with(&["master/centos/src", "release/notes"]);
         assert_eq!(likeness(dir.path()).unwrap(), Likeness::Other);
     }
 
     #[test]
-    fn directories_alone_are_nobodys() {
+    fn directories_without_files_count_as_empty() {
         let dir = with(&["master/centos", ".cache", "lost+found"]);
         fs::write(dir.path().join(".cache/a"), "").unwrap();
         assert!(!holds_files(dir.path()));

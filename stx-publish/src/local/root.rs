@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leads_into_a_build_is_no_alias() {
+    fn a_link_into_a_build_is_not_an_alias() {
         for (text, leads) in [
             ("20190903T013000Z/KEEP", true),
             ("20190903T013000Z/GREEN", false),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_relative_and_read_as_they_are_written() {
+    fn alias_links_are_relative_and_round_trip() {
         for (alias, target, text) in [
             ("r2018.10", "release/2018.10", "release/2018.10"),
             ("release/latest_release", "release/10.0.0", "10.0.0"),

@@ -200,7 +200,7 @@ async fn a_missing_createrepo_names_its_packages() {
 }
 
 #[tokio::test]
-async fn what_a_careless_hand_did_is_found() {
+async fn manual_changes_of_a_build_are_found() {
     let (dir, store) = mirror();
     put(&store, 1, &tree(dir.path())).await;
     let build = store.inner.build_dir(&sample_id(1));
@@ -259,7 +259,7 @@ async fn what_a_careless_hand_did_is_found() {
 }
 
 #[tokio::test]
-async fn a_lock_holds_for_every_opening_of_a_mirror() {
+async fn a_lock_excludes_every_other_opening_of_the_mirror() {
     let (_dir, store) = mirror();
     let channel = sample_id(1).channel;
     let other = LocalStore::open(store.root()).expect("a mirror");
@@ -271,7 +271,7 @@ async fn a_lock_holds_for_every_opening_of_a_mirror() {
 }
 
 #[test]
-fn a_mirror_that_is_not_there_is_not_opened() {
+fn a_mirror_that_does_not_exist_is_not_opened() {
     let dir = tempdir().expect("a directory");
     assert!(matches!(
         LocalStore::open(dir.path().join("none")),
@@ -361,7 +361,7 @@ async fn a_lock_ends_with_its_writer_although_processes_are_being_started() {
 
 /// Two names, or two targets, that differ only in bytes that are not UTF-8 are never treated as equal.
 #[tokio::test]
-async fn what_is_not_utf_8_is_shown_by_its_bytes_and_taken_for_nothing_else() {
+async fn a_name_that_is_not_utf_8_is_shown_by_its_bytes() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     put(&store, 1, &tree).await;
@@ -384,7 +384,7 @@ async fn what_is_not_utf_8_is_shown_by_its_bytes_and_taken_for_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_directory_in_the_place_of_a_page_is_no_page_and_is_not_replaced() {
+async fn a_directory_at_the_path_of_a_page_is_not_replaced() {
     let (dir, store) = mirror();
     let page = PageId {
         channel: None,

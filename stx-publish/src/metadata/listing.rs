@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn an_invalid_package_list_is_refused() {
         for list in [
             "",
             "<html></html>",

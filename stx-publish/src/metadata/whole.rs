@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_changed_or_too_much_is_found() {
+    fn missing_changed_and_extra_metadata_files_are_found() {
         let cases = [
             (Some(0), Some(""), "root"),
             (Some(0), Some("<repomd/>"), "names no filelists"),

@@ -48,5 +48,5 @@ prop_state_machine! {
     #![proptest_config(config(64))]
 
     #[test]
-    fn a_mirror_in_a_directory_is_what_the_model_says(sequential 1..24 => Publishing<Directory>);
+    fn a_mirror_in_a_directory_matches_the_model(sequential 1..24 => Publishing<Directory>);
 }

@@ -106,7 +106,7 @@ fn differences_are_named() {
 }
 
 #[test]
-fn a_bill_of_materials_is_compared_where_the_build_brought_it_only() {
+fn a_bill_of_materials_is_compared_only_if_the_build_contains_it() {
     let (image, bill) = ("outputs/iso/b.iso", "outputs/iso/b.iso.cdx.json");
     let file = |text: &str| Entry::File {
         source: text.into(),
@@ -142,7 +142,7 @@ fn a_bill_of_materials_is_compared_where_the_build_brought_it_only() {
 }
 
 #[test]
-fn what_must_not_leave_is_refused_all_at_once() {
+fn all_forbidden_files_are_refused_at_once() {
     let mut request = sample_request(10, BuildOutcome::Success, "x");
     let symlinks = [
         ("a", "/etc/passwd"),
@@ -191,7 +191,7 @@ fn a_build_ahead_of_the_clock_is_refused() {
 }
 
 #[test]
-fn old_metadata_is_left_out() {
+fn existing_metadata_is_left_out_of_the_plan() {
     let mut request = sample_request(10, BuildOutcome::Success, "x");
     for path in [
         "outputs/RPMS/std/a.rpm",
@@ -234,7 +234,7 @@ proptest! {
 }
 
 #[test]
-fn a_repository_that_leads_back_to_itself_is_refused() {
+fn a_repository_with_a_symlink_loop_is_refused() {
     let package = ("outputs/RPMS/std/a.rpm", None);
     for (entries, loops) in [
         (

@@ -53,7 +53,7 @@ impl Place {
 }
 
 #[tokio::test]
-async fn files_are_shown_by_links_and_listed_as_they_are() {
+async fn previewed_files_are_linked_and_listed_with_their_current_content() {
     let mut place = Place::new();
     assert!(!place.tree.root().join("old").exists());
     let a = place.deb("a", "1");
@@ -89,7 +89,7 @@ async fn files_are_shown_by_links_and_listed_as_they_are() {
 }
 
 #[tokio::test]
-async fn metadata_of_the_build_itself_is_replaced_and_what_no_mirror_takes_is_refused() {
+async fn metadata_of_a_previewed_build_is_replaced() {
     let mut place = Place::new();
     let own = place.dir.path().join("own");
     fs::write(&own, "of the build itself").unwrap();

@@ -31,7 +31,7 @@ fn everything() -> Privacy {
 }
 
 #[test]
-fn what_is_found_and_what_is_not() {
+fn names_of_the_machine_are_found_and_other_words_are_not() {
     let cases = [
         // Distinctive names, alone, with a domain, in other names, as part of other words.
         ("on yow-lab7 now", "on [redacted host] now"),
@@ -114,7 +114,7 @@ fn what_is_found_and_what_is_not() {
 }
 
 #[test]
-fn what_every_machine_has_is_not_looked_for() {
+fn names_and_addresses_common_to_all_machines_are_ignored() {
     let text = "localhost localhost.localdomain 127.0.0.1 127.0.1.1 ::1 0.0.0.0 172.17.0.1 10.0.2.15 root@localhost";
     let addresses = [
         "127.0.0.1",
@@ -139,7 +139,7 @@ fn what_every_machine_has_is_not_looked_for() {
 }
 
 #[test]
-fn only_distinctive_names_are_found_alone() {
+fn only_distinctive_names_are_redacted_on_their_own() {
     for (name, alone) in [
         ("yow-lab7", true),
         ("build01", true),
@@ -189,7 +189,7 @@ fn findings_have_lines() {
 }
 
 #[test]
-fn logs_are_told_by_their_paths() {
+fn logs_are_recognised_by_their_paths() {
     for (path, log) in [
         ("outputs/logs/std/x/state", true),
         ("outputs/RPMS/std/build.log", true),
@@ -226,7 +226,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn pieces_do_not_matter(
+    fn redaction_does_not_depend_on_the_pieces_of_the_input(
         // Longer than the window, so that the text is searched in several parts.
         text in text(), repeat in 1_usize..60, sizes in proptest::collection::vec(1_usize..90_000, 1..8)
     ) {
@@ -256,7 +256,7 @@ proptest! {
 
 proptest! {
     #[test]
-    fn nothing_is_left_and_nothing_else_is_changed(text in text()) {
+    fn redaction_removes_every_secret_and_changes_nothing_else(text in text()) {
         let privacy = everything();
         let (redacted, findings) = privacy.redact(text.as_bytes());
         let again = privacy.find(&redacted);

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_does_not_matter_where_the_pieces_end() {
+    fn urls_are_found_wherever_the_pieces_end() {
         let text =
             b"get https://jim:s3cret@h/a?t=s\nthen \xff git:s3cret@h:a and https://h/b?\"t\"\nend";
         let expected = b"get https://[redacted]@h/a?[redacted]\nthen \xff git:[redacted]@h:a and https://h/b?\"t\"\nend";
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_where_no_word_ends() {
+    fn an_endless_word_needs_limited_memory() {
         let (mut urls, mut written) = (Urls::new(), 0);
         for _ in 0..5 {
             urls.push(&vec![b'x'; LONGEST_WORD / 2], |bytes| {

@@ -50,7 +50,7 @@ async fn an_alias_that_moved_after_the_plan_is_decided_again_under_the_lock() {
 }
 
 #[tokio::test]
-async fn an_alias_that_moved_on_after_the_plan_stays_unless_it_is_forced_back() {
+async fn an_alias_that_moved_after_the_plan_goes_back_only_by_force() {
     for (force, day) in [(false, 3), (true, 2)] {
         let store = MemoryStore::new();
         let report = overtaken(&store, 2, 3, force).await;

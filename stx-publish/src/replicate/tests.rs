@@ -54,7 +54,7 @@ async fn copied(
 }
 
 #[tokio::test]
-async fn builds_come_by_date_and_once() {
+async fn each_build_is_copied_once_in_order_of_date() {
     let ((_one, from), (_other, to)) = (mirror(), mirror());
     for day in [3, 1, 2] {
         let text = format!("day {day}");
@@ -84,7 +84,7 @@ async fn builds_come_by_date_and_once() {
 
 /// Files of zeros and equal files, from a mirror on which they are read in place and from one from which they are fetched.
 #[tokio::test]
-async fn holes_and_equal_files_arrive_as_they_are_stored() {
+async fn holes_and_shared_files_are_kept_by_a_copy() {
     let (dir, near) = mirror();
     let afar = MemoryStore::new();
     let tree = dir.path().join("tree");
@@ -127,7 +127,7 @@ async fn holes_and_equal_files_arrive_as_they_are_stored() {
 }
 
 #[tokio::test]
-async fn nothing_goes_back_in_time_unless_it_has_to() {
+async fn a_copy_moves_no_alias_back_unless_forced() {
     let ((_one, from), (_other, to)) = (mirror(), mirror());
     put(&from, 1, BuildOutcome::Success, "day 1").await;
     put(&to, 2, BuildOutcome::Success, "its own").await;
@@ -147,7 +147,7 @@ async fn nothing_goes_back_in_time_unless_it_has_to() {
 }
 
 #[tokio::test]
-async fn another_build_under_the_same_date_is_no_copy() {
+async fn a_different_build_with_the_same_date_is_not_a_copy() {
     let ((_one, from), (_other, to)) = (mirror(), mirror());
     put(&from, 1, BuildOutcome::Success, "one").await;
     put(&to, 1, BuildOutcome::Success, "another").await;
@@ -170,7 +170,7 @@ async fn thin(store: &dyn MirrorStore, day: u32, sections: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_thinned_build_comes_without_its_sections_and_says_so() {
+async fn a_thinned_build_is_copied_as_thinned() {
     let (_one, near) = mirror();
     let afar = MemoryStore::new();
     for from in [&near as &dyn MirrorStore, &afar] {
@@ -208,7 +208,7 @@ async fn a_thinned_build_comes_without_its_sections_and_says_so() {
 }
 
 #[tokio::test]
-async fn pins_come_along_and_none_is_shortened() {
+async fn pins_are_copied_and_never_shortened() {
     let ((_one, from), (_other, to)) = (mirror(), mirror());
     put(&from, 1, BuildOutcome::Success, "day 1").await;
     let pin = |author, day: Option<u32>| {
@@ -258,7 +258,7 @@ async fn pins_come_along_and_none_is_shortened() {
 }
 
 #[tokio::test]
-async fn a_copy_that_stops_anywhere_is_gone_on_with() {
+async fn an_interrupted_copy_is_resumed() {
     let (_one, from) = mirror();
     for day in [1, 2] {
         let text = format!("day {day}");
@@ -345,7 +345,7 @@ fn numbered(channels: u32) -> Side {
 
 /// Two channels with builds of the same date, and pins of the same author.
 #[test]
-fn builds_of_two_channels_are_told_apart() {
+fn builds_of_two_channels_are_distinguished() {
     let (from, mut to) = (numbered(2), numbered(2));
     let other = to.pins[1].build.clone();
     to.sums.insert(other, Ok(Sha256([1; 32])));
@@ -387,7 +387,7 @@ fn a_plan_takes_time_in_proportion_to_the_builds() {
 
 /// A mirror of three builds, the second one damaged in several ways; it is read in place, and fetched.
 #[tokio::test]
-async fn a_damaged_build_is_left_out_and_all_others_come() {
+async fn a_damaged_build_is_skipped_and_all_others_are_copied() {
     let path = |name: &str| name.parse::<BuildPath>().expect("a path");
     for what in [
         "outputs/RPMS/std/a.rpm",
@@ -440,7 +440,7 @@ async fn a_damaged_build_is_left_out_and_all_others_come() {
 
 /// Retention does not wait for a copy that takes hours.
 #[tokio::test]
-async fn builds_that_were_retired_meanwhile_are_passed_over() {
+async fn builds_that_were_retired_meanwhile_are_skipped() {
     let ((_one, from), (_other, to)) = (mirror(), mirror());
     for day in [1, 2, 3] {
         put(&from, day, BuildOutcome::Success, &format!("day {day}")).await;

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_that_keeps_a_build_from_being_promoted_is_named_at_once() {
+    async fn all_obstacles_to_a_promotion_are_named_at_once() {
         let store = MemoryStore::new();
         assert!(put(&store, 1).await);
         let start = "master/centos/20181101T060000Z is not promoted to ";
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_release_is_the_build_and_no_other_is() {
+    async fn a_release_has_the_content_of_its_build() {
         let store = MemoryStore::new().with_seal(test_seal());
         assert!(put(&store, 1).await && put(&store, 2).await);
         let request = sample_promotion(&store).await.expect("a build");

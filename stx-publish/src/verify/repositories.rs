@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_compared_with_what_lies_there() {
+    fn a_package_list_is_compared_with_the_files() {
         use FindingKind::{NotInRepodata, RepodataDiffers};
         let (sums, dir) = (
             sums(&["a.rpm", "b/c.rpm", "README"]),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_where_the_index_says() {
+    fn the_path_of_the_list_is_read_from_the_index() {
         let dir = path("inputs/RPMS");
         let index = |href: &str| {
             format!(

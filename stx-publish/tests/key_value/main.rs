@@ -16,13 +16,13 @@ use store::KeyValue;
 type Result<T> = std::result::Result<T, StoreError>;
 
 #[tokio::test]
-async fn it_conforms() {
+async fn a_key_value_store_conforms() {
     conformance::run(&KeyValue::default()).await;
     conformance::sealed(&KeyValue::sealed()).await;
 }
 
 #[tokio::test]
-async fn it_survives_a_fault_at_every_call() {
+async fn a_key_value_store_survives_a_fault_at_every_call() {
     assert!(sweep::every_call(KeyValue::sealed).await > 20);
     let fresh = async || {
         let store = KeyValue::default();

@@ -42,7 +42,7 @@ fn sorted(mut index: Index) -> Index {
 }
 
 #[test]
-fn only_what_is_new_is_read_and_the_index_is_as_if_all_had_been() {
+fn an_incremental_index_equals_a_complete_one() {
     let stamps: Vec<_> = (0..6).map(stamp).collect();
     let at = |days: &[u32]| -> Vec<_> {
         days.iter()

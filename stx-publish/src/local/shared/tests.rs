@@ -58,7 +58,7 @@ fn rewrite(path: &Utf8Path, text: &str) {
 }
 
 #[tokio::test]
-async fn what_did_not_change_is_not_read_again() {
+async fn an_unchanged_file_is_not_read_again() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     let image = tree.join("outputs/iso/bootimage.iso");
@@ -86,7 +86,7 @@ async fn what_did_not_change_is_not_read_again() {
 }
 
 #[tokio::test]
-async fn a_hint_never_leads_to_bytes_that_the_mirror_does_not_have() {
+async fn a_hint_never_names_bytes_that_the_mirror_lacks() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     std::thread::sleep(std::time::Duration::from_millis(3_100));
@@ -136,7 +136,7 @@ async fn a_file_that_was_damaged_after_its_publication_is_not_shared() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_linked_is_copied() {
+async fn a_file_that_cannot_be_linked_is_copied() {
     for error in [Errno::MLINK, Errno::XDEV, Errno::NOENT, Errno::PERM] {
         let (dir, store) = mirror();
         let tree = tree(dir.path());
@@ -167,7 +167,7 @@ async fn what_cannot_be_linked_is_copied() {
 }
 
 #[tokio::test]
-async fn the_copy_of_a_build_that_was_retired_meanwhile_is_taken_from_another() {
+async fn a_file_of_a_build_retired_meanwhile_is_taken_from_another_build() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     for day in 1..=3 {
@@ -252,7 +252,7 @@ async fn equal_files_of_one_build_are_stored_once() {
 
 /// File systems limit the number of links of a file: when a twin has them all, the next file becomes the twin.
 #[tokio::test]
-async fn a_file_that_takes_no_more_links_is_stored_again() {
+async fn a_file_with_the_maximum_number_of_links_is_stored_again() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     add_equal(&tree, 40);
@@ -273,7 +273,7 @@ async fn a_file_that_takes_no_more_links_is_stored_again() {
 }
 
 #[tokio::test]
-async fn what_is_tried_of_equal_files_is_found_out_once() {
+async fn the_candidates_among_equal_files_are_chosen_once() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     add_equal(&tree, 300);
@@ -360,7 +360,7 @@ async fn a_crash_at_any_step_of_linking_and_copying_leaves_no_partial_build() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_inode_is_wrong_in_each_build_and_each_run() {
+async fn a_damaged_inode_is_reported_in_each_build_and_each_run() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     for day in 1..=3 {
@@ -383,7 +383,7 @@ async fn what_is_wrong_with_an_inode_is_wrong_in_each_build_and_each_run() {
 }
 
 #[tokio::test]
-async fn what_a_run_has_read_is_not_read_again() {
+async fn an_inode_is_read_once_per_run() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     for day in 1..=2 {
@@ -410,7 +410,7 @@ async fn what_a_run_has_read_is_not_read_again() {
 }
 
 #[tokio::test]
-async fn a_build_is_purged_with_all_that_lies_in_it() {
+async fn a_build_is_purged_with_all_its_files() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
     put(&store, 1, &tree).await;

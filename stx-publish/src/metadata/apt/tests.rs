@@ -50,7 +50,7 @@ fn deb(name: &str, version: &str) -> Bytes {
 }
 
 #[test]
-fn fields_stay_as_they_are_and_in_their_order() {
+fn fields_keep_their_values_and_their_order() {
     let control = "Package: x\nX-Odd: 1\nVersion: 1:2.0~rc1+b1-3\nSize: 4\nmd5SUM: 00\nFilename: ../y\nArchitecture: amd64\n\
                    Installed-Size: 7\nConffiles:\n /etc/x 00\nDescription: one\n two\n  .three\n .\n four\n";
     let package = sample_deb(control);
@@ -181,7 +181,7 @@ fn broken_packages_are_left_out_with_their_reason() {
 }
 
 #[test]
-fn several_files_of_one_package_are_told_and_symlinks_followed() {
+fn duplicates_of_a_package_are_reported_and_symlinks_followed() {
     let added = files(&[
         ("a.deb", deb("a", "1")),
         ("b/a.deb@", Bytes::from_static(b"../a.deb")),
@@ -198,7 +198,7 @@ fn several_files_of_one_package_are_told_and_symlinks_followed() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_no_broken_package() {
+fn a_read_error_is_not_a_broken_package() {
     let added = files(&[("a.deb", deb("a", "1"))]);
     let repository = AptRepository::of(&path(DIR), &added);
     let fails = |_: &BuildPath| Err(io::Error::other("a bad disk"));
@@ -211,7 +211,7 @@ fn a_file_that_cannot_be_read_is_no_broken_package() {
 }
 
 #[test]
-fn entries_of_an_earlier_build_are_taken_over_and_nothing_else_is() {
+fn only_entries_of_unchanged_packages_are_reused() {
     let old = files(&[
         ("a.deb", deb("a", "1")),
         ("b.deb", deb("b", "1")),
@@ -250,7 +250,7 @@ fn entries_of_an_earlier_build_are_taken_over_and_nothing_else_is() {
 }
 
 #[test]
-fn sources_are_completed_by_what_lies_there() {
+fn source_entries_are_completed_from_the_files() {
     let tar = Bytes::from_static(b"an archive");
     let plain = sample_dsc("hello", "1.0-1", "hello.tar.xz", &tar);
     let md5 = "a".repeat(32);

@@ -180,7 +180,7 @@ fn facts(repodata: &Utf8Path, list: &str) -> BTreeMap<String, Vec<String>> {
 }
 
 #[tokio::test]
-async fn the_lists_say_what_those_of_createrepo_c_say() {
+async fn the_lists_equal_those_of_createrepo_c() {
     let (dir, repository) = repository();
     let date = sample_id(1).date;
     let ours = dir.path().join("ours");
@@ -207,7 +207,7 @@ async fn the_lists_say_what_those_of_createrepo_c_say() {
 }
 
 #[test]
-fn earlier_metadata_changes_nothing() {
+fn reusing_earlier_metadata_does_not_change_the_result() {
     let (dir, repository) = repository();
     made(&repository, &PackageCache::default());
     let earlier = known(&repository, &dir.path().join("earlier"));
@@ -261,7 +261,7 @@ fn headers_of_known_packages_are_not_read() {
 }
 
 #[test]
-fn metadata_that_is_damaged_or_of_another_form_is_not_taken_over() {
+fn damaged_or_incompatible_metadata_is_not_reused() {
     let (dir, repository) = repository();
     let first = made(&repository, &PackageCache::default());
     let aside = dir.path().join("earlier");
@@ -293,7 +293,7 @@ fn metadata_that_is_damaged_or_of_another_form_is_not_taken_over() {
 }
 
 #[test]
-fn whatever_the_headers_say_a_package_is_described_or_refused() {
+fn a_package_with_arbitrary_headers_is_described_or_refused() {
     let (_dir, repository) = repository();
     let mut candidates = candidates(&repository, &PackageCache::default()).expect("listed");
     candidates.retain(|it| it.href.contains("one"));

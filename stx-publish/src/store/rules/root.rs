@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_without_a_build_that_readers_get_is_none() {
+    fn a_release_without_a_latest_build_is_not_a_candidate() {
         let mut catalog = with(&["release/9.0.0/centos", "release/10.0.0/centos"]);
         let channel = "release/10.0.0/centos".parse().expect("a channel");
         let latest = AliasName::latest_build();

@@ -60,7 +60,7 @@ fn an_alias_in_any_form_and_a_pin_that_lasts_keep_a_build() {
 }
 
 #[test]
-fn names_of_what_is_retired_are_read_as_they_are_written() {
+fn names_in_the_trash_round_trip() {
     let retired = retired_at(&id(), at("20181105T060000Z")).expect("a date");
     let section = Retired {
         section: Some("outputs/iso".parse().expect("a path")),
@@ -79,7 +79,7 @@ fn names_of_what_is_retired_are_read_as_they_are_written() {
 }
 
 #[test]
-fn only_a_success_is_pointed_at() {
+fn an_alias_points_only_to_a_success() {
     let latest = AliasName::latest_build();
     for (result, may) in [(BuildOutcome::Success, true), (BuildOutcome::Fail, false)] {
         let record = BuildRecord::new(id(), result);
@@ -89,7 +89,7 @@ fn only_a_success_is_pointed_at() {
 }
 
 #[test]
-fn nothing_without_a_digest_is_sealed() {
+fn a_file_without_a_digest_is_not_sealed() {
     let path: BuildPath = "outputs/CONTEXT".parse().expect("a path");
     let entry = |digest| Entry::File {
         source: Utf8PathBuf::new(),

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sections_are_the_first_segments() {
+    fn the_first_segment_of_a_path_is_its_section() {
         let paths = [
             "build.json",
             "outputs/iso/a.iso",
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_offered_is_of_one_build_and_complete() {
+    fn undated_paths_are_offered_only_if_complete_and_of_one_build() {
         let (date, other): (BuildDate, BuildDate) = (
             "20181105T060000Z".parse().expect("a date"),
             "20181106T060000Z".parse().expect("a date"),

@@ -38,7 +38,7 @@ async fn found(store: &MemoryStore, scope: &Scope) -> Vec<(FindingKind, u32)> {
 }
 
 #[tokio::test]
-async fn another_build_below_is_found_from_the_top() {
+async fn a_changed_lower_build_is_found_from_the_upper_one() {
     let store = layers().await;
     let scopes = [Scope::All, Scope::Build(sample_id(3))];
     for scope in &scopes {
@@ -61,7 +61,7 @@ async fn another_build_below_is_found_from_the_top() {
 }
 
 #[tokio::test]
-async fn a_build_below_that_is_gone_is_noted() {
+async fn a_missing_lower_build_is_noted() {
     let store = layers().await;
     let id = sample_id(1);
     let writer = store.lock(&id.channel).await.expect("the lock");

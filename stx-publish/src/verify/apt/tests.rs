@@ -53,7 +53,7 @@ async fn verified(store: &MemoryStore) -> Vec<(FindingKind, String)> {
 }
 
 #[tokio::test]
-async fn what_the_publisher_makes_is_right_and_broken_packages_are_found() {
+async fn lists_of_the_publisher_are_correct_and_broken_packages_are_found() {
     let tar = b"no archive".as_slice();
     let dsc = sample_dsc("hello", "1.0", "hello_1.0.tar.xz", tar);
     let store = published(&[
@@ -284,7 +284,7 @@ async fn entries_of_lists_are_compared_with_the_files() {
 }
 
 #[tokio::test]
-async fn a_tree_with_its_own_lists_is_published_as_it_is_and_checked() {
+async fn a_tree_with_its_own_lists_is_published_unchanged_and_checked() {
     const ROOT: &str = "outputs/aptly/deb-local-build";
     let packages = |name: &str, bytes: &Bytes| {
         format!(

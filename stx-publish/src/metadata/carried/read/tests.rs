@@ -68,7 +68,7 @@ fn every_record_that_is_not_made_anew_is_carried_over() {
 }
 
 #[test]
-fn what_cannot_be_carried_over_is_named_with_the_reason() {
+fn a_record_that_cannot_be_carried_over_is_named_with_the_reason() {
     let base = "<data type=\"a\"><checksum type=\"sha256\">00</checksum><location xml:base=\"http://x/\" href=\"a\"/></data>";
     let old = "<data type=\"a\"><checksum type=\"sha\">00</checksum><location href=\"repodata/a\"/></data>";
     let none = "<data type=\"a\"><location href=\"repodata/a\"/></data>";
@@ -116,7 +116,7 @@ fn a_build_without_metadata_of_its_own_has_nothing_to_carry() {
 }
 
 #[test]
-fn records_are_added_once_and_say_what_they_said() {
+fn carried_records_are_added_once_and_unchanged() {
     let dir = tempdir().expect("a directory");
     let file = dir.path().join("repodata/repomd.xml");
     fs::create_dir(dir.path().join("repodata")).expect("made");
