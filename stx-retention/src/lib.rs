@@ -101,7 +101,7 @@
 //! - *done is done*: `plan(apply(plan))` at the same time is empty, and the use of space has decreased by the freed bytes. The
 //!   exception is a build of a lower layer: it may expire after the last build that was made upon it.
 //! - *an unchanged mirror passes*: a recheck on an unchanged mirror passes every step of a plan.
-//! - *what passes would go anyway* *: after any changes, a build that passes the recheck also expires in a new plan, as long as
+//! - *passed builds expire again* *: after any changes, a build that passes the recheck also expires in a new plan, as long as
 //!   the policy and the release days are the same.
 //! - *a forecast begins with the plan*: `forecast(…, 0, …)` has one day, today's plan.
 //! - *as the specification says*: an independent, plain statement of the rules decides the same. It is compared in every world of

@@ -54,14 +54,14 @@ mod tests {
     }
 
     #[test]
-    fn two_days_are_a_daily_run_and_one_that_was_missed() {
+    fn the_window_of_two_days_covers_one_missed_daily_run() {
         assert_eq!(count(&[], &[100, 52, 53], 100), 1);
         assert_eq!(count(&[0], &[], 100), 0);
     }
 
     /// A pause from hour 0 to hour 200, in which three builds became eligible, and one in each hour after it.
     #[test]
-    fn a_pause_explains_what_became_eligible_in_it_once_it_is_confirmed() {
+    fn a_confirmed_pause_explains_the_builds_that_became_eligible_in_it() {
         let since = [0, 1, 100, 200, 201];
         assert_eq!(count(&[0], &since, 300), 5, "it has not ended");
         assert_eq!(count(&[0, 200], &since, 300), 5, "one build");
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn one_pause_counts_and_it_is_the_one_that_explains_most() {
+    fn only_the_pause_that_explains_most_counts() {
         let since = [10, 20, 110, 120, 130];
         assert_eq!(count(&[0, 50, 100, 150, 200], &since, 300), 2);
     }

@@ -111,7 +111,7 @@ fn releases_are_learned_unless_named_or_still_to_come() {
 
 /// The date of a promoted build may be that of a build weeks older: the release took place on the day of the promotion.
 #[test]
-fn a_promoted_release_is_learned_by_the_day_of_its_promotion() {
+fn a_promoted_release_is_learned_with_the_date_of_its_promotion() {
     let release = "release/2018.10/centos";
     let mut catalog = channel(release, &[(5, Made::Success), (9, Made::Success)]);
     promote(&mut catalog, &id(release, 5), 12);
@@ -133,7 +133,7 @@ fn a_promoted_release_is_learned_by_the_day_of_its_promotion() {
 /// Without the first build of a release, the learned day would be that of the next build, and a milestone from the days between
 /// would expire one release too early.
 #[test]
-fn the_build_of_which_a_release_is_learned_stays_and_keeps_milestones() {
+fn the_build_that_dates_a_release_is_kept_and_keeps_milestones() {
     let (release, milestone) = ("release/1/centos", "milestone/m/centos");
     let mut catalog = channel(release, &[0, 11, 12].map(|days| (days, Made::Success)));
     for days in [11, 12, 16] {

@@ -307,7 +307,7 @@ fn explanations_name_the_verdict() {
 }
 
 #[test]
-fn a_red_build_goes_early_only_where_the_policy_says_so() {
+fn a_red_build_expires_early_only_if_the_policy_says_so() {
     let (catalog, facts, mut policy) = tested();
     let gone = |policy: &Policy, days| {
         let plan = plan_with(&catalog, &facts, policy, day(16));
@@ -341,7 +341,7 @@ fn a_lab_that_marks_everything_red_is_held_back() {
 }
 
 #[test]
-fn a_forecast_knows_the_verdicts() {
+fn a_forecast_considers_verdicts() {
     let (catalog, facts, policy) = tested();
     let forecast = crate::forecast(&catalog, &facts, &policy, day(30), 5, &BTreeMap::new());
     let gone = |days: usize| {
@@ -365,7 +365,7 @@ fn a_clock_ten_years_ahead_removes_nothing() {
 }
 
 #[test]
-fn one_build_of_the_far_future_does_not_hide_a_wrong_clock() {
+fn one_build_from_the_far_future_does_not_hide_a_wrong_clock() {
     let mut catalog = channel(
         MASTER,
         &[(0, Made::Success), (1, Made::Success), (2, Made::Success)],
@@ -377,7 +377,7 @@ fn one_build_of_the_far_future_does_not_hide_a_wrong_clock() {
 }
 
 #[test]
-fn more_than_half_of_a_channel_goes_only_when_allowed() {
+fn more_than_half_of_a_channel_expires_only_if_allowed() {
     let catalog = daily(60);
     let mut policy = Policy::default();
     assert!(plan(&catalog, &policy, day(60)).is_empty());
@@ -388,7 +388,7 @@ fn more_than_half_of_a_channel_goes_only_when_allowed() {
 }
 
 #[test]
-fn sections_go_before_their_build_once_and_not_from_what_is_protected() {
+fn sections_expire_once_before_their_build_unless_it_is_protected() {
     let mut policy = Policy::default();
     policy.kinds.master.tiers.push(Tier {
         section: "outputs/logs".parse().expect("a path"),
@@ -433,7 +433,7 @@ fn pressure_changes_the_order_only() {
 }
 
 #[test]
-fn the_default_policy_is_the_specification_s() {
+fn the_default_policy_is_that_of_the_specification() {
     let policy = Policy::default();
     let fortnight = Retention::For(Span::days(14));
     assert_eq!(policy.kinds.master.keep, fortnight);
@@ -449,7 +449,7 @@ fn the_default_policy_is_the_specification_s() {
 }
 
 #[test]
-fn what_is_read_without_a_date_stays() {
+fn a_build_behind_an_undated_path_is_kept() {
     let mut catalog = daily(30);
     let master = id(MASTER, 0).channel;
     let date = id(MASTER, 3).date;

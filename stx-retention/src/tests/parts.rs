@@ -133,7 +133,7 @@ fn decisions(plan: &PrunePlan, channel: &Channel) -> Vec<(BuildId, Decision)> {
 proptest! {
     /// With the facts of the channels that are left out, the builds of the others are judged as in the whole mirror.
     #[test]
-    fn a_part_is_judged_as_in_the_whole(world in world(), parts: u8, now in 0_i64..70) {
+    fn a_single_channel_is_judged_as_in_the_whole_mirror(world in world(), parts: u8, now in 0_i64..70) {
         let now = day(now);
         let whole = plan_with(&world.catalog, &world.facts, &world.policy, now);
         let (mut part, mut facts) = (world.catalog.clone(), world.facts.clone());
@@ -155,7 +155,7 @@ proptest! {
 
     /// Until the returned time, neither the decisions and bearings of a channel nor the release days change.
     #[test]
-    fn a_decision_lasts_as_long_as_it_says(world in world(), now in 0_i64..70, hours in 0_i64..400) {
+    fn a_decision_is_valid_until_its_stated_end(world in world(), now in 0_i64..70, hours in 0_i64..400) {
         let (now, later) = (day(now), day(now) + TimeDelta::hours(hours));
         let World { catalog, facts, policy } = world;
         let plan = plan_with(&catalog, &facts, &policy, now);

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn no_text_is_the_default() {
+fn an_empty_policy_is_the_default() {
     assert_eq!(
         PolicyFile::from_toml("").expect("a policy").policy,
         Policy::default()
@@ -16,7 +16,7 @@ fn no_text_is_the_default() {
 }
 
 #[test]
-fn text_and_code_make_the_same_value() {
+fn a_policy_in_text_equals_one_in_code() {
     let text = r#"
         free-space = 1_000
         [limits]

@@ -416,10 +416,10 @@ proptest! {
         }
     }
 
-    /// *What passes would go anyway*: builds are added, removed and changed, some are tested, one is pinned, one is the target of
+    /// *Passed builds expire again*: builds are added, removed and changed, some are tested, one is pinned, one is the target of
     /// an alias.
     #[test]
-    fn what_passes_would_go_anyway(
+    fn passed_builds_expire_again(
         builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90,
         gone in builds(), new in builds(), tested in builds(), pinned in build(), pointed in build(),
     ) {

@@ -44,7 +44,7 @@ fn a_new_build_changes_nothing() {
 }
 
 #[test]
-fn a_build_below_stays_as_long_as_a_build_that_was_made_upon_it() {
+fn a_lower_build_is_kept_as_long_as_a_build_upon_it() {
     let (mut catalog, planned) = planned();
     let (lower, upper) = (id(MASTER, 2), id("master/centos/flock", 17));
     add(&mut catalog, "master/centos/flock", 17, Made::Success);
@@ -177,7 +177,7 @@ fn a_verdict_after_the_plan_keeps_its_build() {
 }
 
 #[test]
-fn green_builds_that_were_counted_on_have_to_be_green() {
+fn green_builds_that_the_plan_relied_on_must_still_be_green() {
     let catalog = daily(18);
     let mut policy = Policy::default();
     policy.kinds.master.verdicts.newest_green = Some(2);
@@ -190,7 +190,7 @@ fn green_builds_that_were_counted_on_have_to_be_green() {
 }
 
 #[test]
-fn successes_that_were_counted_on_have_to_be_there() {
+fn successes_that_the_plan_relied_on_must_still_exist() {
     let (mut catalog, plan) = planned();
     for days in 1..=18 {
         add(&mut catalog, MASTER, days, Made::Failure);
@@ -203,7 +203,7 @@ fn successes_that_were_counted_on_have_to_be_there() {
 }
 
 #[test]
-fn a_section_goes_once_and_not_from_what_became_protected() {
+fn a_section_is_removed_once_and_not_from_a_newly_protected_build() {
     let mut policy = Policy::default();
     policy.kinds.master.tiers.push(Tier {
         section: "inputs".parse().expect("a path"),
@@ -238,7 +238,7 @@ fn a_section_goes_once_and_not_from_what_became_protected() {
 }
 
 #[test]
-fn the_build_that_tells_the_day_of_a_release_now_stays() {
+fn a_build_that_now_dates_a_release_is_kept() {
     const CENTOS: &str = "release/2018.10/centos";
     let mut policy = Policy::default();
     policy.kinds.release.keep = Retention::For(Span::days(7));

@@ -41,7 +41,7 @@ fn bytes_count_once_and_only_when_no_kept_build_shares_them() {
 }
 
 #[test]
-fn rates_are_observed() {
+fn rates_are_measured_from_the_builds() {
     let (catalog, facts) = shared(18);
     let rates = observe(&catalog, &facts, day(18));
     let rate = rates[&id(MASTER, 0).channel];
@@ -51,7 +51,7 @@ fn rates_are_observed() {
 }
 
 #[test]
-fn a_fortnight_of_daily_builds_levels_out() {
+fn the_size_of_a_fortnight_of_daily_builds_levels_out() {
     let catalog = daily(5);
     let facts = PolicyInputs {
         free: Some(8_500),
