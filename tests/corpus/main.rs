@@ -121,7 +121,7 @@ fn names(dir: &Utf8Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn paths_image_names_records_and_debian_packages() {
+fn the_corpus_of_paths_image_names_records_and_debian_packages_passes() {
     replay(
         "stx-layout",
         &[
@@ -135,7 +135,7 @@ fn paths_image_names_records_and_debian_packages() {
 }
 
 #[test]
-fn recipes_messages_and_ledgers() {
+fn the_corpus_of_recipes_messages_and_ledgers_passes() {
     replay(
         "stx-pipeline",
         &[
@@ -147,12 +147,12 @@ fn recipes_messages_and_ledgers() {
 }
 
 #[test]
-fn packages_that_are_compared() {
+fn the_corpus_of_compared_packages_passes() {
     replay("stx-compare", &[("package", package::check)]);
 }
 
 #[test]
-fn packages_images_and_isos_that_are_published() {
+fn the_corpus_of_published_packages_images_and_isos_passes() {
     replay(
         "stx-publish",
         &[

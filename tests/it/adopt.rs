@@ -376,7 +376,7 @@ fn only_what_is_named_is_adopted() {
 }
 
 #[test]
-fn sums_of_somebody_else_and_changed_bytes_are_named() {
+fn foreign_sums_and_changed_bytes_are_reported() {
     let mirror = Mirror::new(past::debian);
     let build = "master/debian/monolithic/20200213T070000Z";
     let foreign = mirror
@@ -474,7 +474,7 @@ fn a_release_without_a_date_becomes_a_dated_build() {
 }
 
 #[test]
-fn parts_of_a_release_are_not_moved_over_something_else() {
+fn parts_of_a_release_do_not_replace_other_files() {
     let mirror = Mirror::new(past::small_undated);
     let taken = mirror
         .root()
@@ -497,7 +497,7 @@ fn parts_of_a_release_are_not_moved_over_something_else() {
 
 /// If a publisher is at work in one channel, all others are adopted; the files of the busy channel are not read a second time.
 #[test]
-fn a_busy_channel_is_left_and_its_bytes_are_read_once() {
+fn a_busy_channel_is_skipped_and_its_bytes_are_read_once() {
     let mirror = Mirror::new(past::debian);
     let build = "master/debian/monolithic/20200213T070000Z";
     mirror
@@ -522,7 +522,7 @@ fn a_busy_channel_is_left_and_its_bytes_are_read_once() {
 }
 
 #[test]
-fn directories_whose_name_is_nearly_a_build_date_are_named() {
+fn directories_with_an_almost_valid_build_date_are_reported() {
     let mirror = Mirror::new(past::small);
     let channel = mirror.root().join("master/centos");
     for name in ["2018-11-05", "20181106", "20181107T060000", "notes"] {

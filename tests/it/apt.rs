@@ -203,7 +203,7 @@ fn a_changed_byte_is_refused_by_apt_and_named_by_verify() {
 }
 
 #[test]
-fn files_from_the_mirror_are_all_that_apt_and_dnf_need() {
+fn apt_and_dnf_need_only_files_from_the_mirror() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let debian = signed(&key);
     let rpm = debian.tree("outputs/RPMS/std/message-1-1.noarch.rpm");
@@ -266,7 +266,7 @@ pub(crate) fn install_with_dnf(work: &Utf8Path, url: &str) {
 }
 
 #[test]
-fn gpg_reads_what_every_means_signs() {
+fn gpg_verifies_the_signatures_of_every_signer() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let secret = key.home().join("secret.asc");
     key.export_secret(&secret);

@@ -43,7 +43,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn only_the_command_line_knows_more_than_one_sibling() {
+fn only_the_command_line_depends_on_several_siblings() {
     let crates = dependencies();
     for (name, dependencies) in &crates {
         let siblings: Vec<_> = dependencies
@@ -76,7 +76,7 @@ fn only_the_command_line_knows_more_than_one_sibling() {
 }
 
 #[test]
-fn the_leaf_reaches_no_io_async_or_network() {
+fn the_leaf_crate_uses_no_io_async_or_network() {
     let tree = run(tool(
         env!("CARGO"),
         [
@@ -252,7 +252,7 @@ fn layers(modules: &BTreeMap<String, BTreeSet<String>>) -> (Vec<Vec<String>>, Ve
 }
 
 #[test]
-fn the_drawing_of_the_modules_is_true_and_has_no_circle() {
+fn the_drawing_of_the_modules_is_current_and_has_no_circle() {
     let mut drawing = String::new();
     for &(name, dir) in LAYERED {
         let (layers, circles) = layers(&modules(dir));
@@ -276,7 +276,7 @@ fn the_drawing_of_the_modules_is_true_and_has_no_circle() {
 }
 
 #[test]
-fn modules_that_know_each_other_are_found() {
+fn circular_module_dependencies_are_found() {
     let of = |name: &str, knows: &[&str]| {
         let knows = knows.iter().map(ToString::to_string).collect();
         (name.to_owned(), knows)

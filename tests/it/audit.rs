@@ -222,7 +222,7 @@ const LASTING: [Harm; 20] = [
 ];
 
 #[test]
-fn what_is_wrong_for_good_is_found_and_left() {
+fn irreparable_damage_is_reported_and_not_changed() {
     let mut all = String::new();
     for (what, harm) in LASTING {
         let mirror = Mirror::new();
@@ -281,7 +281,7 @@ const DERIVED: [Case; 6] = [
 ];
 
 #[test]
-fn what_is_derived_is_repaired() {
+fn derived_files_are_repaired() {
     for (what, harm, expected) in DERIVED {
         let mirror = Mirror::new();
         harm(&mirror.channel());

@@ -329,14 +329,14 @@ fn a_server_that_ignores_conditions_is_refused() {
 }
 
 #[test]
-fn no_credentials_are_a_mistake_of_the_caller() {
+fn missing_credentials_are_a_usage_error() {
     let ran = run(&mut stx(["--mirror", "s3://stx/mirror", "list"])).code(2);
     assert!(ran.stderr.contains("AWS_ACCESS_KEY_ID"), "{}", ran.stderr);
 }
 
 /// Readers over plain HTTP, without support for object stores.
 #[test]
-fn a_public_bucket_is_read_as_a_web_server_is() {
+fn a_public_bucket_is_read_like_a_web_server() {
     let work = tempdir().expect("a directory");
     let ceph: Arc<dyn Server> = shared();
     let place = Place::bucket(&ceph, "public");

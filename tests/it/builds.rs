@@ -126,7 +126,7 @@ impl Small {
 }
 
 #[test]
-fn a_failing_phase_fails_the_build_which_is_published_with_its_logs_and_never_aliased() {
+fn a_failed_build_is_published_with_its_logs_and_without_an_alias() {
     let small = Small::new();
     run(&mut small.build("20200101T000000Z")).code(0);
     small.commit("image.sh", "echo the disk is on fire >&2; exit 7\n");
@@ -199,7 +199,7 @@ fn unchanged_sources_are_not_built_again_unless_forced() {
 
 /// The state that a publisher leaves if it dies between a build and its alias.
 #[test]
-fn an_alias_that_a_crash_left_behind_is_moved_although_nothing_changed() {
+fn an_alias_outdated_by_a_crash_is_moved_although_nothing_changed() {
     let small = Small::new();
     run(&mut small.build("20200101T000000Z")).code(0);
     run(small.build("20200102T000000Z").arg("--force")).code(0);
@@ -211,7 +211,7 @@ fn an_alias_that_a_crash_left_behind_is_moved_although_nothing_changed() {
 }
 
 #[test]
-fn an_alias_that_was_moved_back_on_purpose_stays_until_the_next_build() {
+fn an_alias_moved_back_by_hand_stays_until_the_next_build() {
     let small = Small::new();
     run(&mut small.build("20200102T000000Z")).code(0);
     run(small
@@ -320,7 +320,7 @@ fn credentials_of_urls_are_published_nowhere() {
 }
 
 #[test]
-fn a_build_that_never_came_to_a_commit_is_not_published_and_its_logs_are_kept() {
+fn a_build_without_a_commit_is_not_published_and_keeps_its_logs() {
     use std::os::unix::fs::PermissionsExt as _;
     let small = Small::new();
     let typo = |number: u32| {
@@ -366,7 +366,7 @@ fn a_build_that_never_came_to_a_commit_is_not_published_and_its_logs_are_kept() 
 
 /// Two builds that end at the same time both make the pages; the later pages are correct.
 #[test]
-fn pages_that_waited_for_other_pages_say_how_long_each_build_stays() {
+fn pages_that_waited_for_other_pages_show_the_retention_of_each_build() {
     let small = Small::new();
     run(&mut small.build("20200101T000000Z")).code(0);
     let lock = fs_err::File::open(small.at("mirror/.stx/pages/lock")).expect("the lock");
@@ -408,7 +408,7 @@ fn pages_that_waited_for_other_pages_say_how_long_each_build_stays() {
 }
 
 #[test]
-fn a_missing_tool_is_named_with_its_package_before_anything_runs() {
+fn a_missing_tool_is_reported_with_its_package_before_anything_runs() {
     let small = Small::new();
     let recipe = RECIPE.replace(
         "git = \"git\"",

@@ -54,7 +54,7 @@ fn rebuilt() -> &'static Rebuilt {
 }
 
 #[test]
-fn packages_that_differ_in_bytes_that_are_no_text_are_not_the_same() {
+fn packages_that_differ_in_bytes_outside_of_utf_8_are_not_equal() {
     let work = Work::new();
     let place = "std/old-1.0-1.noarch.rpm";
     let packages = [(1, 0xe9), (2, 0xe8), (3, 0xe8)]
@@ -184,7 +184,7 @@ fn kinds(list: &Value) -> BTreeSet<&str> {
 }
 
 #[test]
-fn a_rebuilt_package_differs_in_what_was_changed_and_the_noise_is_apart() {
+fn a_rebuilt_package_has_its_changes_separated_from_noise() {
     let Rebuilt { work, again, .. } = rebuilt();
     let args = ["compare", again.as_str(), "--with", "master/centos"];
     let json = work.stx(&[&args[..], &["--format", "json", "--contents"]].concat());
@@ -243,7 +243,7 @@ fn a_rebuilt_package_differs_in_what_was_changed_and_the_noise_is_apart() {
 }
 
 #[test]
-fn noise_is_no_difference_unless_it_is_asked_for() {
+fn noise_is_a_difference_only_on_request() {
     let Rebuilt { work, noise, .. } = rebuilt();
     let args = ["compare", noise.as_str(), "--with", "master/centos"];
     // Without `--contents`, a compressed file that contains another time counts as different.
@@ -276,7 +276,7 @@ fn noise_is_no_difference_unless_it_is_asked_for() {
 }
 
 #[test]
-fn the_very_package_is_the_same_and_one_that_nobody_knows_is_added() {
+fn an_identical_package_is_unchanged_and_an_unknown_one_is_added() {
     let Rebuilt { work, .. } = rebuilt();
     let first = work.at("first/RPMS");
     let same = work
@@ -357,7 +357,7 @@ fn from_a_url_only_headers_are_transferred() {
 }
 
 #[test]
-fn packages_that_lie_are_errors_and_the_others_are_compared() {
+fn invalid_packages_are_errors_and_the_others_are_compared() {
     let Rebuilt {
         work: made, again, ..
     } = rebuilt();
@@ -439,7 +439,7 @@ fn packages_that_lie_are_errors_and_the_others_are_compared() {
 }
 
 #[test]
-fn a_package_that_is_not_what_its_headers_say_is_not_compared() {
+fn a_package_that_contradicts_its_headers_is_not_compared() {
     let Rebuilt { work, noise, .. } = rebuilt();
     let today = fs_err::read(noise).expect("a package");
     // The headers of CentOS 7 have no digest of the payload, only the MD5 of header and payload.

@@ -162,7 +162,7 @@ fn a_build_whose_alias_cannot_be_moved_counts_as_published() {
 }
 
 #[test]
-fn each_commit_is_built_once_whatever_happens_to_the_service() {
+fn each_commit_is_built_once_despite_crashes_of_the_service() {
     let poll = "poll = \"1s\"\nschedule = \"*/2 * * * * *\"";
     let site = Site::new("on_stop = \"interrupt\"", poll);
     let dir = site.small.dir.path().to_owned();
@@ -281,7 +281,7 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
 }
 
 #[test]
-fn a_build_that_the_command_cancels_is_recorded_so_and_is_no_failure() {
+fn a_cancelled_build_is_recorded_as_cancelled_and_not_as_failed() {
     let site = Site::new("", "");
     let dir = site.small.dir.path().to_owned();
     site.small.commit("image.sh", &holding(&dir));
@@ -306,7 +306,7 @@ fn a_build_that_the_command_cancels_is_recorded_so_and_is_no_failure() {
 }
 
 #[test]
-fn a_second_service_with_the_same_spool_keeps_out_also_with_another_state() {
+fn a_second_service_with_the_same_spool_is_refused() {
     let site = Site::new("", "");
     let daemon = site.start();
     site.until_file("state.spool/status.json");
@@ -330,7 +330,7 @@ fn a_second_service_with_the_same_spool_keeps_out_also_with_another_state() {
 }
 
 #[test]
-fn failures_and_recoveries_are_told_and_a_hook_that_hangs_harms_nothing() {
+fn failures_and_recoveries_are_notified_despite_a_hanging_hook() {
     let site = Site::new("hook_timeout = \"1s\"", "poll = \"1s\"");
     let daemon = site.start();
     site.until("the first build", || site.messages() == ["one"]);
@@ -365,7 +365,7 @@ fn failures_and_recoveries_are_told_and_a_hook_that_hangs_harms_nothing() {
 }
 
 #[test]
-fn only_the_build_group_asks_and_who_asked_is_recorded() {
+fn only_the_build_group_can_request_and_the_requester_is_recorded() {
     use std::os::unix::fs::PermissionsExt;
     let site = Site::new("", "");
     // Other users must be able to reach the spool.
@@ -455,7 +455,7 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
 }
 
 #[test]
-fn a_typo_is_refused_and_what_never_came_to_a_commit_is_shown_by_history_only() {
+fn a_typo_is_refused_and_a_run_without_a_build_is_shown_by_history_only() {
     let site = Site::new("", "poll = \"1s\"");
     let daemon = site.start();
     site.until("the first build", || site.messages() == ["one"]);
@@ -530,7 +530,7 @@ fn a_typo_is_refused_and_what_never_came_to_a_commit_is_shown_by_history_only() 
 }
 
 #[test]
-fn a_configuration_is_checked_with_every_mistake_at_once() {
+fn all_mistakes_of_a_configuration_are_reported_at_once() {
     let site = Site::new(
         "on_stop = \"never\"",
         "schedule = \"0 6 30 2 *\"\npaths = [\"!**\"]\nquiet = 5",

@@ -156,7 +156,7 @@ fn three() -> Work {
 }
 
 #[test]
-fn two_builds_are_compared_by_control_members_and_what_was_not_read_is_no_equality() {
+fn two_builds_are_compared_by_control_members_and_unread_parts_are_not_equal() {
     let work = three();
     let report = work.json(&["compare", &date(2), &date(3)], 1);
     assert_eq!(report["identical"], 1, "{report:#}");
@@ -267,7 +267,7 @@ fn packages_beside_the_mirror_are_compared_with_a_build() {
 }
 
 #[test]
-fn packages_that_cannot_be_read_do_not_keep_the_others_from_being_compared() {
+fn unreadable_packages_do_not_prevent_the_comparison_of_others() {
     let work = three();
     let two = Deb {
         greeting: "two",
@@ -385,7 +385,7 @@ fn the_build_that_changed_a_package_is_found() {
 }
 
 #[test]
-fn files_of_one_package_are_ordered_by_the_rule_of_debian_and_aptlys_copies_are_named_once() {
+fn files_of_a_package_are_sorted_as_debian_sorts_them_and_copies_are_listed_once() {
     let work = Work::new();
     let deb = |version| Deb { version, ..HELLO };
     // By the rule of rpm, `1.0+1` would equal `1.0.1`; only the control members tell which of the files have an epoch.
@@ -481,7 +481,7 @@ fn packages_are_fetched_by_build_type_and_the_catalog_names_their_changes() {
 
 /// The version of each file, as dpkg compares them.
 #[test]
-fn the_order_of_versions_is_that_of_dpkg() {
+fn versions_have_the_order_of_dpkg() {
     let versions = [
         "1.0",
         "1.0-1",
@@ -531,7 +531,7 @@ fn the_order_of_versions_is_that_of_dpkg() {
 }
 
 #[test]
-fn a_package_that_is_another_than_its_name_says_is_not_compared() {
+fn a_package_that_contradicts_its_file_name_is_not_compared() {
     let work = Work::new();
     let other = Deb {
         name: "other",

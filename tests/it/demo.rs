@@ -63,7 +63,7 @@ pub(crate) fn demo() -> &'static Demo {
 }
 
 #[test]
-fn two_builds_an_alias_and_sums_that_coreutils_accepts() {
+fn the_demo_has_two_builds_an_alias_and_sums_that_coreutils_accepts() {
     let mirror = demo().mirror();
     let dates = builds(&mirror, "master/centos");
     assert_eq!(dates.len(), 2, "{dates:?}");
@@ -81,7 +81,7 @@ fn two_builds_an_alias_and_sums_that_coreutils_accepts() {
 }
 
 #[test]
-fn says_where_to_look() {
+fn the_demo_prints_the_next_steps() {
     let Ran { stdout, .. } = &demo().ran;
     for word in [
         demo().mirror().as_str(),
@@ -95,7 +95,7 @@ fn says_where_to_look() {
 }
 
 #[test]
-fn holds_every_kind_of_artifact() {
+fn the_demo_contains_every_kind_of_artifact() {
     let build = demo().build(1);
     for dir in [
         "inputs/RPMS",
@@ -155,7 +155,7 @@ pub(crate) fn sums(build: &Utf8Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn only_what_the_change_reaches_differs_between_the_two_builds() {
+fn two_builds_differ_only_in_files_that_the_change_affects() {
     let (first, second) = (sums(&demo().build(0)), sums(&demo().build(1)));
     let rpms = |sums: &BTreeMap<String, String>| -> BTreeMap<String, String> {
         let rpms = sums.iter().filter(|(path, _)| is_rpm(path));
@@ -324,7 +324,7 @@ fn the_iso_holds_the_published_packages_and_was_booted() {
 }
 
 #[test]
-fn list_and_show_say_the_same_to_people_and_programs() {
+fn list_and_show_have_the_same_content_as_text_and_json() {
     let mirror = demo().mirror();
     let dates = builds(&mirror, "master/centos");
     let list = run(&mut stx([

@@ -52,7 +52,7 @@ fn package(dir: &str, name: &str) -> Utf8PathBuf {
 }
 
 #[test]
-fn two_debian_builds_are_whole_and_laid_out_as_on_the_real_mirror() {
+fn two_debian_builds_are_complete_with_the_layout_of_the_real_mirror() {
     let mirror = demo().mirror();
     let dates = builds(&mirror, CHANNEL);
     assert_eq!(dates.len(), 2, "{dates:?}");
@@ -94,7 +94,7 @@ fn two_debian_builds_are_whole_and_laid_out_as_on_the_real_mirror() {
 }
 
 #[test]
-fn every_source_package_unpacks_and_says_what_was_built_of_it() {
+fn every_source_package_unpacks_and_names_its_binary_packages() {
     let work = Utf8TempDir::new().expect("a temporary directory");
     let mut sources = 0;
     let mut binaries = Vec::new();
@@ -137,7 +137,7 @@ fn every_source_package_unpacks_and_says_what_was_built_of_it() {
 }
 
 #[test]
-fn the_packages_are_of_every_kind() {
+fn the_demo_has_packages_of_every_kind() {
     let work = Utf8TempDir::new().expect("a temporary directory");
     let control = |package: &Utf8Path| -> Vec<String> {
         let out = work.path().join(package.file_name().expect("a name"));
@@ -201,7 +201,7 @@ fn debs(build: &Utf8Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_change_to_one_debian_package_is_all_that_is_stored_again() {
+fn only_a_changed_debian_package_is_stored_again() {
     let (first, second) = (demo().build(0), demo().build(1));
     let before = debs(&first);
     let mut changed = Vec::new();

@@ -328,7 +328,7 @@ fn twice(ours: &str) -> Value {
 }
 
 #[test]
-fn a_licence_has_to_be_allowed() {
+fn a_licence_must_be_allowed() {
     let mut metadata = metadata(&[
         ("ours 0.1.0", &["old 1.0.0"]),
         ("old 1.0.0", &["leaf 2.0.0"]),
@@ -391,7 +391,7 @@ fn every_breach_is_reported_at_once_with_a_chain() {
 }
 
 #[test]
-fn a_duplicate_has_to_be_listed_while_there_is_one() {
+fn a_duplicate_must_be_listed_while_it_exists() {
     let twice = twice("leaf 2.0.0");
     let why = "is one of several versions; agree on one, or list all but one in `[bans] skip`";
     assert_eq!(
@@ -418,7 +418,7 @@ fn a_duplicate_has_to_be_listed_while_there_is_one() {
 }
 
 #[test]
-fn tests_and_features_that_are_off_make_no_duplicates() {
+fn tests_and_disabled_features_cause_no_duplicates() {
     assert_eq!(judge(&twice("dev:leaf 2.0.0"), &rules(&[])), [""; 0]);
 
     let mut optional = twice("leaf 2.0.0");

@@ -172,7 +172,7 @@ fn the_sample_has_no_mistake() {
 }
 
 #[test]
-fn other_machines_are_asked_unless_it_is_offline() {
+fn doctor_contacts_other_machines_unless_offline() {
     let bed = sample(|text| {
         text + "[mirrors]\nurls = [\"http://127.0.0.1:1/\"]\n[place.pod]\nkind = \"exec\"\ncommand = [\"false\"]\n\
             [[place-rule]]\nphases = [\"sync\"]\nplace = \"pod\"\n"
@@ -195,7 +195,7 @@ fn other_machines_are_asked_unless_it_is_offline() {
 
 /// The owner of the state directory is the builder, who cannot use a mirror of another user.
 #[test]
-fn directories_of_somebody_else_are_found() {
+fn directories_of_another_user_are_found() {
     let bed = sample(|text| text);
     let owned = |name: &str, uid| {
         std::os::unix::fs::chown(bed.path(name), Some(uid), None).expect("an owner");
@@ -282,7 +282,7 @@ fn a_disk_that_will_be_full_is_found_before_it_is() {
 }
 
 #[test]
-fn without_a_configuration_it_names_init() {
+fn without_a_configuration_doctor_suggests_init() {
     let bed = Bed::new();
     let ran = run(&mut bed.stx(&["doctor"])).code(2);
     assert!(

@@ -29,7 +29,7 @@ fn difference(document: &str, written: &str, text: &str) -> String {
 }
 
 #[test]
-fn the_difference_of_a_document_names_its_lines() {
+fn the_difference_of_a_document_shows_its_lines() {
     let written = "pub fn a()\npub fn b()\npub fn c()\n";
     assert_eq!(difference("docs/api/x.txt", written, written), "");
     let text = "pub fn a()\npub fn b(u64)\npub fn c()\n";
@@ -81,13 +81,13 @@ fn reference() -> String {
 }
 
 #[test]
-fn the_command_reference_is_that_of_the_binary() {
+fn the_command_reference_matches_the_binary() {
     let changes = changed("docs/cli.md", &reference());
     assert!(changes.is_empty(), "{ACCEPT}\n{changes}");
 }
 
 #[test]
-fn no_test_file_is_forgotten() {
+fn every_test_file_is_part_of_the_tests() {
     let main = fs_err::read_to_string(root().join("tests/it/main.rs")).expect("main.rs");
     for name in crate::harness::names(&root().join("tests/it")) {
         let Some(module) = name.strip_suffix(".rs") else {
@@ -126,7 +126,7 @@ fn the_packages_of_fedora_were_looked_up() {
 }
 
 #[test]
-fn the_real_recipes_plan() {
+fn the_real_recipes_can_be_planned() {
     let dir = camino_tempfile::Utf8TempDir::new().expect("a temporary directory");
     let config = dir.path().join("stx-builds.toml");
     fs_err::write(&config, crate::recipes::answers()).expect("a configuration");
@@ -202,7 +202,7 @@ fn unclear(reference: &str) -> Vec<&str> {
 }
 
 #[test]
-fn help_texts_are_imperative_and_need_no_decoding() {
+fn help_texts_are_imperative_and_plain() {
     assert_eq!(
         unclear(
             "  status  Says what waits and runs\n  --force  Moves the alias\n  list    List builds\n"

@@ -131,7 +131,7 @@ fn set_mode(path: &Utf8Path, mode: u32) {
 }
 
 #[test]
-fn the_beginning_of_a_date_may_be_its_year() {
+fn a_year_is_accepted_as_the_prefix_of_a_date() {
     let bed = Bed::new();
     for begin in ["2020", "202001", "2020010"] {
         let of = |command: &str| format!("--mirror srv/mirror {command} {CHANNEL}/{begin}");
@@ -158,7 +158,7 @@ fn the_beginning_of_a_date_may_be_its_year() {
 }
 
 #[test]
-fn a_place_that_is_no_mirror_says_where_one_is() {
+fn the_error_of_a_wrong_directory_names_the_nearby_mirror() {
     let bed = Bed::new();
     let mirror = bed.path("srv/mirror");
     // A copy by `rsync` has no private area.
@@ -268,7 +268,7 @@ fn an_empty_directory_that_the_configuration_names_becomes_a_mirror() {
 }
 
 #[test]
-fn a_new_mirror_is_open_to_readers_whatever_the_umask() {
+fn a_new_mirror_is_readable_with_any_umask() {
     let bed = Bed::new();
     let publish =
         format!("--mirror new publish tree --channel {CHANNEL} --date {GOOD} --result success");
@@ -281,7 +281,7 @@ fn a_new_mirror_is_open_to_readers_whatever_the_umask() {
 }
 
 #[test]
-fn a_directory_in_the_place_of_an_alias_is_named_and_left_alone() {
+fn a_directory_at_the_path_of_an_alias_is_reported_and_kept() {
     let bed = Bed::new();
     let alias = bed.path("srv/mirror").join(CHANNEL).join("latest_build");
     fs_err::remove_file(&alias).expect("removed");
@@ -316,7 +316,7 @@ fn a_directory_in_the_place_of_an_alias_is_named_and_left_alone() {
 }
 
 #[test]
-fn sums_that_lost_lines_are_not_those_of_the_build() {
+fn sums_with_missing_lines_are_not_accepted() {
     let bed = Bed::new();
     let sums = bed
         .path("srv/mirror")
@@ -344,7 +344,7 @@ fn sums_that_lost_lines_are_not_those_of_the_build() {
 }
 
 #[test]
-fn a_channel_is_not_called_like_a_page() {
+fn a_channel_name_cannot_be_that_of_a_page() {
     let bed = Bed::new();
     let to = |channel: &str| {
         format!(
@@ -361,7 +361,7 @@ fn a_channel_is_not_called_like_a_page() {
 }
 
 #[test]
-fn a_full_disk_behind_the_output_is_named() {
+fn a_full_disk_behind_standard_output_is_reported() {
     let bed = Bed::new();
     for args in [
         "--mirror srv/mirror list",
@@ -386,7 +386,7 @@ fn a_full_disk_behind_the_output_is_named() {
 }
 
 #[test]
-fn names_of_builds_and_channels_that_are_not_there() {
+fn unknown_builds_and_channels_are_reported() {
     let bed = Bed::new();
     let newest = format!("the newest build of {CHANNEL} is {GOOD}");
     let gone = "master/centos/20200109T000000Z: no such build";
@@ -490,7 +490,7 @@ fn names_of_builds_and_channels_that_are_not_there() {
 }
 
 #[test]
-fn every_mistake_of_every_file_is_in_one_list() {
+fn all_mistakes_of_all_files_are_reported_in_one_list() {
     let bed = Bed::new();
     let config = "mirorr = \"x\"\nstate = 3\npolicy = \"policy.toml\"\n[service]\nhooks = [\"x\"]\nmax_builds = 0\n\
         [signing]\nkey_file = \"nosuch.key\"\n[[branch]]\nname = \"mastre\"\n[[branch]]\nname = \"master\"\n\

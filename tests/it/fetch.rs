@@ -47,7 +47,7 @@ fn wait_for_part(to: &Utf8Path, bytes: u64, child: &mut Child) {
 }
 
 #[test]
-fn reading_over_http_says_what_the_directory_says() {
+fn reading_over_http_gives_the_result_of_the_directory() {
     let site = Site::new(&[b"an image", b"another image"]);
     let nginx = site.serve("location ^~ /.stx { return 404; }");
     let (url, dir) = (nginx.url(""), site.mirror());
@@ -111,7 +111,7 @@ fn reading_over_http_says_what_the_directory_says() {
 }
 
 #[test]
-fn says_which_build_the_alias_is_and_fetches_nothing_twice() {
+fn fetch_names_the_build_of_the_alias_and_fetches_nothing_twice() {
     let site = Site::new(&[b"an image", b"another image"]);
     let nginx = site.serve("");
     let to = site.to("here");
@@ -144,7 +144,7 @@ fn says_which_build_the_alias_is_and_fetches_nothing_twice() {
 }
 
 #[test]
-fn killed_half_way_and_run_again_only_the_rest_is_transferred() {
+fn a_killed_fetch_transfers_only_the_rest_when_it_is_rerun() {
     let image = noise(1, 24 * MIB);
     let site = Site::new(&[&image]);
     let to = site.to("here");
@@ -174,7 +174,7 @@ fn killed_half_way_and_run_again_only_the_rest_is_transferred() {
 }
 
 #[test]
-fn retired_in_the_middle_is_said_with_the_newest_build() {
+fn a_build_retired_during_the_fetch_is_reported_with_the_newest_build() {
     let image = noise(2, 8 * MIB);
     let site = Site::new(&[&image, b"the newest image"]);
     let slow = site.serve("limit_rate 8m;");
@@ -243,7 +243,7 @@ fn flipping_time() -> Duration {
 }
 
 #[test]
-fn an_alias_that_flips_never_mixes_two_builds() {
+fn a_moving_alias_never_mixes_two_builds() {
     let images = [noise(4, MIB), noise(5, MIB)];
     let site = Site::new(&[&images[0], &images[1]]);
     let nginx = site.serve("");
@@ -312,7 +312,7 @@ fn an_alias_that_flips_never_mixes_two_builds() {
 
 /// Many object stores decode a bare `+` as a space, although a URL's path may contain it. This server refuses unencoded characters.
 #[test]
-fn names_are_asked_for_percent_encoded() {
+fn names_are_requested_percent_encoded() {
     let (site, channel, date) = (Site::new(&[]), "feature/c++/centos", DATES[0]);
     let odd = "outputs/installer/libstdc++-8.5^1~2 (a)#1.tar";
     let file = site.dir.path().join("tree").join(odd);

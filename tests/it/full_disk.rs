@@ -187,7 +187,7 @@ fn mirror(dir: &Utf8Path, days: &[u32]) -> Utf8PathBuf {
 }
 
 #[test]
-fn publish_fails_cleanly_at_every_amount_of_room_and_succeeds_with_enough() {
+fn publish_fails_cleanly_with_too_little_space_and_succeeds_with_enough() {
     let disk = Disk::new();
     let dir = disk.dir.path();
     let before = mirror(dir, &[2]);
@@ -255,7 +255,7 @@ fn repair_works_on_a_full_disk() {
 }
 
 #[test]
-fn prune_makes_room_on_a_full_disk() {
+fn prune_frees_space_on_a_full_disk() {
     let disk = Disk::new();
     let before = mirror(disk.dir.path(), &[1, 3, 4]);
     disk.restore(&before);
@@ -337,7 +337,7 @@ fn prune_on_a_full_disk_reports_what_it_did_and_can_always_free_something() {
 }
 
 #[test]
-fn a_build_without_room_for_its_publication_is_published_later_and_its_phases_run_once() {
+fn a_build_that_a_full_disk_stops_is_published_later_without_running_again() {
     let disk = Disk::new();
     let small = Small::new();
     let ran = small.at("ran");

@@ -240,7 +240,7 @@ fn a_hostile_tree_is_refused_all_at_once() {
 }
 
 #[test]
-fn logs_are_redacted_the_same_way_every_time_and_secrets_are_never_said() {
+fn logs_are_redacted_in_the_same_way_every_time_and_secrets_are_never_shown() {
     let place = Place::new();
     // Hidden values span every kind of boundary.
     let mut log = String::new();
@@ -331,7 +331,7 @@ fn logs_are_redacted_the_same_way_every_time_and_secrets_are_never_said() {
 }
 
 #[test]
-fn a_machine_does_not_tell_its_own_names_and_addresses() {
+fn names_and_addresses_of_the_machine_are_redacted() {
     let place = Place::new();
     place.write("stx-builds.toml", "mirror = \"mirror\"\n");
     place.write(
@@ -419,7 +419,7 @@ fn a_package_that_names_the_build_server_is_refused() {
 }
 
 #[test]
-fn what_the_configuration_allows_leaves_as_it_is_and_is_said() {
+fn an_allowed_file_is_published_unchanged_and_reported() {
     let place = Place::new();
     place.write("tree/outputs/CONTEXT", "# on yow-lab7\n");
     place.write("tree/outputs/logs/x.log.xz", b"\xfd7zXZ\0");
@@ -445,7 +445,7 @@ fn what_the_configuration_allows_leaves_as_it_is_and_is_said() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_kept_is_an_error_that_tells_no_secret() {
+fn an_unusable_privacy_configuration_is_refused_without_showing_secrets() {
     let place = Place::new();
     for (privacy, said) in [
         (

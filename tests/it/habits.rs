@@ -21,7 +21,7 @@ fn dates(listing: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_list_is_cut_by_number_time_and_result() {
+fn a_list_is_limited_by_number_time_and_result() {
     let mirror = Mirror::new(12);
     let list =
         |args: &[&str]| mirror.json(&[&["list", "--now", "2020-01-12T12:00:00Z"], args].concat());
@@ -112,7 +112,7 @@ fn channels_are_listed_with_their_newest_builds() {
 
 /// Programs that read a pipe get only the columns; an empty cell is a dash.
 #[test]
-fn the_head_of_a_list_is_for_terminals() {
+fn the_header_of_a_list_is_shown_on_terminals_only() {
     let mirror = Mirror::new(2);
     let list = || {
         let mut list = mirror.stx(&["list", "--now", NOW]);
@@ -200,7 +200,7 @@ fn requests_have_the_colours_of_their_results() {
 }
 
 #[test]
-fn colours_are_for_terminals_unless_somebody_asks() {
+fn colours_are_used_on_terminals_or_on_request() {
     let mirror = Mirror::new(1);
     let list = |more: &[&str]| {
         let mut list = mirror.stx(&["list", "--format", "human"]);
@@ -228,7 +228,7 @@ fn colours_are_for_terminals_unless_somebody_asks() {
 }
 
 #[test]
-fn another_directory_is_entered_first() {
+fn the_option_for_a_directory_is_applied_first() {
     let mirror = Mirror::new(1);
     let top = mirror.at("");
     fs_err::create_dir_all(mirror.at("conf/below")).expect("a directory");
@@ -272,7 +272,7 @@ fn error(ran: &Ran) -> Value {
 }
 
 #[test]
-fn an_error_is_one_line_of_json_where_json_was_asked_for() {
+fn an_error_is_one_line_of_json_if_json_was_requested() {
     let mirror = Mirror::new(1);
     let wrong = mirror.at("wrong.toml");
     fs_err::write(&wrong, "mirorr = 3\n").expect("a file");
@@ -363,7 +363,7 @@ fn an_error_is_one_line_of_json_where_json_was_asked_for() {
 
 /// The commands for builds accept a build in every form.
 #[test]
-fn a_build_has_the_same_names_everywhere() {
+fn every_command_accepts_a_build_in_every_form() {
     let mirror = Mirror::new(3);
     let config = "[site]\nurl = \"https://mirror.example.org/stx\"\n";
     fs_err::write(mirror.at("stx-builds.toml"), config).expect("a file");
@@ -468,7 +468,7 @@ fn the_url_of_a_build_is_enough_to_read_it() {
 }
 
 #[test]
-fn a_forecast_names_what_there_is_and_counts_the_rest() {
+fn a_forecast_names_existing_builds_and_counts_future_ones() {
     let mirror = Mirror::new(3);
     let args = [
         "forecast",

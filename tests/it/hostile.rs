@@ -174,7 +174,7 @@ fn a_redirect_to_a_file_or_in_a_circle_is_refused() {
 }
 
 #[test]
-fn an_endless_text_is_cut_off_and_said() {
+fn an_endless_text_is_refused_at_its_maximum_length() {
     for path in ["/index.json", "/master/centos/index.json"] {
         let case = Case::new();
         let server = case.serve(move |request| {
@@ -211,7 +211,7 @@ fn an_endless_text_is_cut_off_and_said() {
 }
 
 #[test]
-fn a_file_of_the_wrong_length_is_no_file() {
+fn a_file_of_the_wrong_length_is_not_stored() {
     // Without a length, with a shorter one, with a longer one.
     let cases: [(&str, &[u8], &str); 4] = [
         (
@@ -251,7 +251,7 @@ fn a_file_of_the_wrong_length_is_no_file() {
 }
 
 #[test]
-fn a_file_that_grows_and_shrinks_for_ever_is_given_up() {
+fn a_file_that_changes_its_length_forever_is_given_up() {
     let case = Case::new();
     let server = case.serve(|request| {
         if !request.path.ends_with("bootimage.iso") {
@@ -268,7 +268,7 @@ fn a_file_that_grows_and_shrinks_for_ever_is_given_up() {
 }
 
 #[test]
-fn a_path_that_leads_out_is_refused() {
+fn a_path_that_leaves_the_mirror_is_refused() {
     let sum = "0".repeat(64);
     for path in [
         "../evil",
@@ -304,7 +304,7 @@ fn a_path_that_leads_out_is_refused() {
 }
 
 #[test]
-fn words_of_others_steer_no_terminal() {
+fn texts_from_a_server_cannot_control_the_terminal() {
     let case = Case::new();
     let evil = "\u{1b}]0;evil\u{7}\u{1b}[2J<script>alert(1)</script>\u{9b}31m\u{202e}\u{200b}\nforged: a line";
     let file = case.site.mirror().join(CHANNEL).join("index.json");
@@ -361,7 +361,7 @@ fn words_of_others_steer_no_terminal() {
 }
 
 #[test]
-fn a_server_that_is_busy_is_asked_again_when_it_says_so() {
+fn a_busy_server_is_asked_again_after_the_requested_time() {
     for status in ["429 Too Many Requests", "503 Service Unavailable"] {
         let case = Case::new();
         let server = case.serve(move |request| {
@@ -391,7 +391,7 @@ fn a_server_that_is_busy_is_asked_again_when_it_says_so() {
 }
 
 #[test]
-fn a_connection_that_breaks_off_is_gone_on_with() {
+fn a_broken_download_is_resumed() {
     let image = noise(6, 1 << 20);
     let case = Case {
         site: Site::new(&[&image]),
@@ -455,7 +455,7 @@ fn a_file_that_changes_between_two_parts_is_never_mixed() {
 }
 
 #[test]
-fn a_server_that_stalls_is_given_up() {
+fn a_stalled_server_times_out() {
     let case = Case::new();
     let server = case.serve(|request| {
         (request.path == "/index.json" || request.path.ends_with("SHA256SUMS"))
@@ -500,7 +500,7 @@ fn fifo(path: &Utf8Path) {
 }
 
 #[test]
-fn what_others_planted_in_the_directory_is_not_written_to() {
+fn a_file_planted_by_another_user_is_not_written_to() {
     let case = Case::new();
     let server = case.serve(|_| None);
     let image = case

@@ -8,7 +8,7 @@ use camino_tempfile::Utf8TempDir;
 use crate::harness::{assert_whole, at_terminal, builds, in_memory, root, run, stx, tool};
 
 #[test]
-fn what_init_writes_passes_doctor_and_builds_the_sample() {
+fn files_of_init_pass_doctor_and_build_the_sample() {
     let dir = Utf8TempDir::new().expect("a directory");
     let recipe = root().join("recipes/sample/recipe.toml");
     let at = dir.path().join("new");
@@ -104,7 +104,7 @@ fn on_a_terminal(dir: &Utf8Path, more: &str, lines: &str) -> (Option<i32>, Strin
 }
 
 #[test]
-fn it_asks_on_a_terminal_until_the_answers_are_right() {
+fn init_asks_on_a_terminal_until_the_answers_are_valid() {
     let dir = in_memory();
     let recipe = "schema = 1\nname = \"x\"\ndistro = \"debian\"\n[variables]\nWHO = { ask = \"Who commits?\" }\n\
         [source]\nphase = \"sync\"\nrepositories = []\n[[phase]]\nname = \"sync\"\nrun = [\"true\"]\n";
@@ -154,7 +154,7 @@ fn it_asks_on_a_terminal_until_the_answers_are_right() {
 }
 
 #[test]
-fn nobody_is_asked_without_a_terminal() {
+fn init_asks_no_questions_without_a_terminal() {
     let dir = Utf8TempDir::new().expect("a directory");
     let refused = run(stx(["init"]).current_dir(dir.path())).code(2);
     assert!(

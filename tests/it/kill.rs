@@ -40,7 +40,7 @@ fn at(seconds: u64) -> String {
 }
 
 #[test]
-fn killed_at_any_time_it_leaves_nothing_visible_and_the_next_build_succeeds() {
+fn a_killed_build_leaves_nothing_visible_and_the_next_one_succeeds() {
     let small = Small::new();
     run(&mut small.build("20200101T000000Z")).code(0);
     let mut killed = 0;
@@ -73,7 +73,7 @@ fn killed_at_any_time_it_leaves_nothing_visible_and_the_next_build_succeeds() {
 
 /// git leaves its lock file behind if it is killed right after creating it.
 #[test]
-fn a_lock_that_a_killed_git_left_keeps_no_build_from_its_sources() {
+fn a_lock_of_a_killed_git_does_not_block_the_next_build() {
     let small = Small::new();
     run(&mut small.build("20200101T000000Z")).code(0);
     small.commit("message", "changed\n");
@@ -85,7 +85,7 @@ fn a_lock_that_a_killed_git_left_keeps_no_build_from_its_sources() {
 }
 
 #[test]
-fn phases_of_a_killed_build_are_ended_before_the_next_one_starts() {
+fn phases_of_a_killed_build_are_killed_before_the_next_one_starts() {
     let small = Small::new();
     let pid_file = small.at("sleeper");
     small.commit(
@@ -124,7 +124,7 @@ fn phases_of_a_killed_build_are_ended_before_the_next_one_starts() {
 }
 
 #[test]
-fn strays_are_ended_also_where_the_session_began_outside_of_the_namespace() {
+fn strays_are_killed_in_a_session_that_began_outside_of_the_namespace() {
     let small = Small::new();
     small.commit(
         "image.sh",

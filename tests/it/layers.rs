@@ -242,7 +242,7 @@ fn signal(daemon: &Daemon, signal: Signal) {
 }
 
 #[test]
-fn a_commit_in_the_lowest_layer_goes_through_all_of_them_once() {
+fn a_commit_in_the_lowest_layer_builds_each_layer_once() {
     let layers = Layers::new();
     let mut daemon = layers.start();
     layers.until("the first builds", || layers.counts() == [1, 1, 1]);

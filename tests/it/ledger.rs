@@ -20,7 +20,7 @@ fn stopped(mut child: Child) {
 }
 
 #[test]
-fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
+fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
     let small = Small::new();
     let text = "mirror = \"mirror\"\nstate = \"state\"\nrecipe = \"recipe.toml\"\n[service]\n";
     fs_err::write(small.at("stx-builds.toml"), text).expect("a configuration");

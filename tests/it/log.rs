@@ -97,7 +97,7 @@ fn a_running_build_is_followed_to_its_end_and_to_its_exit_code() {
 }
 
 #[test]
-fn a_reader_does_not_keep_a_build_from_starting() {
+fn a_reader_of_a_log_does_not_block_the_next_build() {
     let small = Small::new();
     run(&mut small.build("20200101T000000Z")).code(0);
     // Another process holds the lock briefly, as a reader that checks whether a build runs.
@@ -229,7 +229,7 @@ fn the_log_of_a_build_that_was_not_published_is_in_the_state_directory() {
 }
 
 #[test]
-fn a_killed_build_is_said_to_be_interrupted_whether_it_was_followed_before_or_not() {
+fn the_log_of_a_killed_build_says_that_it_was_interrupted() {
     let small = holding("");
     let build = Started::new(small.build("20200101T000000Z").stderr(Stdio::null()));
     wait("the image", || small.at("started").exists());
@@ -276,7 +276,7 @@ fn followed_after_its_sources(small: &Small, journal: &[(&str, String)]) -> (Str
 }
 
 #[test]
-fn a_build_that_is_cancelled_after_its_source_phase_is_not_unchanged() {
+fn a_build_cancelled_after_its_source_phase_does_not_count_as_unchanged() {
     let small = holding("");
     fs_err::remove_file(small.at("hold")).expect("a file");
     run(&mut small.build("20200101T000000Z")).code(0);

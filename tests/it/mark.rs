@@ -152,7 +152,7 @@ fn verdicts_that_cannot_be_read_hide_nothing_else() {
 }
 
 #[test]
-fn what_cannot_be_marked_is_refused() {
+fn an_invalid_mark_is_refused() {
     let mirror = Mirror::new(3);
     let by = ["--by", "lab"];
     let said = |words: &[&str], code| run(&mut mirror.stx(words)).code(code).stderr;

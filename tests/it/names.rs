@@ -271,7 +271,7 @@ fn verify_finds_wrong_names_and_repairs_them() {
 }
 
 #[test]
-fn names_that_nobody_can_set_right_are_left_with_what_to_do_next() {
+fn names_that_cannot_be_repaired_are_reported_with_a_next_step() {
     let mirror = Mirror::new("[aliases]\n\"r2019.05\" = \"release/2019.05\"");
     mirror.publish(FIRST, 1);
     mirror.publish(FIRST, 2);
@@ -373,7 +373,7 @@ fn paths_without_a_date_follow_the_newest_build() {
 }
 
 #[test]
-fn retention_never_takes_what_a_name_leads_to() {
+fn retention_never_removes_the_target_of_a_name() {
     let mirror =
         Mirror::new("policy = \"policy.toml\"\n[aliases]\n\"r2018.10\" = \"release/2018.10\"");
     let policy = "[kind.release]\nkeep = \"1 day\"\nnewest = 1\n";

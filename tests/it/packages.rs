@@ -49,7 +49,7 @@ fn package(kind: &str) -> Utf8PathBuf {
 }
 
 #[test]
-fn the_same_binary_gives_the_same_packages_elsewhere_and_by_somebody_else() {
+fn the_packages_are_reproducible_in_another_place_and_by_another_user() {
     let dir = in_memory();
     let there = dir.path().join("there");
     let elsewhere = dir.path().join("elsewhere");
@@ -89,7 +89,7 @@ fn lintian_and_rpmlint_find_no_error() {
 }
 
 #[test]
-fn every_page_of_the_manual_is_one() {
+fn every_page_of_the_manual_is_valid() {
     let dir = Utf8TempDir::new().expect("a directory");
     let man = dir.path().join("man");
     run(&mut stx([
@@ -173,12 +173,12 @@ fn as_root(program: &str, args: &[&str]) -> Command {
 }
 
 #[test]
-fn the_deb_lives_on_a_server() {
+fn the_deb_is_installed_upgraded_and_removed_on_a_server() {
     live("deb");
 }
 
 #[test]
-fn the_rpm_lives_on_a_server() {
+fn the_rpm_is_installed_upgraded_and_removed_on_a_server() {
     live("rpm");
 }
 

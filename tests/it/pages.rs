@@ -76,7 +76,7 @@ const LAYERS: &str = "return [...document.querySelectorAll('.layers li')].map(it
     return depth + ' ' + copy.textContent.trim().split(/\\s+/).join(' '); });";
 
 #[test]
-fn the_layers_are_read_without_a_script_and_without_colours() {
+fn the_layers_are_readable_without_scripts_and_colours() {
     let site = site();
     add_layers(&site);
     let nginx = site.serve("");
@@ -166,7 +166,7 @@ const SHOWN: &str = "return [...document.querySelectorAll('tbody tr')].filter(ro
     .map(row => row.cells[0].innerText.trim().split('\\n')[0]);";
 
 #[test]
-fn people_filter_sort_and_find_the_image() {
+fn a_page_can_be_filtered_and_sorted_and_leads_to_the_image() {
     let site = site();
     let nginx = site.serve("");
     let browser = Browser::start();
@@ -323,7 +323,7 @@ fn dashboard(long: bool) -> String {
 }
 
 #[test]
-fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
+fn the_pages_are_accessible_at_any_width_and_in_both_colour_schemes() {
     let site = site();
     add_layers(&site);
     add_long_names(&site);
@@ -384,7 +384,7 @@ fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
 }
 
 #[test]
-fn tidy_finds_nothing_wrong_with_the_pages() {
+fn tidy_finds_no_mistake_in_the_pages() {
     let site = site();
     add_layers(&site);
     add_long_names(&site);
@@ -420,7 +420,7 @@ fn tidy_finds_nothing_wrong_with_the_pages() {
 
 /// A copy that is killed before its last step has copied everything but made no pages.
 #[test]
-fn pages_that_were_not_made_are_found_and_made() {
+fn missing_pages_are_found_and_made() {
     let site = Site::new(&[b"an image"]);
     let (from, to) = (site.mirror(), site.dir.path().join("copy"));
     let config = site.dir.path().join("no-pages.toml");

@@ -107,7 +107,7 @@ fn names_that_hide_characters_or_end_within_one_are_refused_at_their_offset() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused_at_their_offset_and_the_rest_is_read() {
+fn invalid_utf_8_is_refused_at_its_offset_and_other_lines_are_read() {
     let ran = fed(
         &mut stx(["parse", "--format", "json", "-"]),
         b"mast\xff\nmaster/centos\n",
@@ -125,7 +125,7 @@ fn bytes_that_are_no_text_are_refused_at_their_offset_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_url_means_what_its_path_means() {
+fn a_url_is_parsed_like_its_path() {
     let path = "master/debian/bullseye/amd64/monolithic/latest_build/outputs/iso/";
     let url = format!("https://mirror.example.org/mirror/starlingx/{path}");
     let ran = run(&mut stx(["parse", "--format", "json", path, &url])).code(0);
@@ -138,7 +138,7 @@ fn a_url_means_what_its_path_means() {
 }
 
 #[test]
-fn image_names_are_read_and_made_both_ways() {
+fn image_names_are_parsed_and_composed() {
     for (parts, name) in [
         (
             "--component keystone --prefix dev --os centos --openstack-release pike",
@@ -228,7 +228,7 @@ fn the_path_of_a_url_is_decoded() {
 }
 
 #[test]
-fn the_path_that_is_printed_means_the_same() {
+fn the_printed_path_is_parsed_to_the_same_result() {
     for (text, path) in [
         ("master/centos/a.tar/", "master/centos/a.tar/"),
         ("master/centos/a.tar", "master/centos/a.tar"),

@@ -226,7 +226,7 @@ fn sees_the_environment_that_it_would_see_here(placed: &Placed) {
 }
 
 #[test]
-fn over_ssh_a_phase_does_what_it_would_do_here() {
+fn over_ssh_a_phase_behaves_as_it_does_locally() {
     let sshd = Sshd::start("");
     check_place(&sshd.place("there"));
     ends_with_what_it_left_behind(&Placed::new(&sshd.place("there")));
@@ -247,14 +247,14 @@ fn ends_with_what_it_left_behind(placed: &Placed) {
 }
 
 #[test]
-fn a_shell_that_greets_is_no_reason_not_to_run_phases() {
+fn a_login_shell_with_a_greeting_runs_phases() {
     let sshd = Sshd::start("ForceCommand echo welcome; eval \"$SSH_ORIGINAL_COMMAND\"");
     let placed = Placed::new(&sshd.place("there"));
     placed.build("20200101T000000Z", GOOD).code(0);
 }
 
 #[test]
-fn a_phase_whose_connection_breaks_is_ended_over_there() {
+fn a_phase_with_a_broken_connection_is_killed_on_its_host() {
     let sshd = Sshd::start("");
     let placed = Placed::new(&sshd.place("there"));
     let (mut child, sleeper) = placed.sleeping("20200101T000000Z");
@@ -276,7 +276,7 @@ fn a_phase_whose_connection_breaks_is_ended_over_there() {
 }
 
 #[test]
-fn a_place_that_cannot_be_used_is_named_before_anything_runs() {
+fn an_unusable_place_is_reported_before_anything_runs() {
     // A host with different files under the same paths.
     let elsewhere = "ForceCommand /bin/sh -c \"$(printf %%s \"$SSH_ORIGINAL_COMMAND\" | sed 's#exec cat #&/elsewhere#')\"";
     let sshd = Sshd::start(&elsewhere.replace("%%", "%"));
@@ -308,7 +308,7 @@ fn a_place_that_cannot_be_used_is_named_before_anything_runs() {
 }
 
 #[test]
-fn a_mistake_in_the_configuration_is_told_with_its_position() {
+fn a_mistake_in_the_configuration_is_reported_with_its_position() {
     let placed = Placed::new("[place.here]\nkind = \"local\"\n");
     let failed = run(&mut placed.small.build("20200101T000000Z")).code(2);
     let wanted = "stx-builds.toml:7:9: unknown place \"there\", there are local, here";
@@ -321,7 +321,7 @@ fn a_mistake_in_the_configuration_is_told_with_its_position() {
 }
 
 #[test]
-fn on_a_cluster_a_phase_does_what_it_would_do_here() {
+fn on_a_cluster_a_phase_behaves_as_it_does_locally() {
     let cluster = Cluster::start();
     let place = cluster.place("there", "cpus = 1\nmemory = \"100M\"\ntime = \"1h\"");
     check_place(&place);

@@ -114,7 +114,7 @@ fn ask_to_end(child: &Child) {
 }
 
 #[test]
-fn what_is_entered_by_nsenter_does_what_it_would_do_here() {
+fn through_nsenter_a_phase_behaves_as_it_does_locally() {
     let pod = tool("unshare", ["--mount", "sleep", "infinity"])
         .spawn()
         .expect("unshare starts; it needs root");
@@ -157,7 +157,7 @@ fn a_pod_has_the_build_under_its_own_paths_and_the_log_says_so() {
 }
 
 #[test]
-fn variables_of_the_pod_are_seen_where_the_place_keeps_them() {
+fn variables_of_the_pod_are_visible_if_the_place_keeps_them() {
     let there = InPod::new();
     let place = there.pod.place("there", there.placed.small.dir.path());
     let inner = "\"env\", \"TOOLS=/opt/lat\", \"SECRET=x\", \"MY_WORKSPACE=/elsewhere\"]";
@@ -190,7 +190,7 @@ fn a_client_that_is_killed_does_not_end_the_phase() {
 }
 
 #[test]
-fn a_phase_ends_with_the_service_that_is_killed() {
+fn a_phase_ends_when_its_service_is_killed() {
     let there = InPod::new();
     // A process that leaves its group and its session is ended, too.
     let mut child = there.waiting("20200101T000000Z", "setsid sleep 1000 &");
@@ -207,7 +207,7 @@ fn a_phase_ends_with_the_service_that_is_killed() {
 }
 
 #[test]
-fn a_phase_whose_script_is_killed_with_the_service_is_ended_by_the_next_build() {
+fn a_phase_without_its_killed_script_is_killed_by_the_next_build() {
     let there = InPod::new();
     let mut child = there.waiting("20200101T000000Z", "setsid sleep 1000 &");
     kill(there.pod.script("image").expect("a script"));
@@ -219,7 +219,7 @@ fn a_phase_whose_script_is_killed_with_the_service_is_ended_by_the_next_build() 
 }
 
 #[test]
-fn a_phase_that_does_not_end_when_it_is_asked_to_is_killed_after_its_grace() {
+fn a_phase_that_ignores_sigterm_is_killed_after_its_grace_period() {
     let there = InPod::new();
     there.stop_grace("1s");
     let trap = "trap '' TERM; (trap '' TERM; setsid sleep 1000) &";
@@ -237,7 +237,7 @@ fn a_phase_that_does_not_end_when_it_is_asked_to_is_killed_after_its_grace() {
 }
 
 #[test]
-fn a_phase_has_the_time_to_end_that_its_recipe_gives() {
+fn a_phase_has_the_grace_period_of_its_recipe() {
     // Longer than the default of 10 seconds.
     for (grace, finished) in [("13s", true), ("1s", false)] {
         let there = InPod::new();
@@ -252,7 +252,7 @@ fn a_phase_has_the_time_to_end_that_its_recipe_gives() {
 }
 
 #[test]
-fn a_phase_that_takes_too_long_is_ended_in_its_pod() {
+fn a_phase_that_times_out_is_killed_in_its_pod() {
     let there = InPod::new();
     let recipe = fs_err::read_to_string(there.at("recipe.toml")).expect("a recipe");
     let recipe = recipe.replace("name = \"image\"", "name = \"image\"\ntimeout = \"2s\"");
@@ -267,7 +267,7 @@ fn a_phase_that_takes_too_long_is_ended_in_its_pod() {
 }
 
 #[test]
-fn a_pod_that_is_gone_fails_the_phase_with_these_words() {
+fn a_missing_pod_fails_the_phase_with_a_clear_message() {
     let mut there = InPod::new();
     let child = there.waiting("20200101T000000Z", "");
     there.pod.kill();
@@ -318,7 +318,7 @@ fn two_phases_run_in_two_pods_side_by_side() {
 }
 
 #[test]
-fn a_pod_with_other_files_under_the_paths_is_named_before_anything_runs() {
+fn a_pod_with_other_files_under_the_paths_is_reported_before_anything_runs() {
     let there = InPod::new();
     let shared = there.placed.small.dir.path();
     let place = there
@@ -368,7 +368,7 @@ fn strike(there: &InPod, child: &mut Child, how: usize) -> bool {
 }
 
 #[test]
-fn after_fifty_kills_nothing_runs_on_and_nothing_ran_twice() {
+fn after_fifty_kills_no_phase_remains_and_none_ran_twice() {
     let there = InPod::new();
     there.stop_grace("1s");
     let recipe = fs_err::read_to_string(there.at("recipe.toml")).expect("a recipe");

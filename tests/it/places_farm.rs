@@ -28,7 +28,7 @@ fn artifacts(build: &Utf8Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_node_that_dies_in_mid_phase_costs_nothing_but_time() {
+fn a_phase_on_a_dead_node_is_run_again() {
     let local = demo().build(1);
     let date = local.file_name().expect("a date");
     let mut cluster = Cluster::start();

@@ -7,7 +7,7 @@
 //!
 //! A file system in user space that loses data on demand would be an alternative, but does not work for this program: the kernel
 //! passes `syncfs` only to virtiofs and fuseblk, so that the one call on which publishing relies would be invisible there. A record
-//! can also be edited: [`no_sync_can_be_left_out`] removes the syncs from it one by one, and each time a promise breaks. This proves
+//! can also be edited: [`every_sync_is_necessary`] removes the syncs from it one by one, and each time a promise breaks. This proves
 //! that the checks are effective and that the program makes no unnecessary sync.
 
 use std::collections::BTreeMap;
@@ -275,7 +275,7 @@ impl Scenario {
 }
 
 #[test]
-fn nothing_half_made_is_seen_after_a_power_loss_and_a_rerun_completes_it() {
+fn a_power_loss_leaves_nothing_incomplete_visible_and_a_rerun_completes() {
     let mut left = Vec::new();
     for scenario in scenarios() {
         let mut distinct = BTreeMap::new();
@@ -302,7 +302,7 @@ fn nothing_half_made_is_seen_after_a_power_loss_and_a_rerun_completes_it() {
 }
 
 #[test]
-fn no_sync_can_be_left_out() {
+fn every_sync_is_necessary() {
     let mut vain = Vec::new();
     let mut needed = 0;
     for scenario in scenarios() {

@@ -298,7 +298,7 @@ impl Place {
 }
 
 #[test]
-fn a_preview_shows_what_the_rules_publish_to_those_who_know_its_token() {
+fn a_preview_shows_the_published_files_to_holders_of_its_token() {
     let config = "[site]\nurl = \"https://mirror.example.org/mirror/starlingx/\"\n[preview]\ntoken = true\naddress = \"127.0.0.2\"\n";
     let place = Place::new("master/centos", &waiting("exit 0"), config);
     let mut child = place.start(place.build());
@@ -362,7 +362,7 @@ fn a_preview_shows_what_the_rules_publish_to_those_who_know_its_token() {
 }
 
 #[test]
-fn a_preview_ends_with_its_build_however_that_ends() {
+fn a_preview_ends_with_its_build_whatever_the_outcome() {
     let recipe = waiting("exit 1").replace("later-}", "}");
     let place = Place::new("master/centos", &recipe, "");
     let go = place.at("go");
@@ -411,7 +411,7 @@ fn a_preview_ends_with_its_build_however_that_ends() {
 }
 
 #[test]
-fn what_cannot_be_offered_keeps_the_next_phase_from_starting() {
+fn a_preview_that_fails_stops_the_next_phase() {
     let recipe = waiting("exit 0").replace("echo one > deep/er/one.whl", "mkfifo deep/er/one.whl");
     let stop =
         "[[phase]]\nname = \"stop\"\nwhen = \"always\"\nscript = 'touch $RECIPE_DIR/stopped'\n";

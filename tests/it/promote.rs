@@ -59,7 +59,7 @@ impl Place {
 }
 
 #[test]
-fn a_green_build_becomes_a_release_with_its_images_and_outlives_its_origin() {
+fn a_green_build_is_promoted_to_a_release_that_outlives_it() {
     let registry = DockerRegistry::start();
     let place = Place::new(&registry);
     only_green_builds_are_promoted(&place, &registry);

@@ -99,7 +99,7 @@ fn build_of(small: &Small) -> Utf8PathBuf {
 }
 
 #[test]
-fn the_sample_says_which_commits_and_inputs_it_was_made_of() {
+fn the_provenance_of_the_sample_lists_its_commits_and_inputs() {
     let build = demo().build(1);
     let file = build.join(STATEMENT);
     read(&["statement", file.as_str()]).ok();
@@ -218,7 +218,7 @@ fn openssl_and_jq_and_the_reference_implementation_check_a_signed_build() {
 }
 
 #[test]
-fn nothing_is_believed_that_the_key_did_not_sign() {
+fn provenance_without_a_valid_signature_is_refused() {
     let small = signed();
     run(&mut small.build(DATE)).code(0);
     let id = format!("master/centos/{DATE}");
@@ -310,7 +310,7 @@ fn base64(text: &str) -> String {
 }
 
 #[test]
-fn a_program_signs_where_no_key_may_be_in_a_file() {
+fn a_program_can_sign_instead_of_a_key_file() {
     let small = Small::new();
     make_key(small.dir.path(), "key", &P256);
     make_key(small.dir.path(), "other", &P256);
@@ -339,7 +339,7 @@ fn a_program_signs_where_no_key_may_be_in_a_file() {
 }
 
 #[test]
-fn a_reader_behind_a_url_sees_the_same() {
+fn provenance_is_the_same_over_http() {
     let small = signed();
     run(&mut small.build(DATE)).code(0);
     let conf = "daemon off; worker_processes 1; pid nginx.pid; error_log stderr; events {}\n\
@@ -385,7 +385,7 @@ fn a_reader_behind_a_url_sees_the_same() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_meant_is_refused_before_anything_runs() {
+fn a_contradictory_configuration_is_refused_before_anything_runs() {
     let small = signed();
     for (table, word) in [
         ("[provenance]\nbuilder = \"our server\"\n", "named by a URI"),

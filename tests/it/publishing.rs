@@ -98,7 +98,7 @@ fn a_dry_run_publishes_nothing() {
 }
 
 #[test]
-fn what_must_not_leave_is_named_all_at_once_and_nothing_is_published() {
+fn all_forbidden_files_are_reported_at_once_and_nothing_is_published() {
     let tree = Tree::new();
     let outputs = tree.dir.path().join("tree/outputs");
     fs_err::os::unix::fs::symlink("/etc/passwd", outputs.join("absolute")).expect("a link");
@@ -126,7 +126,7 @@ fn equal_bytes_are_stored_once_and_never_shared_with_the_workspace() {
 }
 
 #[test]
-fn verify_finds_what_is_wrong_and_repairs_what_is_derived() {
+fn verify_finds_damage_and_repairs_derived_files() {
     let tree = Tree::new();
     let verify = |args: &[&str]| {
         let mut command = stx([
@@ -157,7 +157,7 @@ fn verify_finds_what_is_wrong_and_repairs_what_is_derived() {
 }
 
 #[test]
-fn a_mirror_that_is_not_there_is_not_found() {
+fn a_missing_mirror_is_reported_as_not_found() {
     let refused = run(&mut stx(["--mirror", "/nonexistent/mirror", "list"])).code(5);
     assert!(
         refused.stderr.contains("/nonexistent/mirror"),

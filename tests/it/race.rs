@@ -267,7 +267,7 @@ fn verify(site: &Site, counts: &Counts) {
 }
 
 #[test]
-fn readers_see_whole_builds_while_all_others_are_at_work() {
+fn readers_see_complete_builds_during_all_other_work() {
     let seconds = std::env::var("STX_TEST_RACE_SECONDS").map_or(10, |text| {
         text.parse().expect("STX_TEST_RACE_SECONDS is a number")
     });

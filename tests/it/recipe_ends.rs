@@ -139,7 +139,7 @@ fn a_build_that_fails_stops_its_pods_keeps_its_logs_and_lets_the_next_one_start_
 }
 
 #[test]
-fn a_phase_is_left_out_by_a_variable() {
+fn a_variable_omits_a_phase() {
     let pods = Pods::new();
     pods.0.commit("image.sh", "true\n");
     let mut build = pods.0.build("20200101T000000Z");
@@ -185,7 +185,7 @@ fn a_cancelled_build_stops_its_pods_and_an_interrupted_one_keeps_them_for_its_re
 }
 
 #[test]
-fn a_build_that_is_given_up_stops_its_pods() {
+fn a_build_that_is_abandoned_stops_its_pods() {
     let pods = Pods::new();
     let waits = "touch $RECIPE_DIR/up; until test -e $RECIPE_DIR/go; do sleep 0.05; done\n";
     pods.0.commit("image.sh", waits);

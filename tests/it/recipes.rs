@@ -89,7 +89,7 @@ fn eight_different_mistakes_are_eight_findings_with_their_positions() {
 }
 
 #[test]
-fn a_recipe_without_mistakes_is_said_to_have_none() {
+fn a_recipe_without_mistakes_is_reported_as_valid() {
     let dir = root().join("recipes");
     let names = crate::harness::names(&dir).into_iter();
     let mut files: Vec<_> = names.filter(|name| name.contains(".toml")).collect();
@@ -146,7 +146,7 @@ fn graphs_are_drawn_for_mermaid_and_for_graphviz() {
 }
 
 #[test]
-fn a_matrix_is_a_phase_for_each_combination() {
+fn a_matrix_becomes_a_phase_for_each_combination() {
     let dir = recipe(MATRIX);
     let plan = run(stx([
         "--mirror",
@@ -196,7 +196,7 @@ fn shared() -> Small {
 }
 
 #[test]
-fn a_variable_without_a_value_is_asked_for_by_every_command_that_needs_it() {
+fn every_command_reports_a_variable_without_a_value() {
     let small = shared();
     let check = |more: &[&str]| {
         let mut args = vec!["recipe", "check", "recipe.toml"];

@@ -141,7 +141,7 @@ fn make_layout(layout: &Utf8Path, tag: &str, text: &str) {
 }
 
 #[test]
-fn what_build_json_says_is_what_skopeo_sees_and_a_second_publish_sends_nothing() {
+fn build_json_agrees_with_skopeo_and_a_second_publish_sends_nothing() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     // An archive of `docker save`, written by skopeo.
@@ -289,7 +289,7 @@ fn put_index(layout: &Utf8Path, manifests: &[Value]) {
 
 /// In the forms of a pushed Helm chart, and of a signed image.
 #[test]
-fn artifacts_that_are_no_images_are_brought_to_the_registry_as_they_are() {
+fn artifacts_that_are_not_images_are_pushed_unchanged() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     let images = here.at("tree/outputs/docker-images");
@@ -397,7 +397,7 @@ fn moving_tags_follow_successes_and_never_go_back() {
 }
 
 #[test]
-fn verify_says_what_the_registry_lacks_and_image_push_mends_it() {
+fn verify_reports_missing_images_and_image_push_restores_them() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     run(&mut here.publish(1)).code(0);
@@ -463,7 +463,7 @@ fn verify_says_what_the_registry_lacks_and_image_push_mends_it() {
 }
 
 #[test]
-fn a_build_that_was_published_without_a_registry_is_made_up_for() {
+fn images_of_a_build_published_without_a_registry_are_pushed_later() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     fs_err::write(here.at("stx-builds.toml"), "mirror = \"mirror\"\n").expect("a file");
@@ -484,7 +484,7 @@ fn a_build_that_was_published_without_a_registry_is_made_up_for() {
 }
 
 #[test]
-fn a_layout_whose_bytes_are_not_what_it_says_is_refused() {
+fn a_layout_with_wrong_digests_is_refused() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     let blobs = here.at("tree/outputs/docker-images/stx-nova/blobs/sha256");
@@ -514,7 +514,7 @@ fn a_layout_whose_bytes_are_not_what_it_says_is_refused() {
 }
 
 #[test]
-fn the_sample_distribution_brings_its_image_to_a_registry() {
+fn the_sample_distribution_pushes_its_image_to_a_registry() {
     let registry = DockerRegistry::start();
     let dir = Utf8TempDir::new().expect("a temporary directory");
     let upstream = dir.path().join("upstream");

@@ -36,7 +36,7 @@ fn answer(status: &str, headers: &str, body: &str) -> Act {
 }
 
 #[test]
-fn a_registry_that_asks_to_wait_is_waited_for() {
+fn a_push_waits_as_long_as_the_registry_asks() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
@@ -69,7 +69,7 @@ fn a_registry_that_asks_to_wait_is_waited_for() {
 }
 
 #[test]
-fn an_upload_that_is_cut_goes_on_with_what_is_missing() {
+fn an_interrupted_upload_resumes_with_the_missing_part() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
@@ -96,7 +96,7 @@ fn an_upload_that_is_cut_goes_on_with_what_is_missing() {
 }
 
 #[test]
-fn a_digest_that_the_registry_claims_counts_for_nothing() {
+fn a_digest_claimed_by_the_registry_is_not_trusted() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
@@ -126,7 +126,7 @@ fn a_digest_that_the_registry_claims_counts_for_nothing() {
 const LOGIN: &str = "<html><body>Log in</body></html>";
 
 #[test]
-fn a_web_page_in_the_place_of_a_manifest_is_not_an_image() {
+fn a_web_page_instead_of_a_manifest_is_not_an_image() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
@@ -146,7 +146,7 @@ fn a_web_page_in_the_place_of_a_manifest_is_not_an_image() {
 }
 
 #[test]
-fn a_refusal_says_the_next_step_and_not_to_wait_for_an_answer() {
+fn a_refusal_is_reported_with_its_own_next_step() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
@@ -189,7 +189,7 @@ fn a_refusal_says_the_next_step_and_not_to_wait_for_an_answer() {
 }
 
 #[test]
-fn a_quota_that_is_used_up_is_not_a_lack_of_credentials() {
+fn an_exhausted_quota_is_not_reported_as_missing_credentials() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
@@ -213,7 +213,7 @@ fn a_quota_that_is_used_up_is_not_a_lack_of_credentials() {
 }
 
 #[test]
-fn a_tag_that_a_full_disk_left_behind_is_made_anew() {
+fn a_tag_damaged_by_a_full_disk_is_created_again() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     run(&mut here.publish(1)).code(0);
@@ -244,7 +244,7 @@ const BASIC: &str = "YnVpbGRlcjpjb3JyZWN0LWhvcnNlLWJhdHRlcnk=";
 const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuSnF5tLPqPFqc0z9CY0HcSLFbSRlL67u";
 
 #[test]
-fn credentials_come_from_docker_and_are_never_said() {
+fn credentials_are_read_from_docker_and_never_shown() {
     let dir = camino_tempfile::Utf8TempDir::new().expect("a temporary directory");
     let users = dir.path().join("users");
     fs_err::write(&users, format!("builder:{HASH}\n")).expect("a file");
@@ -307,7 +307,7 @@ fn credentials_come_from_docker_and_are_never_said() {
 }
 
 #[test]
-fn a_token_is_asked_for_where_the_registry_says_and_sent_nowhere_else() {
+fn a_token_is_requested_from_the_named_server_and_sent_nowhere_else() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let elsewhere = Proxy::before(&registry.host());
@@ -387,7 +387,7 @@ fn killed_at(here: &Published, proxy: &Proxy, number: usize) -> bool {
 }
 
 #[test]
-fn killed_before_any_request_nothing_is_announced_that_is_not_there_and_the_rerun_finishes() {
+fn a_publish_killed_at_any_request_announces_no_missing_image() {
     let mut kills = 0;
     for number in 0.. {
         let registry = DockerRegistry::start();

@@ -124,7 +124,7 @@ fn images_that_a_build_pushed_are_recorded_by_their_digests_and_never_sent() {
 }
 
 #[test]
-fn staging_tags_become_those_of_the_build_after_its_commit() {
+fn staging_tags_are_replaced_by_build_tags_after_the_commit() {
     let registry = DockerRegistry::start();
     let here = tree(&registry);
     let name = |tag: &str| here.name(&format!("stx-builder:{tag}"));

@@ -31,7 +31,7 @@ fn prune(here: &Published, now: &str) -> crate::harness::Ran {
 }
 
 #[test]
-fn tags_go_with_their_build_after_the_grace_period_and_shared_ones_stay() {
+fn tags_are_removed_with_their_build_after_the_grace_period_unless_shared() {
     let registry = DockerRegistry::start();
     let here = five_builds(&registry.host());
     let pruned = prune(&here, LATER).code(0).json();
@@ -61,7 +61,7 @@ fn tags_go_with_their_build_after_the_grace_period_and_shared_ones_stay() {
 }
 
 #[test]
-fn a_chart_of_a_kept_build_keeps_a_tag_and_so_does_the_same_image_under_another() {
+fn a_tag_is_kept_by_a_chart_or_by_the_same_image_of_a_kept_build() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     let (layout, kept) = (
@@ -148,7 +148,7 @@ fn a_chart_of_a_kept_build_keeps_a_tag_and_so_does_the_same_image_under_another(
 }
 
 #[test]
-fn while_the_registry_does_not_answer_the_build_stays_in_the_trash() {
+fn a_build_stays_in_the_trash_while_the_registry_does_not_answer() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = five_builds(&proxy.host());
@@ -180,7 +180,7 @@ fn while_the_registry_does_not_answer_the_build_stays_in_the_trash() {
 }
 
 #[test]
-fn a_registry_that_removes_nothing_keeps_the_tags_and_not_the_files() {
+fn a_registry_without_deletion_keeps_the_tags_but_not_the_files() {
     let registry = DockerRegistry::start();
     let proxy = Proxy::before(&registry.host());
     let here = five_builds(&proxy.host());

@@ -89,7 +89,7 @@ fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed()
 }
 
 #[test]
-fn debian_bullseye_and_openstack_are_built_as_their_tables_have_it_after_an_older_build_too() {
+fn debian_bullseye_and_openstack_are_built_as_their_tables_say() {
     let site = Site::new(BUILDER);
     let recipe = "starlingx-debian-bullseye.toml";
     let mut bullseye = site.debian("bullseye", "monolithic", recipe, "master", "master");
@@ -129,7 +129,7 @@ fn debian_bullseye_and_openstack_are_built_as_their_tables_have_it_after_an_olde
 }
 
 #[test]
-fn a_call_that_the_table_does_not_have_fails_the_build() {
+fn a_call_that_is_not_in_the_table_fails_the_build() {
     let site = Site::new(BUILDER);
     let recipe = "starlingx-debian-trixie.toml";
     let mut home = site.debian("trixie", "monolithic", recipe, "master", "master");
@@ -151,7 +151,7 @@ fn a_call_that_the_table_does_not_have_fails_the_build() {
 }
 
 #[test]
-fn the_recipes_of_centos_are_built_as_their_table_has_it_and_layers_upon_each_other() {
+fn the_layers_of_centos_are_built_as_their_table_says() {
     let site = Site::new(CONTAINER);
     let layer = |recipe, layer: &str, tags| {
         site.centos(
@@ -232,7 +232,7 @@ fn the_recipes_of_centos_are_built_as_their_table_has_it_and_layers_upon_each_ot
 }
 
 #[test]
-fn the_images_of_the_builders_are_built_and_pushed_as_the_table_has_it() {
+fn the_images_of_the_builders_are_built_and_pushed_as_the_table_says() {
     // With a registry that the site configures, and with an unknown one.
     for has_table in [true, false] {
         let site = Site::with("", "", has_table);
@@ -276,7 +276,7 @@ fn the_images_of_the_builders_are_built_and_pushed_as_the_table_has_it() {
 }
 
 #[test]
-fn a_recipe_that_pushes_elsewhere_than_to_the_registry_of_the_site_is_not_started() {
+fn a_recipe_that_pushes_to_a_foreign_registry_is_not_started() {
     let site = Site::new("");
     let config = site.at("stx-builds.toml");
     let text = fs_err::read_to_string(&config).expect("a configuration");

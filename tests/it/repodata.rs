@@ -48,7 +48,7 @@ fn assert_same(ours: &str, theirs: &str) {
 }
 
 #[test]
-fn the_sample_s_metadata_says_what_createrepo_c_says() {
+fn the_metadata_of_the_sample_agrees_with_createrepo_c() {
     let channel = "master/centos";
     let mirror = demo().mirror();
     let mut repositories = 0;
@@ -319,7 +319,7 @@ fn incomplete(config: &str) -> Tree {
 }
 
 #[test]
-fn what_is_not_listed_is_said_so() {
+fn packages_that_are_not_listed_are_reported() {
     for (at, backend) in ["built-in", "createrepo_c"].into_iter().enumerate() {
         let tree = incomplete(&format!("[metadata]\nmade_by = \"{backend}\""));
         let ran = tree.publish("success").code(0);
@@ -352,7 +352,7 @@ fn what_is_not_listed_is_said_so() {
 }
 
 #[test]
-fn a_strict_mirror_refuses_a_success_that_is_not_complete() {
+fn a_strict_mirror_refuses_an_incomplete_success() {
     for backend in ["built-in", "createrepo_c"] {
         let tree = incomplete(&format!(
             "[metadata]\nmade_by = \"{backend}\"\nstrict = true"
@@ -469,7 +469,7 @@ fn dnf(work: &Utf8Path, repository: &Utf8Path, args: &[&str]) -> String {
 }
 
 #[test]
-fn the_build_s_own_groups_modules_and_updates_stay() {
+fn groups_modules_and_updates_of_the_build_are_kept() {
     for backend in ["built-in", "createrepo_c"] {
         let tree = Tree::new(&format!("metadata = \"{backend}\""));
         let own = tree.at("tree").join(STD);

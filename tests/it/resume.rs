@@ -232,7 +232,7 @@ fn undisturbed() -> Vec<(String, String)> {
 }
 
 #[test]
-fn killed_in_the_middle_of_each_phase_it_goes_on_there_and_nothing_runs_twice() {
+fn a_build_killed_in_any_phase_resumes_there_and_nothing_runs_twice() {
     let expected = undisturbed();
     for phase in PHASES {
         let site = Site::new();
@@ -299,7 +299,7 @@ fn killed_at_line(site: &Site, lines: usize) -> bool {
 }
 
 #[test]
-fn killed_at_each_line_of_its_journal_it_ends_as_if_nothing_had_happened() {
+fn a_build_killed_at_any_line_of_its_journal_ends_normally() {
     let expected = undisturbed();
     let mut killed = 0;
     // Two lines per phase, and one for the sources.
@@ -340,7 +340,7 @@ fn journal_phases(site: &Site) -> Vec<String> {
 }
 
 #[test]
-fn a_torn_last_line_is_as_if_it_were_not_there() {
+fn a_torn_last_line_of_the_journal_is_ignored() {
     let site = Site::new();
     let mut child = site.held("left");
     kill(&mut child);
@@ -390,7 +390,7 @@ fn an_interrupted_build_can_be_published_as_failed() {
 }
 
 #[test]
-fn a_build_whose_recipe_changed_does_not_go_on_and_says_which_phase() {
+fn a_build_with_a_changed_recipe_is_not_resumed_and_names_the_phase() {
     let site = Site::new();
     let mut child = site.held("two");
     kill(&mut child);
@@ -414,7 +414,7 @@ fn a_build_whose_recipe_changed_does_not_go_on_and_says_which_phase() {
 }
 
 #[test]
-fn a_new_build_gives_the_interrupted_one_up_and_says_so() {
+fn a_new_build_abandons_the_interrupted_one_and_reports_it() {
     let site = Site::new();
     let mut child = site.held("two");
     kill(&mut child);
@@ -426,7 +426,7 @@ fn a_new_build_gives_the_interrupted_one_up_and_says_so() {
 }
 
 #[test]
-fn a_new_build_says_that_it_gives_up_one_that_cannot_be_read() {
+fn a_new_build_reports_that_it_abandons_an_unreadable_one() {
     let site = Site::new();
     let mut child = site.held("two");
     kill(&mut child);

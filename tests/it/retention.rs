@@ -96,7 +96,7 @@ pub(crate) fn expired(plan: &Value) -> Vec<&str> {
 pub(crate) const NOW: &str = "2020-01-22T12:00:00Z";
 
 #[test]
-fn the_run_removes_what_the_dry_run_said_and_undelete_brings_it_back() {
+fn prune_removes_the_builds_of_the_dry_run_and_undelete_restores_them() {
     let mirror = Mirror::new(22);
     let before = mirror.builds();
     let dry = mirror.json(&["prune", "--dry-run", "--now", NOW]);
@@ -134,7 +134,7 @@ fn the_run_removes_what_the_dry_run_said_and_undelete_brings_it_back() {
 }
 
 #[test]
-fn what_changed_since_the_plan_is_left_and_the_rest_goes() {
+fn a_build_that_changed_since_the_plan_is_kept_and_the_others_are_removed() {
     let mirror = Mirror::new(22);
     let plan = mirror.at("plan.json");
     let written = mirror.json(&["prune", "--now", NOW, "--plan-out", plan.as_str()]);
@@ -164,7 +164,7 @@ fn what_changed_since_the_plan_is_left_and_the_rest_goes() {
 }
 
 #[test]
-fn a_clock_ten_years_ahead_removes_nothing_and_says_why() {
+fn a_clock_ten_years_ahead_removes_nothing_and_reports_the_reason() {
     let mirror = Mirror::new(22);
     run(&mut mirror.stx(&["prune", "--now", "2020-01-22T12:00:00Z"])).ok();
     let left = mirror.builds();
@@ -185,7 +185,7 @@ fn a_clock_ten_years_ahead_removes_nothing_and_says_why() {
 }
 
 #[test]
-fn a_build_that_only_a_reader_keeps_is_named() {
+fn a_build_kept_only_by_a_reader_is_reported() {
     let mirror = Mirror::new(22);
     let build = format!("master/centos/{}", january(1));
     let reader = fs_err::File::open(mirror.at("mirror").join(&build)).expect("a build");
@@ -197,7 +197,7 @@ fn a_build_that_only_a_reader_keeps_is_named() {
 }
 
 #[test]
-fn where_too_much_is_eligible_what_was_retired_stays_too() {
+fn a_blocked_run_also_purges_nothing() {
     let mirror = Mirror::new(22);
     run(&mut mirror.stx(&["prune", "--now", "2020-01-22T12:00:00Z"])).ok();
     let (left, trash) = (mirror.builds(), mirror.json(&["trash"]));
@@ -210,7 +210,7 @@ fn where_too_much_is_eligible_what_was_retired_stays_too() {
 }
 
 #[test]
-fn what_was_brought_back_stays_for_the_grace_period() {
+fn a_restored_build_is_kept_for_the_grace_period() {
     let mirror = Mirror::new(22);
     mirror.json(&["prune", "--now", NOW]);
     let build = "master/centos/20200108T060000Z";
@@ -256,7 +256,7 @@ fn what_was_brought_back_stays_for_the_grace_period() {
 
 /// No builds and no pruning from the 15th to the 24th: many builds are eligible at once, as if the clock were wrong.
 #[test]
-fn a_rest_of_ten_days_holds_back_until_the_second_build_after_it() {
+fn a_pause_of_ten_days_blocks_removals_until_the_second_build_after_it() {
     let mirror = Mirror::new(14);
     mirror.publish("master/centos", &january(25), "success");
     let now = "2020-01-25T12:00:00Z";
@@ -281,7 +281,7 @@ fn a_rest_of_ten_days_holds_back_until_the_second_build_after_it() {
 }
 
 #[test]
-fn a_build_is_explained_and_the_days_ahead_are_foretold() {
+fn retention_of_a_build_is_explained_and_forecast() {
     let mirror = Mirror::new(5);
     let text = run(stx([
         "--mirror",

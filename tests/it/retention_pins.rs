@@ -15,7 +15,7 @@ fn left(report: &Value) -> Vec<&String> {
 }
 
 #[test]
-fn a_pin_keeps_a_build_until_it_ends_or_is_taken_away() {
+fn a_pin_keeps_a_build_until_it_expires_or_is_removed() {
     let mirror = Mirror::new(22);
     let (third, fourth) = (build(3), build(4));
     let pinned = mirror.json(&[
@@ -67,7 +67,7 @@ fn a_pin_keeps_a_build_until_it_ends_or_is_taken_away() {
 }
 
 #[test]
-fn what_cannot_be_pinned_is_refused_and_an_alias_is_resolved_once() {
+fn an_invalid_pin_is_refused_and_an_alias_is_resolved_once() {
     let mirror = Mirror::new(3);
     let no_build = run(&mut mirror.stx(&["pin", &build(9), "--reason", "x", "--author", "ann"]));
     assert!(no_build.code(5).stderr.contains("20200109T060000Z"));
@@ -117,7 +117,7 @@ fn a_pin_that_cannot_be_read_keeps_its_build() {
 
 /// A new pin, a moved alias, a new build and another build under the same id, between the plan and its execution.
 #[test]
-fn what_changed_between_a_plan_and_its_run_is_refused_and_the_rest_unharmed() {
+fn a_build_that_changed_after_the_plan_is_refused_and_others_are_pruned() {
     let mirror = Mirror::new(22);
     let file = mirror.at("plan.json");
     let plan = mirror.json(&["prune", "--now", NOW, "--plan-out", file.as_str()]);
@@ -167,7 +167,7 @@ fn what_changed_between_a_plan_and_its_run_is_refused_and_the_rest_unharmed() {
 }
 
 #[test]
-fn a_build_that_somebody_reads_stays_and_it_is_said() {
+fn a_build_that_is_being_read_is_kept_and_reported() {
     let mirror = Mirror::new(22);
     let dir = mirror.at(&format!("mirror/{}", build(3)));
     let reader = fs_err::File::open(&dir).expect("a directory");
@@ -219,7 +219,7 @@ fn a_full_disk_changes_the_order_only() {
 
 /// Pins are in the private area: a user who cannot read it is told so, and sees the rest.
 #[test]
-fn without_a_mirror_there_is_nothing_to_pin() {
+fn listing_pins_of_a_missing_mirror_is_an_error() {
     let mirror = Mirror::empty();
     let nowhere = mirror.at("nowhere");
     run(&mut stx(["--mirror", nowhere.as_str(), "pins"])).code(5);

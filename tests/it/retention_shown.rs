@@ -108,7 +108,7 @@ fn the_document_names_the_properties_of_the_crate() {
 }
 
 #[test]
-fn the_days_ahead_are_foretold_at_a_given_rate() {
+fn a_forecast_uses_the_given_rate() {
     let mirror = Mirror::new(5);
     let now = "2020-01-06T00:00:00Z";
     let rate = "master/centos=12 hours,1000000";

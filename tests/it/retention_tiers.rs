@@ -24,7 +24,7 @@ fn mirror() -> Mirror {
 }
 
 #[test]
-fn sections_go_as_planned_and_readers_can_tell() {
+fn sections_are_removed_as_planned_and_marked_for_readers() {
     let mirror = mirror();
     let dry = mirror.json(&["prune", "--dry-run", "--now", NOW]);
     let planned: Vec<_> = dry["sections"]
@@ -85,7 +85,7 @@ fn sections_go_as_planned_and_readers_can_tell() {
 }
 
 #[test]
-fn undelete_brings_sections_back_and_the_grace_period_ends() {
+fn undelete_restores_sections_until_the_grace_period_ends() {
     let mirror = mirror();
     mirror.json(&["prune", "--now", NOW]);
     let trash = mirror.json(&["trash", "--now", NOW]);
@@ -132,7 +132,7 @@ fn a_thinned_build_is_still_the_same_build() {
 }
 
 #[test]
-fn what_a_build_is_known_by_is_no_section() {
+fn files_that_identify_a_build_are_not_a_section() {
     let mirror = Mirror::new(1);
     for section in ["outputs", "outputs/success", "build.json", "SHA256SUMS"] {
         let tier = format!("{{ section = \"{section}\", after = \"1 day\" }}");

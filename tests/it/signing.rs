@@ -228,7 +228,7 @@ fn dnf_installs_with_both_checks_and_refuses_what_was_tampered_with() {
 }
 
 #[test]
-fn every_means_signs_what_gpg_verifies() {
+fn gpg_verifies_packages_signed_by_every_signer() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let at = |name: &str| key.home().join(name);
     key.export_secret(&at("secret.asc"));
@@ -338,7 +338,7 @@ fn unchanged_packages_are_signed_once_and_shared() {
 /// `gpg` does not stop its clock at the current second: a signature that takes longer than that second has a later timestamp, and
 /// signing the same bytes again would give a different result.
 #[test]
-fn a_signature_bears_the_time_that_was_asked_for_also_if_that_is_the_present_second() {
+fn a_signature_has_the_requested_time_even_within_the_current_second() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let signed = Signed::new(&format!("{}\npackages = false", key.signing()));
     // Starts to sign in the requested second, and outputs a signature that was made after it.

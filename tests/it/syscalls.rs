@@ -140,7 +140,7 @@ fn repair_sweep() -> Sweep {
 }
 
 #[test]
-fn the_calls_of_the_sweep_are_those_that_strace_sees() {
+fn the_calls_of_the_sweep_agree_with_strace() {
     for sweep in [
         publish_sweep(),
         prune_sweep(),

@@ -8,7 +8,7 @@ use crate::harness::{run, stx};
 const BUILD: &str = "channel{channel=master/centos}:build{build=master/centos/20200101T000000Z}";
 
 #[test]
-fn the_spans_of_a_build_are_shown_when_they_are_asked_for() {
+fn the_spans_of_a_build_are_shown_on_request() {
     let small = Small::new();
     let built = run(small.build("20200101T000000Z").arg("-v")).code(0);
     for line in [
@@ -48,7 +48,7 @@ fn the_steps_of_a_publish_are_details() {
 
 /// The details name commands and mirrors, but never the passwords in their URLs.
 #[test]
-fn no_password_is_shown_however_much_is_asked_for() {
+fn no_password_is_shown_at_any_verbosity() {
     let small = Small::new();
     let recipe = small.at("recipe.toml");
     let mut text = fs_err::read_to_string(&recipe).expect("a recipe");

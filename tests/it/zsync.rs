@@ -61,7 +61,7 @@ pub(crate) fn zsync(dir: &Utf8Path, seed: &Utf8Path, to: &str, url: &str) -> Str
 }
 
 #[test]
-fn zsync_makes_the_next_image_out_of_the_last_one() {
+fn zsync_builds_the_next_image_from_the_previous_one() {
     let (old, new) = (image(1, 300), image(2, 300));
     let site = Site::new(&[&old, &new]);
     let nginx = site.serve("");
@@ -88,7 +88,7 @@ fn zsync_makes_the_next_image_out_of_the_last_one() {
 }
 
 #[test]
-fn the_control_file_is_that_of_zsyncmake_but_for_its_date_and_the_lengths_of_its_sums() {
+fn the_control_file_equals_that_of_zsyncmake_except_for_date_and_lengths_of_sums() {
     let new = image(2, 300);
     let site = Site::new(&[&new]);
     let ours = fs_err::read(site.mirror().join(format!("{}.zsync", iso(DATES[0])))).expect("ours");
@@ -123,7 +123,7 @@ fn the_control_file_is_that_of_zsyncmake_but_for_its_date_and_the_lengths_of_its
 }
 
 #[test]
-fn an_image_that_is_linked_takes_its_control_file_over_and_is_not_read() {
+fn a_linked_image_reuses_its_control_file_and_is_not_read() {
     let image = image(1, 200);
     assert!(image.len() > 16 << 20, "large enough for a control file");
     let site = Site::new(&[&image]);
@@ -183,7 +183,7 @@ fn an_image_that_is_linked_takes_its_control_file_over_and_is_not_read() {
 }
 
 #[test]
-fn none_are_made_where_the_configuration_says_so() {
+fn no_control_files_are_made_if_the_configuration_disables_them() {
     let site = Site::new(&[]);
     let config = site.dir.path().join("stx-builds.toml");
     let image = image(1, 100);

@@ -75,7 +75,7 @@ pub(super) fn entries(list: &str, left_out: &[&str]) -> BTreeMap<String, BTreeMa
 }
 
 #[test]
-fn lists_say_what_apt_ftparchive_and_dpkg_scanpackages_say() {
+fn lists_agree_with_apt_ftparchive_and_dpkg_scanpackages() {
     let debian = Debian::new("");
     let work = debian.at("work");
     fs_err::create_dir_all(&work).expect("a directory");
@@ -121,7 +121,7 @@ fn lists_say_what_apt_ftparchive_and_dpkg_scanpackages_say() {
 }
 
 #[test]
-fn sources_say_what_apt_ftparchive_says() {
+fn source_lists_agree_with_apt_ftparchive() {
     let debian = Debian::new("");
     let work = debian.at("work");
     let dir = debian.tree(SOURCES);

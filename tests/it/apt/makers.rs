@@ -9,7 +9,7 @@ use crate::harness::{run, tool};
 use crate::signing::key::Key;
 
 #[test]
-fn hand_made_lists_are_replaced_and_trees_of_aptly_stay() {
+fn hand_made_lists_are_replaced_and_trees_of_aptly_are_kept() {
     let debian = Debian::new("");
     debian.pack("hello_1.0_all.deb", "hello", "1.0");
     // As the builders leave them, with lists of other packages than the existing ones.

@@ -216,7 +216,7 @@ fn a_signed_mirror_is_copied_with_its_signatures() {
 
 /// A byte that changed before or during the transfer never gets into a copy.
 #[test]
-fn what_is_not_right_is_not_copied() {
+fn a_damaged_build_is_not_copied() {
     let work = tempdir().expect("a directory");
     let first = Place::Directory(tempdir().expect("a directory"));
     drop(first.publish(&tree(work.path(), 1), 1).ok());

@@ -9,8 +9,7 @@ use super::{CHANNEL, Place, S3s, date, tree};
 use crate::zsync::image;
 
 #[test]
-fn an_image_in_a_bucket_has_the_control_file_that_it_has_elsewhere_and_the_next_one_is_fetched_by_it()
- {
+fn an_image_in_a_bucket_has_a_control_file_for_delta_downloads() {
     let work = tempdir().expect("a directory");
     let server: Arc<dyn Server> = Arc::new(S3s::start());
     let bucket = Place::bucket(&server, "delta");

@@ -23,7 +23,7 @@ fn in_bucket(mut command: Command, server: &dyn Server) -> Command {
 }
 
 #[test]
-fn images_are_pushed_from_a_bucket_and_their_tags_go_with_their_builds() {
+fn images_are_pushed_from_a_bucket_and_their_tags_are_removed_with_their_builds() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     let ceph: Arc<dyn Server> = shared();

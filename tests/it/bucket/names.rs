@@ -30,7 +30,7 @@ fn asked(url: &str) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn names_of_releases_lead_readers_over_plain_http() {
+fn names_of_releases_work_over_plain_http() {
     let ceph: Arc<dyn Server> = shared();
     let place = Place::bucket(&ceph, "names");
     let work = tempdir().expect("a directory");

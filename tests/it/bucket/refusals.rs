@@ -23,7 +23,7 @@ fn says(said: &str, parts: &[&str]) {
 }
 
 #[test]
-fn who_is_not_let_in_is_told_which_credentials_to_look_at() {
+fn a_rejected_login_names_the_credentials_to_check() {
     let server = S3s::start();
     server.make_bucket("refused");
     let mirror = "s3://refused/mirror";
@@ -40,7 +40,7 @@ fn who_is_not_let_in_is_told_which_credentials_to_look_at() {
 }
 
 #[test]
-fn who_may_only_read_is_told_so() {
+fn a_refused_write_reports_missing_permissions() {
     let work = tempdir().expect("a directory");
     let (tree, date) = (tree(work.path(), 1), date(1));
     let server = Lying::start_with("403 Forbidden");
@@ -60,7 +60,7 @@ fn who_may_only_read_is_told_so() {
 
 /// This server creates a bucket with its first object, so only readers find that the bucket does not exist.
 #[test]
-fn a_bucket_that_is_not_there_is_to_be_made() {
+fn a_missing_bucket_is_reported_with_the_hint_to_create_it() {
     let said = refused(&S3s::start(), None, "s3://nothing/mirror", &["list"]);
     says(
         &said,
@@ -71,7 +71,7 @@ fn a_bucket_that_is_not_there_is_to_be_made() {
 
 /// Commands for directories do not ignore the configured mirror in a bucket, or take its URL for a path.
 #[test]
-fn no_mirror_is_passed_over() {
+fn a_configured_bucket_is_never_ignored_by_commands_for_directories() {
     let work = tempdir().expect("a directory");
     let dir = work.path();
     let mirror = "s3://stx/mirror";
@@ -114,7 +114,7 @@ fn no_mirror_is_passed_over() {
 
 /// Objects of the private area that the program did not write.
 #[test]
-fn a_damaged_object_is_to_be_removed() {
+fn a_damaged_object_is_reported_with_the_hint_to_remove_it() {
     let work = tempdir().expect("a directory");
     let (tree, date) = (tree(work.path(), 1), date(1));
     let server = S3s::start();
@@ -134,7 +134,7 @@ fn a_damaged_object_is_to_be_removed() {
 
 /// The mirror's URL does not name the server.
 #[test]
-fn a_server_that_does_not_answer_is_named() {
+fn a_server_that_gives_no_answer_is_named() {
     let mut command = asked(&S3s::start(), "s3://stx/mirror", &["show", CHANNEL]);
     // No server listens there.
     command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");

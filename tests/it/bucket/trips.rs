@@ -44,7 +44,7 @@ const SHOWN: usize = 28;
 /// Counts the consecutive round trips of a publish to a server that is 50 ms away. On a busy machine, requests that are sent at the same
 /// time may start one after another, which adds to the count; so the least of several days counts.
 #[test]
-fn a_tiny_publish_seldom_waits() {
+fn a_tiny_publish_needs_few_round_trips() {
     let work = tempdir().expect("a directory");
     let server = S3s::start();
     server.make_bucket("far");
@@ -76,7 +76,7 @@ fn a_tiny_publish_seldom_waits() {
 /// Compares a bucket that is 50 ms away with a copy of it. Each build that both have takes a request for its `SHA256SUMS`; one after
 /// another, they would take longer than the interval between two copies of a large mirror.
 #[test]
-fn a_copy_of_what_is_there_asks_for_several_builds_at_a_time() {
+fn a_copy_without_changes_checks_several_builds_at_a_time() {
     const BUILDS: u32 = 8;
     let work = tempdir().expect("a directory");
     let mirror = work.path().join("mirror");

@@ -14,7 +14,7 @@ fn names<'a>(changes: &'a Value, kind: &str) -> Vec<[&'a str; 3]> {
 }
 
 #[test]
-fn packages_and_commits_are_summed_up_without_reading_a_package() {
+fn packages_and_commits_are_summarised_without_reading_a_package() {
     let work = Work::new();
     let first = work.build("first", FIRST);
     let second = work.build(
@@ -118,7 +118,7 @@ fn packages_and_commits_are_summed_up_without_reading_a_package() {
 }
 
 #[test]
-fn releases_are_summed_up_channel_by_channel() {
+fn releases_are_summarised_channel_by_channel() {
     let work = Work::new();
     let first = work.build("first", FIRST);
     let version = "2.0";

@@ -78,7 +78,7 @@ fn week() -> &'static Week {
 }
 
 #[test]
-fn packages_of_two_builds_are_put_together_and_compared() {
+fn packages_of_two_builds_are_paired_and_compared() {
     let Week { work, .. } = week();
     let compare = |from: &str, to: &str, code| {
         let id = |day| format!("master/centos/202001{day}T000000Z");
@@ -109,7 +109,7 @@ fn packages_of_two_builds_are_put_together_and_compared() {
 }
 
 #[test]
-fn the_build_in_which_something_changed_is_found_with_its_commits() {
+fn the_build_that_changed_a_package_is_found_with_its_commits() {
     let Week { work, commits, .. } = week();
     let id = |day: u32| Value::from(format!("master/centos/202001{day:02}T000000Z"));
     let asked = ["since", "hello", "--in", "master/centos"];
@@ -159,7 +159,7 @@ fn the_build_in_which_something_changed_is_found_with_its_commits() {
 }
 
 #[test]
-fn the_reference_may_be_the_build_that_a_work_tree_is_nearest_to() {
+fn the_build_nearest_to_a_work_tree_can_be_the_reference() {
     let Week {
         work,
         changed,

@@ -6,7 +6,7 @@ use super::Site;
 use crate::harness::run;
 
 #[test]
-fn retention_that_is_blocked_is_an_alarm_until_somebody_releases_it() {
+fn blocked_retention_is_an_alarm_until_it_is_released() {
     let site = Site::new("prune = \"* * * * * *\"", "");
     for day in 1..=4 {
         // There were no builds for years after that: the clock is doubted.

@@ -139,7 +139,7 @@ fn duration() -> Duration {
 }
 
 #[test]
-fn branches_of_one_manifest_are_each_built_once_a_commit_in_their_own_channel() {
+fn each_branch_of_a_manifest_is_built_once_per_commit_in_its_channel() {
     let branches = Branches::new();
     let site = &branches.0;
     let daemon = site.start();

@@ -92,7 +92,7 @@ fn is_time(row: &str) -> bool {
 }
 
 #[test]
-fn a_terminal_shows_the_builds_of_now_and_nothing_else() {
+fn a_terminal_shows_only_the_current_builds() {
     let site = Site::new("", "");
     let small = &site.small;
     let recipe = fs_err::read_to_string(small.at("recipe.toml")).expect("a recipe");

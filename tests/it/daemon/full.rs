@@ -9,7 +9,7 @@ use crate::full_disk::Disk;
 use crate::harness::run;
 
 #[test]
-fn a_full_disk_is_waited_for_and_what_was_built_is_recorded_later() {
+fn on_a_full_disk_the_service_waits_and_records_the_build_later() {
     // The block size of most disks. With smaller blocks, the kernel kills a process that writes to the index that SQLite maps.
     let disk = Disk::with_blocks(4096);
     let site = Site::new("", "poll = \"1s\"");

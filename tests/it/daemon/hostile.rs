@@ -40,7 +40,7 @@ pub(super) fn ends_in_time(mut daemon: Daemon, what: &str) {
 }
 
 #[test]
-fn nothing_in_place_of_the_mark_is_followed_waited_for_or_in_the_way() {
+fn an_obstacle_at_the_path_of_the_mark_does_not_stop_the_service() {
     let (site, spool) = open_site("", "");
     let daemon = site.start();
     site.until_file("state.spool/.service");
@@ -104,7 +104,7 @@ fn nothing_in_place_of_the_mark_is_followed_waited_for_or_in_the_way() {
 }
 
 #[test]
-fn what_lies_in_the_spool_forges_no_line_and_is_logged_once() {
+fn an_invalid_file_in_the_spool_is_logged_once_and_forges_no_line() {
     let (site, spool) = open_site("", "");
     let daemon = site.start();
     site.until_file("state.spool/.service");
@@ -158,7 +158,7 @@ fn a_reason_that_is_too_long_and_a_branch_that_is_an_option_are_refused_at_once(
 }
 
 #[test]
-fn only_who_asked_cancels_unless_a_group_may() {
+fn only_the_requester_or_an_allowed_group_cancels() {
     let (site, _) = open_site("", "");
     let dir = site.small.dir.path().to_owned();
     site.small.commit("image.sh", &super::holding(&dir));

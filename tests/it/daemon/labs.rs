@@ -39,7 +39,7 @@ fn over(site: &Site, count: usize) -> bool {
 }
 
 #[test]
-fn a_lab_gives_the_verdicts_by_its_exit_codes() {
+fn the_exit_codes_of_a_lab_set_the_verdicts() {
     let site = site("");
     let checked = run(&mut site.stx(&["daemon", "--check"])).code(0).stdout;
     assert!(checked.contains("lab sanity"), "{checked}");
@@ -90,7 +90,7 @@ fn a_lab_gives_the_verdicts_by_its_exit_codes() {
 }
 
 #[test]
-fn a_test_runs_beside_builds_begins_again_after_a_crash_and_is_cancelled() {
+fn a_test_runs_beside_builds_restarts_after_a_crash_and_can_be_cancelled() {
     let site = site("");
     site.commit("slow");
     let daemon = site.start();
@@ -132,7 +132,7 @@ fn a_test_runs_beside_builds_begins_again_after_a_crash_and_is_cancelled() {
 }
 
 #[test]
-fn a_test_that_takes_too_long_is_red_and_one_that_cannot_start_says_nothing() {
+fn a_test_that_times_out_is_red_and_one_that_cannot_start_gives_no_verdict() {
     let more = "[[lab]]\nname = \"slow\"\nchannel = \"**\"\ncommand = [\"sleep\", \"100\"]\ntimeout = \"1s\"\n\
                 [[lab]]\nname = \"broken\"\nchannel = \"**\"\ncommand = [\"./no-such-lab\"]\n\
                 [[lab]]\nname = \"elsewhere\"\nchannel = \"release/**\"\ncommand = [\"true\"]\n";

@@ -246,7 +246,7 @@ fn a_request_is_followed_to_the_end_of_its_build() {
 }
 
 #[test]
-fn the_metrics_pass_promtool_and_survive_restarts_and_the_dashboard_shows_the_same() {
+fn the_metrics_pass_promtool_and_agree_with_the_dashboard() {
     let more = "prune = \"* * * * * *\"\ndashboard = \"dashboard.html\"";
     let site = Site::new(more, "poll = \"1s\"");
     let metrics = || fs_err::read_to_string(site.small.at("stx-builds.prom")).unwrap_or_default();

@@ -21,7 +21,7 @@ fn unwritable() -> [(&'static str, Stdio); 2] {
 }
 
 #[test]
-fn a_build_ends_as_it_would_with_readers() {
+fn a_build_succeeds_with_an_unwritable_standard_error() {
     for (name, stderr) in unwritable() {
         let small = Small::new();
         let mut build = small.build("20200101T000000Z");
@@ -33,7 +33,7 @@ fn a_build_ends_as_it_would_with_readers() {
 }
 
 #[test]
-fn the_exit_code_of_a_mistake_stays() {
+fn the_exit_code_of_a_mistake_does_not_depend_on_standard_error() {
     for args in [
         &["parse", "no/such/channel"][..],
         &["--no-such-option"],
@@ -49,7 +49,7 @@ fn the_exit_code_of_a_mistake_stays() {
 }
 
 #[test]
-fn the_service_builds_and_stops() {
+fn the_service_works_with_an_unwritable_standard_error() {
     for (name, stderr) in unwritable() {
         let site = Site::new("", "poll = \"1s\"");
         let mut command = site.stx(&["daemon"]);
@@ -64,7 +64,7 @@ fn the_service_builds_and_stops() {
 }
 
 #[test]
-fn a_build_survives_its_terminal() {
+fn a_build_continues_after_its_terminal_is_closed() {
     let small = Small::new();
     small.commit("image.sh", &super::holding(small.dir.path()));
     fs_err::write(small.at("hold"), "").expect("a file");

@@ -186,7 +186,7 @@ fn by_hand(site: &Site, spool: &Utf8Path, build: &str) {
 
 /// A kill after the mirror recorded a verdict and before the ledger did, simulated by restoring an old ledger.
 #[test]
-fn a_verdict_whose_answer_was_lost_is_given_once() {
+fn a_verdict_with_a_lost_answer_is_given_once() {
     let (site, _) = open_site("", "poll = \"1s\"");
     let daemon = site.start();
     site.until("the first build", || site.messages() == ["one"]);

@@ -47,7 +47,7 @@ fn found(ran: &Ran) -> [Value; 3] {
 }
 
 #[test]
-fn builds_without_packages_are_passed_over_where_the_answer_is_elsewhere() {
+fn builds_without_packages_are_skipped_if_others_give_the_answer() {
     // The first builds differ, which is unknown until a later build has the same file.
     let work = thinned(&["one", "one", "one", "one", "two", "two"], 3);
     assert_eq!(
@@ -74,7 +74,7 @@ fn builds_without_packages_are_passed_over_where_the_answer_is_elsewhere() {
 }
 
 #[test]
-fn where_the_answer_needs_builds_without_packages_retention_is_named() {
+fn an_answer_that_needs_thinned_builds_names_retention_as_the_cause() {
     // The package is the same in all remaining builds.
     let work = thinned(&["one", "one", "two", "two"], 2);
     let ran = since(&work, &[]).code(0);
@@ -126,7 +126,7 @@ fn where_the_answer_needs_builds_without_packages_retention_is_named() {
 }
 
 #[test]
-fn files_of_a_section_that_retention_took_are_not_called_missing() {
+fn files_of_a_section_removed_by_retention_are_not_reported_as_missing() {
     let work = thinned(&["one", "two", "three", "four"], 2);
     let to = work.at("to/x");
     let fetch = |what: &str| {

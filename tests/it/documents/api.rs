@@ -37,7 +37,7 @@ fn documentation() -> Utf8PathBuf {
 }
 
 #[test]
-fn the_public_api_of_each_library_is_that_of_docs_api() {
+fn the_public_api_of_each_library_matches_docs_api() {
     let documentation = documentation();
     let mut changes = String::new();
     for (name, _) in LAYERED {

@@ -22,7 +22,7 @@ pub(super) fn binary_of_everybody() -> Utf8PathBuf {
 }
 
 #[test]
-fn files_that_are_not_there_or_are_something_else() {
+fn missing_files_and_files_of_another_type_are_reported() {
     let bed = Bed::new();
     let to = format!("--channel {CHANNEL} --date 20200102T000000Z --result success");
     let publish = |dir: &str| format!("--mirror srv/mirror publish {dir} {to}");
@@ -89,7 +89,7 @@ fn files_that_are_not_there_or_are_something_else() {
 }
 
 #[test]
-fn a_current_directory_that_was_removed_is_named() {
+fn a_removed_current_directory_is_reported() {
     let dir = Utf8TempDir::new().expect("a temporary directory");
     let script = "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" \"$@\"";
     let stx = |args: &[&str]| {
@@ -105,7 +105,7 @@ fn a_current_directory_that_was_removed_is_named() {
 }
 
 #[test]
-fn a_repository_that_holds_itself_is_refused_before_anything_is_staged() {
+fn a_repository_that_contains_itself_is_refused_before_staging() {
     let bed = Bed::new();
     fs_err::create_dir_all(bed.path("tree/outputs/RPMS/std")).expect("a directory");
     fs_err::copy(
@@ -125,7 +125,7 @@ fn a_repository_that_holds_itself_is_refused_before_anything_is_staged() {
 }
 
 #[test]
-fn what_somebody_may_not_see_is_not_called_absent() {
+fn an_unreadable_file_is_not_reported_as_missing() {
     let bed = Bed::new();
     // `in_memory` makes a directory that other users cannot enter.
     set_mode(bed.dir.path(), 0o755);

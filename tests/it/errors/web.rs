@@ -39,7 +39,7 @@ fn web() -> String {
 }
 
 #[test]
-fn a_web_page_is_not_called_broken_json() {
+fn a_web_page_is_not_reported_as_broken_json() {
     let bed = Bed::new();
     let web = web();
     let page = [

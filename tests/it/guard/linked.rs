@@ -10,7 +10,7 @@ use super::{CHANNEL, CONFIG, Place};
 use crate::harness::{assert_whole, builds, names, run};
 
 #[test]
-fn symlinks_to_a_source_root_are_published_as_what_they_lead_to() {
+fn symlinks_to_a_source_root_are_published_as_their_targets() {
     let place = Place::new();
     place.write("import/a.src.rpm.txt", "a source\n");
     symlink(
@@ -77,7 +77,7 @@ fn a_file_that_is_being_written_is_not_published() {
 }
 
 #[test]
-fn a_plan_says_what_is_linked_and_from_where_and_that_comes_true() {
+fn a_plan_lists_the_linked_files_and_the_publish_links_them() {
     let place = Place::new();
     place.write("tree/outputs/logs/build.log", "on yow-lab7\n");
     run(&mut place.publish("20200101T000000Z")).code(0);
@@ -117,7 +117,7 @@ fn a_plan_says_what_is_linked_and_from_where_and_that_comes_true() {
 }
 
 #[test]
-fn a_publish_says_what_came_of_it() {
+fn a_publish_reports_its_outcome() {
     let place = Place::new();
     run(&mut place.publish("20200103T000000Z")).code(0);
     let older = run(&mut place.publish("20200101T000000Z")).ok();
@@ -154,7 +154,7 @@ fn a_publish_says_what_came_of_it() {
 }
 
 #[test]
-fn the_trash_says_what_can_be_brought_back_and_until_when() {
+fn the_trash_lists_the_restorable_builds_and_their_deadlines() {
     let place = Place::new();
     for day in 1..=8 {
         run(&mut place.publish(&format!("202001{day:02}T000000Z"))).code(0);

@@ -97,7 +97,7 @@ fn lines(ran: &Ran) -> Vec<&str> {
 }
 
 #[test]
-fn packages_that_tell_of_the_build_server_are_published_and_named() {
+fn packages_that_name_the_build_server_are_published_and_reported() {
     let place = packaged();
     // The inputs are not made by the build.
     let inputs = place.path("tree/inputs/packages");
@@ -118,7 +118,7 @@ fn packages_that_tell_of_the_build_server_are_published_and_named() {
 }
 
 #[test]
-fn packages_that_tell_of_the_build_server_are_refused_if_that_is_asked_for() {
+fn packages_that_name_the_build_server_are_refused_on_request() {
     let place = packaged();
     let ran = published(&place, Some("refuse")).code(4);
     let found = lines(&ran);
@@ -137,14 +137,14 @@ fn packages_that_tell_of_the_build_server_are_refused_if_that_is_asked_for() {
 }
 
 #[test]
-fn packages_are_not_unpacked_if_that_is_asked_for() {
+fn packages_are_not_unpacked_on_request() {
     let place = packaged();
     let ran = published(&place, Some("off")).code(0);
     assert_eq!(lines(&ran), Vec::<&str>::new());
 }
 
 #[test]
-fn a_package_that_cannot_be_unpacked_is_named() {
+fn a_package_that_cannot_be_unpacked_is_reported() {
     let place = packaged();
     let path = place.path("tree/outputs/std/packages/loud_1_all.deb");
     let bytes = fs_err::read(&path).expect("read");

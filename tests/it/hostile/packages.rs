@@ -154,7 +154,7 @@ fn configs(key: &Key, dir: &Utf8Path) -> [String; 2] {
 }
 
 #[test]
-fn what_a_header_claims_is_not_believed() {
+fn false_claims_of_a_package_header_are_refused() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     for config in configs(&key, key.home()) {
         let dir = Utf8TempDir::new().expect("a directory");
@@ -173,7 +173,7 @@ fn what_a_header_claims_is_not_believed() {
 }
 
 #[test]
-fn mutated_packages_are_listed_or_named() {
+fn mutated_packages_are_listed_or_reported() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let files: Vec<_> = mutated()
         .into_iter()

@@ -13,7 +13,7 @@ fn status(line: &str, more: &str) -> Answer {
 const BUCKET: &str = "Content-Type: application/xml\r\nx-amz-request-id: 1\r\n";
 
 #[test]
-fn a_refused_file_is_not_called_missing() {
+fn a_refused_file_is_not_reported_as_missing() {
     let case = Case::new();
     let alias = format!("{CHANNEL}/latest_build");
     for line in ["403 Forbidden", "401 Unauthorized"] {
@@ -42,7 +42,7 @@ fn a_refused_file_is_not_called_missing() {
 }
 
 #[test]
-fn the_index_and_a_missing_alias_are_not_set_against_each_other() {
+fn an_alias_in_the_index_that_is_missing_is_reported_with_a_hint() {
     let case = Case::new();
     for (line, more) in [("404 Not Found", ""), ("403 Forbidden", BUCKET)] {
         let server = case.serve(move |request| {
@@ -61,7 +61,7 @@ fn the_index_and_a_missing_alias_are_not_set_against_each_other() {
 }
 
 #[test]
-fn an_object_store_that_refuses_may_have_no_such_file() {
+fn a_refusal_of_an_object_store_may_mean_a_missing_file() {
     let case = Case::new();
     let server = case.serve(move |request| {
         request
@@ -86,7 +86,7 @@ fn an_object_store_that_refuses_may_have_no_such_file() {
 }
 
 #[test]
-fn a_server_that_sends_no_length_is_named_as_the_cause() {
+fn a_server_that_omits_the_length_is_reported_as_the_cause() {
     let case = Case::new();
     let server = case.serve(|request| {
         let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
@@ -107,7 +107,7 @@ fn a_server_that_sends_no_length_is_named_as_the_cause() {
 }
 
 #[test]
-fn a_refusal_is_not_to_be_tried_again() {
+fn a_refusal_does_not_suggest_a_rerun() {
     let case = Case::new();
     let image = |request: &super::Request| request.path.ends_with("bootimage.iso");
     let denied = case.serve(move |request| image(request).then(|| status("401 Unauthorized", "")));
@@ -120,7 +120,7 @@ fn a_refusal_is_not_to_be_tried_again() {
 }
 
 #[test]
-fn a_proxy_that_fails_is_named() {
+fn a_failing_proxy_is_reported() {
     let case = Case::new();
     let server = case.serve(|_| None);
     let url = server.url();
@@ -139,7 +139,7 @@ fn a_proxy_that_fails_is_named() {
 }
 
 #[test]
-fn a_directory_in_the_place_of_a_file_is_noticed_before_the_download() {
+fn a_directory_at_the_path_of_a_file_is_detected_before_the_download() {
     let case = Case::new();
     let server = case.serve(|_| None);
     fs_err::create_dir(case.to().join("bootimage.iso")).expect("a directory");
@@ -149,7 +149,7 @@ fn a_directory_in_the_place_of_a_file_is_noticed_before_the_download() {
 }
 
 #[test]
-fn a_web_page_in_the_place_of_a_file_is_named() {
+fn a_web_page_instead_of_a_file_is_reported() {
     let case = Case::new();
     let server = case.serve(|request| {
         let page = b"\n<!DOCTYPE html><html><body>Please log in</body></html>";

@@ -34,7 +34,7 @@ fn pairs(names: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_dry_publish_names_what_the_publish_moves() {
+fn a_dry_publish_lists_the_aliases_that_the_publish_moves() {
     let mirror = Mirror::new("[aliases]\n\"r2018.10\" = \"release/2018.10\"");
     // Neither the mirror nor a release exists at first; then newer and older ones, and another build of one.
     for (channel, day, moved) in [
@@ -83,7 +83,7 @@ fn a_dry_publish_names_what_the_publish_moves() {
 }
 
 #[test]
-fn a_dry_promotion_names_what_the_promotion_moves() {
+fn a_dry_promotion_lists_the_aliases_that_the_promotion_moves() {
     let mirror = Mirror::new("");
     mirror.publish(FIRST, 1);
     mirror.publish("master/centos", 2);

@@ -46,7 +46,7 @@ fn misformed(checked: &Ran) -> Vec<String> {
 }
 
 #[test]
-fn the_service_takes_the_sample_as_it_is_and_as_a_whole() {
+fn the_service_accepts_the_sample_unchanged_and_with_all_keys() {
     // Unchanged, it lacks only the values that the recipe requires, and things that this machine does not have.
     let checked = checked(&sample());
     assert_eq!(misformed(&checked), Vec::<String>::new());

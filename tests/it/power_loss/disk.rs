@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_durable_by_its_directory_only() {
+    fn a_name_is_durable_only_after_a_sync_of_its_directory() {
         let ways = left(&[(made("a"), 0), (synced("a"), 1)]);
         assert!(ways.contains(&vec![]), "{ways:?}");
         let ways = left(&[(made("a"), 0), (synced(""), 1)]);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_covers_only_what_had_ended_when_it_began() {
+    fn a_sync_covers_only_calls_that_ended_before_it_began() {
         let ways = left(&[(made("a"), 0), (synced(""), 0)]);
         assert!(ways.contains(&vec![]), "{ways:?}");
         let ways = left(&[(made("a"), 0), (Call::SyncAll, 0)]);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_side_by_side_are_sorted_by_what_they_need() {
+    fn concurrent_calls_are_sorted_by_their_dependencies() {
         let event = |call, began, ended| Event { call, began, ended };
         let (path, mode) = ("a".to_owned(), 0o755);
         let dir = Call::MakeDir { path, mode };
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_may_come_in_another_order_but_not_those_of_one_name() {
+    fn only_changes_of_different_names_are_reordered() {
         let path = "a".to_owned();
         let removed = Call::Remove { path };
         let ways = left(&[(made("a"), 0), (removed, 1), (made("b"), 2)]);

@@ -82,7 +82,7 @@ const PURL: &str =
     "pkg:deb/debian/libhello%2B%2B@1%3A1.0~rc1-2?arch=all&distro=bookworm&upstream=hellos";
 
 #[test]
-fn packages_in_the_pool_of_an_image_are_what_dpkg_deb_says() {
+fn packages_in_the_pool_of_an_image_are_read_as_dpkg_deb_reads_them() {
     let debian = Debian::new();
     let name = debian.deb().file_name().expect("a name").to_owned();
     fs_err::copy(debian.deb(), debian.at("disc/pool").join(&name)).expect("a copy");
@@ -127,7 +127,7 @@ fn packages_in_the_pool_of_an_image_are_what_dpkg_deb_says() {
 }
 
 #[test]
-fn packages_that_a_list_in_the_image_names_are_in_its_bill() {
+fn packages_listed_in_the_image_are_in_its_bill() {
     let debian = Debian::new();
     let status = run(&mut tool(
         "dpkg-query",
@@ -170,7 +170,7 @@ fn packages_that_a_list_in_the_image_names_are_in_its_bill() {
 }
 
 #[test]
-fn of_an_image_that_tells_of_no_package_the_build_does_and_the_bill_says_so() {
+fn the_bill_of_an_image_without_packages_lists_those_of_the_build() {
     let debian = Debian::new();
     debian.write("disc/vmlinuz", "a kernel");
     let (ran, bill) = debian.bill();

@@ -34,7 +34,7 @@ fn query(package: &Utf8Path) -> [String; 4] {
 }
 
 #[test]
-fn the_bill_of_the_sample_is_what_xorriso_and_rpm_find_in_its_image() {
+fn the_bill_of_the_sample_agrees_with_xorriso_and_rpm() {
     let build = demo().build(1);
     let (image, file) = (
         build.join("outputs/iso/bootimage.iso"),
@@ -161,7 +161,7 @@ impl Images {
 }
 
 #[test]
-fn an_image_is_read_as_linux_shows_it_whatever_names_it_has() {
+fn an_image_with_any_kind_of_names_is_read_as_linux_reads_it() {
     let images = Images::new();
     images.press("rock-ridge.iso", &[]);
     images.press("joliet.iso", &["-rockridge", "off"]);
@@ -206,7 +206,7 @@ fn an_image_is_read_as_linux_shows_it_whatever_names_it_has() {
 }
 
 #[test]
-fn an_image_that_cannot_be_read_is_said_or_refused() {
+fn an_unreadable_image_is_reported_or_refused() {
     let images = Images::new();
     images.press("good.iso", &[]);
     fs_err::write(images.at("tree/outputs/iso/bad.iso"), "no image").expect("a file");
@@ -231,7 +231,7 @@ fn an_image_that_cannot_be_read_is_said_or_refused() {
 }
 
 #[test]
-fn what_packages_tell_of_the_build_server_is_in_no_bill() {
+fn names_of_the_build_server_are_not_in_a_bill() {
     let images = Images::new();
     let spec = images.at("told.spec");
     let text = "Name: told\nVersion: 1\nRelease: 1\nSummary: Told\nLicense: MIT\nBuildArch: noarch\n\

@@ -73,7 +73,7 @@ fn at_once(mut command: Command) -> Ran {
 }
 
 #[test]
-fn a_second_publisher_is_told_at_once_and_readers_never_wait() {
+fn a_second_publisher_is_refused_at_once_and_readers_never_wait() {
     let site = Site::new(1);
     let [first, second, third] = [1, 2, 3].map(date);
     run(&mut site.publish(0, CHANNELS[0], &first)).ok();
@@ -96,7 +96,7 @@ fn a_second_publisher_is_told_at_once_and_readers_never_wait() {
 }
 
 #[test]
-fn what_a_killed_publisher_started_keeps_the_next_one_out_while_it_writes() {
+fn a_child_of_a_killed_publisher_holds_the_lock_while_it_writes() {
     let site = Site::new(1);
     let date = date(1);
     let slow = Slow::new(&site);

@@ -45,7 +45,7 @@ fn a_running_build_is_cancelled_from_elsewhere_and_nothing_is_published() {
 }
 
 #[test]
-fn a_build_that_was_told_to_end_by_a_signal_can_go_on() {
+fn a_build_that_a_signal_ended_can_be_resumed() {
     let site = Site::new();
     let child = site.held("left");
     let phase = site.pid("left");
@@ -65,7 +65,7 @@ fn a_build_that_was_told_to_end_by_a_signal_can_go_on() {
 }
 
 #[test]
-fn what_left_its_session_and_ignores_signals_is_ended_with_the_build() {
+fn a_process_outside_of_its_session_that_ignores_signals_is_killed() {
     let site = Site::new();
     let recipe = format!(
         "{SYNC}[[phase]]\nname = \"daemon\"\ntimeout = \"2s\"\nscript = '''\n\
@@ -124,7 +124,7 @@ fn what_left_its_session_and_ignores_signals_is_ended_with_the_build() {
 }
 
 #[test]
-fn an_interrupted_build_is_given_up_with_what_still_runs_of_it() {
+fn abandoning_an_interrupted_build_kills_its_remaining_processes() {
     let site = Site::new();
     let mut child = site.held("left");
     let phase = site.pid("left");

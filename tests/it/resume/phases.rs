@@ -7,7 +7,7 @@ use super::{SYNC, Site};
 use crate::harness::run;
 
 #[test]
-fn a_phase_that_writes_much_costs_no_memory_and_its_log_says_what_is_left_out() {
+fn a_long_log_needs_no_memory_and_says_how_much_is_omitted() {
     let site = Site::new();
     let recipe = format!(
         "{}[[phase]]\nname = \"loud\"\nscript = '''\nfor i in $(seq 100); do printf 'line %s\\n' \"$i\"; head -c 1048576 /dev/zero | tr '\\\\0' 'x' | fold -w 100; echo; done\n'''\n",
@@ -60,7 +60,7 @@ fn own_memory(pid: u32) -> Option<u64> {
 }
 
 #[test]
-fn events_are_a_line_of_json_each() {
+fn each_event_is_one_line_of_json() {
     let site = Site::new();
     let built = run(site.build().args(["--events", "events.jsonl"])).code(0);
     assert!(
@@ -83,7 +83,7 @@ fn events_are_a_line_of_json_each() {
 }
 
 #[test]
-fn a_failed_attempt_is_tried_again_after_a_pause_that_doubles() {
+fn a_failed_attempt_is_retried_after_a_doubling_pause() {
     let site = Site::new();
     let recipe = format!(
         "{SYNC}[[phase]]\nname = \"flaky\"\nretries = 2\nbackoff = \"300ms\"\nscript = '''\n\

@@ -19,7 +19,7 @@ fn mount(site: &Site) {
 }
 
 #[test]
-fn nothing_is_built_published_or_read_where_the_mirror_is_not_mounted() {
+fn without_a_mounted_mirror_nothing_is_built_published_or_read() {
     let site = Site::new();
     run(&mut site.build()).code(0);
     let publish = [
@@ -69,7 +69,7 @@ fn nothing_is_built_published_or_read_where_the_mirror_is_not_mounted() {
 }
 
 #[test]
-fn a_build_whose_mirror_goes_meanwhile_is_published_when_it_is_back() {
+fn a_build_is_published_after_its_mirror_is_mounted_again() {
     let site = Site::new();
     let child = site.held("last");
     unmount(&site);

@@ -83,7 +83,7 @@ fn refused(signed: &Signed, keys: &Utf8Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn packages_of_both_ages_are_signed_so_that_rpm_and_dnf_take_them() {
+fn old_and_new_packages_are_signed_so_that_rpm_and_dnf_accept_them() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let signed = mixed(&key.signing());
     signed.publish(DATES[0]).ok();
@@ -154,7 +154,7 @@ fn packages_of_both_ages_are_signed_so_that_rpm_and_dnf_take_them() {
 }
 
 #[test]
-fn an_old_package_whose_header_alone_is_signed_is_signed_again() {
+fn an_old_package_with_only_its_header_signed_is_signed_again() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let signed = mixed(&key.signing());
     signed.publish(DATES[0]).ok();

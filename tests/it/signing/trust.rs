@@ -14,7 +14,7 @@ fn keyring(signed: &Signed, key: &Key) -> Utf8PathBuf {
 }
 
 #[test]
-fn one_byte_changed_is_refused_whoever_serves_it() {
+fn one_changed_byte_is_refused_from_every_server() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let signed = Signed::new(&key.signing());
     signed.publish(DATES[0]).ok();
@@ -149,7 +149,7 @@ fn put(pages: &[(Utf8PathBuf, Vec<u8>)]) {
 }
 
 #[test]
-fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
+fn a_mirror_that_is_rolled_back_or_frozen_is_detected() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let signed = Signed::new(&key.signing());
     let ring = keyring(&signed, &key);
@@ -235,7 +235,7 @@ fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
 }
 
 #[test]
-fn keys_that_ended_are_refused_and_it_is_said_why() {
+fn expired_and_revoked_keys_are_refused_with_the_reason() {
     let expiring = Key::with("Short <short@example.org>", "10d", &[]);
     let signed = Signed::new(&expiring.signing());
     let (ring, mirror) = (keyring(&signed, &expiring), signed.at("mirror"));
@@ -288,7 +288,7 @@ fn an_expired_subkey_is_named() {
 }
 
 #[test]
-fn a_keyring_that_is_none_says_what_it_is() {
+fn an_invalid_keyring_is_reported_with_its_actual_type() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let signed = Signed::new(&key.signing());
     let mirror = signed.at("mirror");
@@ -417,7 +417,7 @@ fn greeting(version: u8, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn comparisons_and_searches_read_whole_packages_that_the_sums_vouch_for() {
+fn comparisons_and_searches_verify_whole_packages_by_the_sums() {
     let key = Key::new("StarlingX builds <builds@example.org>");
     let signed = Signed::new(&key.signing());
     for (date, version, text) in [(DATES[0], 1, "hello"), (DATES[1], 2, "good morning")] {

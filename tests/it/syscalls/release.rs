@@ -149,7 +149,7 @@ fn promote_by(sandbox: &Utf8Path, config: &str, release: &str, docker: &Utf8Path
 }
 
 #[test]
-fn the_sample_goes_from_a_nightly_build_to_a_release_and_survives_each_kill() {
+fn promoting_the_sample_survives_every_kill() {
     let started = Instant::now();
     let way = Way::new();
     way.nightly(0, 1);

@@ -89,7 +89,7 @@ pub(super) fn next_image(more: &str) -> (Counted, Vec<u8>, Ran) {
 }
 
 #[test]
-fn of_the_next_image_a_tenth_is_transferred() {
+fn a_tenth_of_the_next_image_is_transferred() {
     let (old, new) = (image(1, 300), image(2, 300));
     let mirror = Counted::new(&[&old, &new], "");
     let to = mirror.site.to("here");
@@ -135,7 +135,7 @@ fn of_the_next_image_a_tenth_is_transferred() {
 }
 
 #[test]
-fn a_server_that_sends_one_range_at_a_time_is_asked_for_several_once() {
+fn a_server_of_single_ranges_is_asked_for_several_ranges_once() {
     let (mirror, new, ran) = next_image("max_ranges 1;");
     assert!(
         ran.stderr.contains("taken from older files"),
@@ -155,7 +155,7 @@ fn a_server_that_sends_one_range_at_a_time_is_asked_for_several_once() {
 }
 
 #[test]
-fn a_seed_is_found_by_its_kind_or_named_or_not_wanted() {
+fn a_seed_is_found_automatically_named_or_disabled() {
     let (old, new) = (image(1, 200), image(2, 200));
     let mirror = Counted::new(&[&old, &new], "");
     let most = new.len() as u64 / 10;
@@ -205,7 +205,7 @@ fn a_seed_is_found_by_its_kind_or_named_or_not_wanted() {
 }
 
 #[test]
-fn killed_anywhere_it_is_resumed_and_little_is_transferred_twice() {
+fn a_killed_delta_fetch_is_resumed_and_transfers_little_twice() {
     let (old, new) = (image(1, 300), image(2, 300));
     let mirror = Counted::new(&[&old, &new], "limit_rate 200k;");
     let to = mirror.site.to("here");
@@ -266,7 +266,7 @@ fn killed_anywhere_it_is_resumed_and_little_is_transferred_twice() {
 }
 
 #[test]
-fn a_control_file_of_zsyncmake_does_as_well() {
+fn a_control_file_of_zsyncmake_is_accepted() {
     let (old, new) = (image(1, 200), image(2, 200));
     let site = Site::new(&[&old]);
     let tree = site.dir.path().join("tree/outputs/iso");
@@ -321,7 +321,7 @@ pub(crate) fn next_day(url: &str, site: &Site) {
 }
 
 #[test]
-fn what_nothing_is_known_of_is_fetched_whole() {
+fn an_image_without_a_useful_seed_is_fetched_completely() {
     let new = noise(9, 17 << 20);
     let mirror = Counted::new(&[b"another", &new], "");
     let to = mirror.site.to("here");

@@ -35,7 +35,7 @@ fn replace(mirror: &Counted, control: &[u8]) {
 }
 
 #[test]
-fn control_files_that_lie_lead_to_the_whole_file() {
+fn a_false_control_file_causes_a_complete_download() {
     let (old, new) = (image(1, 160), image(2, 160));
     let mirror = Counted::new(&[&old, &new], "");
     let path = mirror

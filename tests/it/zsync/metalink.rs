@@ -27,7 +27,7 @@ fn fetch(mirrors: &[&str], build: &str, to: &Utf8Path) -> Command {
 }
 
 #[test]
-fn aria2c_fetches_by_the_metalink_from_the_mirror_that_works() {
+fn aria2c_uses_the_metalink_to_fetch_from_the_working_mirror() {
     let new = image(1, 180);
     let site = Site::new(&[]);
     let tree = site.dir.path().join("tree");
@@ -89,7 +89,7 @@ fn aria2c_fetches_by_the_metalink_from_the_mirror_that_works() {
 }
 
 #[test]
-fn where_one_mirror_fails_the_next_one_gives_the_same_build() {
+fn if_one_mirror_fails_the_next_one_gives_the_same_build() {
     let (old, new) = (image(1, 180), image(2, 180));
     // The first mirror lost the image; the second one is outdated, and its newest build is that of the first day; the third one is
     // complete.
