@@ -48,7 +48,7 @@ fn real(name: &str) -> Recipe {
 }
 
 #[test]
-fn the_real_recipes_plan() {
+fn the_real_recipes_can_be_planned() {
     for name in ["centos", "debian-bullseye"] {
         let recipe = real(name);
         let plan = plan(&recipe, &request(&recipe)).unwrap();
