@@ -273,7 +273,7 @@ fn a_missing_pod_fails_the_phase_with_a_clear_message() {
     there.pod.kill();
     assert_eq!(code(child), Some(3));
     let reason = there.placed.reason("20200101T000000Z");
-    let wanted = "lost: place there: the connection ended with exit status 137, before the phase said how it ended";
+    let wanted = "lost: place there: the connection ended with exit status 137, before the phase reported how it ended";
     assert!(reason.starts_with(wanted), "{reason}");
     let log = there.placed.log("20200101T000000Z");
     assert!(log.contains("stx-builds: command terminated\n"), "{log}");

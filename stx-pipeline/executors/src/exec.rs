@@ -208,11 +208,11 @@ fn check_script(marker: &Utf8Path, workspace: &str) -> String {
     let marker = shell_words::quote(marker.as_str()).into_owned();
     format!(
         "fail() {{ echo \"$1\" >&2; exit 1; }}\n\
-         command -v flock > /dev/null || fail 'flock has to be there'\n\
-         command -v grep > /dev/null || fail 'grep has to be there'\n\
+         command -v flock > /dev/null || fail 'flock is missing'\n\
+         command -v grep > /dev/null || fail 'grep is missing'\n\
          test -r {marker} || fail 'no file '{marker}\n\
          if flock --nonblock --shared {marker} true; then\n    \
-             fail 'a lock of the build server does not hold here: the file system has none that are shared'\n\
+             fail 'a lock of the build server has no effect here: the file system does not share locks'\n\
          fi\n\
          (\n{})\n\
          test $? = 0 || fail 'processes of an earlier build cannot be ended'\n\

@@ -181,7 +181,7 @@ fn of_no_phase(mut invocation: Invocation) -> Invocation {
 /// A script for `sh -c` that checks for the programs that a place needs, and prints the marker.
 pub fn marker_script(marker: &Utf8Path) -> String {
     format!(
-        "test -x /bin/bash && command -v flock > /dev/null || {{ echo 'bash and flock have to be there' >&2; exit 1; }}; \
+        "test -x /bin/bash && command -v flock > /dev/null || {{ echo 'bash or flock is missing' >&2; exit 1; }}; \
          exec cat {}",
         shell_words::quote(marker.as_str())
     )

@@ -197,10 +197,8 @@ impl Reader<'_> {
             faults: &mut self.faults,
         });
         if place.is_none() && self.faults.len() == faults {
-            self.faults.add(
-                at,
-                format!("no executor of kind {kind:?} can be made of it"),
-            );
+            self.faults
+                .add(at, format!("cannot create an executor of kind {kind:?}"));
         }
         place
     }

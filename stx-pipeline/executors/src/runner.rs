@@ -182,11 +182,11 @@ impl PlacedRunner {
         }
         let why = place
             .explain(&ended)
-            .unwrap_or_else(|| format!("{ended}, before the phase said how it ended"));
+            .unwrap_or_else(|| format!("{ended}, before the phase reported how it ended"));
         let still = if gone {
             ""
         } else {
-            "; the phase may go on there, and it is not started again before that ended"
+            "; the phase may still run there, and is started again only after it has ended"
         };
         Ended::Lost {
             reason: format!("place {name}: {why}{still}"),
@@ -210,7 +210,7 @@ impl Runner for PlacedRunner {
             return Ended::Cancelled;
         }
         let job = self.job(phase);
-        debug!(place = name, job = job.name, "phase goes to its place");
+        debug!(place = name, job = job.name, "phase sent to its place");
         let limit = end_of(invocation);
         let shown = format!("{invocation}  # at place {name}");
         match place.rewrite(invocation, &job, &self.tools) {

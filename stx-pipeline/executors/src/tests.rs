@@ -153,7 +153,7 @@ fn ssh_runs_the_script_on_another_host() {
     }
 
 
-    check: ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlPath="/s/jobs/%C"' -o 'ControlMaster=auto' -o 'ControlPersist=12h' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /bin/sh -c '\''test -x /bin/bash && command -v flock > /dev/null || { echo '\''\'\'''\''bash and flock have to be there'\''\'\'''\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'\'''
+    check: ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlPath="/s/jobs/%C"' -o 'ControlMaster=auto' -o 'ControlPersist=12h' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /bin/sh -c '\''test -x /bin/bash && command -v flock > /dev/null || { echo '\''\'\'''\''bash or flock is missing'\''\'\'''\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'\'''
       env HOME PATH PHASE
     "##);
 }
@@ -175,7 +175,7 @@ fn podman_runs_the_script_in_a_container() {
       env HOME MY_WORKSPACE PATH PHASE STX_CLIENT
     end: podman kill iso.ab12.7.8.0
       env HOME PATH
-    check: podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
+    check: podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash or flock is missing'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
       env HOME PATH PHASE
     "##);
 }
@@ -195,7 +195,7 @@ fn docker_runs_with_the_owner_of_the_files() {
       env HOME MY_WORKSPACE PATH PHASE STX_CLIENT
     end: docker kill iso.ab12.7.8.0
       env HOME PATH
-    check: docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
+    check: docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash or flock is missing'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
       env HOME PATH PHASE
     "##);
 }
@@ -403,12 +403,12 @@ fn job_states_of_slurm_are_distinguished_from_the_end_of_the_phase() {
     A_STATE_OF_THE_FUTURE: goes on
     COMPLETED: over
     FAILED: over
-    TIMEOUT: lost: Slurm job 7 at place farm, on b3: it ran into the partition's time limit
-    DEADLINE: lost: Slurm job 7 at place farm, on b3: it ran into its deadline
+    TIMEOUT: lost: Slurm job 7 at place farm, on b3: it exceeded the partition's time limit
+    DEADLINE: lost: Slurm job 7 at place farm, on b3: it exceeded its deadline
     OUT_OF_MEMORY: lost: Slurm job 7 at place farm, on b3: it needed more memory than the 4G that `memory` gives
     NODE_FAIL: lost: Slurm job 7 at place farm, on b3: the node failed, and Slurm did not start the job again
     BOOT_FAIL: lost: Slurm job 7 at place farm, on b3: the node did not boot
-    PREEMPTED: lost: Slurm job 7 at place farm, on b3: it gave way to another job, and Slurm did not start it again
+    PREEMPTED: lost: Slurm job 7 at place farm, on b3: it was preempted by another job, and Slurm did not start it again
     CANCELLED: lost: Slurm job 7 at place farm, on b3: someone else cancelled it
     REQUEUE_HOLD: cancelled, not started: Slurm job 7 at place farm: Slurm holds it back (None)
     PENDING Resources: goes on

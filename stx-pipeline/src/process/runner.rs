@@ -109,7 +109,7 @@ impl ProcessRunner {
                 () = cancel.cancelled() => Some(Ended::Cancelled),
                 after = limit => Some(Ended::TimedOut { after }),
                 () = exited => None,
-                error = reading => Some(Ended::Lost { reason: format!("its output: {error}") }),
+                error = reading => Some(Ended::Lost { reason: format!("cannot read its output: {error}") }),
             }
         };
         {

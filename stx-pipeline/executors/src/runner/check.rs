@@ -61,7 +61,7 @@ impl PlacedRunner {
             reason,
         };
         let job = self.job("check");
-        debug!(place = name, "place is tried");
+        debug!(place = name, "place is checked");
         let marker = JobFile {
             path: job.dir.join("marker"),
             text: format!("{}\n", job.name),

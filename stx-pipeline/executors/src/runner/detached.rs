@@ -138,7 +138,7 @@ impl Detached<'_> {
                 None => self.lost(&client_ended, swept),
             },
             Err(error) => Ended::Lost {
-                reason: format!("its output: {error}"),
+                reason: format!("cannot read its output: {error}"),
             },
         };
         let said = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
@@ -147,7 +147,7 @@ impl Detached<'_> {
         match self.end_log(&mut tail, shown, &ended, swept) {
             Ok(()) => ended,
             Err(error) => Ended::Lost {
-                reason: format!("its output: {error}"),
+                reason: format!("cannot read its output: {error}"),
             },
         }
     }
@@ -237,7 +237,7 @@ impl Detached<'_> {
         let [began, _] = self.job.traces();
         let why = place.explain(client).unwrap_or_else(|| {
             let when = if began.exists() {
-                "before the phase said how it ended"
+                "before the phase reported how it ended"
             } else {
                 "before the phase started"
             };
@@ -246,7 +246,7 @@ impl Detached<'_> {
         let still = if gone {
             ""
         } else {
-            "; the phase may go on there, and it is not started again before that ended"
+            "; the phase may still run there, and is started again only after it has ended"
         };
         Ended::Lost {
             reason: format!("place {name}: {why}{still}"),

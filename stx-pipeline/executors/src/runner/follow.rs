@@ -150,7 +150,7 @@ impl Following<'_> {
         match self.submitted(registered, &mut tail, events, cancel).await {
             Ok(ended) => ended,
             Err(error) => Ended::Lost {
-                reason: format!("its output: {error}"),
+                reason: format!("cannot read its output: {error}"),
             },
         }
     }

@@ -265,7 +265,7 @@ async fn the_exit_status_of_ssh_is_distinguished_from_that_of_the_phase() {
     let wanted = "lost: place there: the connection was refused, or it broke";
     assert_eq!(ended.to_string(), wanted);
     let (ended, _) = run(place, &[("ssh", "exit 0")], "exit 0").await;
-    let wanted = "lost: place there: exit status 0, before the phase said how it ended";
+    let wanted = "lost: place there: exit status 0, before the phase reported how it ended";
     assert_eq!(ended.to_string(), wanted);
 }
 

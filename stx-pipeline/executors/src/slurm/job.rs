@@ -79,9 +79,9 @@ pub(crate) fn verdict(id: u64, job: &JobState, name: &str, slurm: &Slurm) -> Ver
         "COMPLETED" | "FAILED" => Verdict::Over,
         "TIMEOUT" => match slurm.time {
             Some(after) => Verdict::Ended(Ended::TimedOut { after }),
-            None => lost("it ran into the partition's time limit"),
+            None => lost("it exceeded the partition's time limit"),
         },
-        "DEADLINE" => lost("it ran into its deadline"),
+        "DEADLINE" => lost("it exceeded its deadline"),
         "OUT_OF_MEMORY" => lost(&match &slurm.memory {
             Some(memory) => format!("it needed more memory than the {memory} that `memory` gives"),
             None => {
@@ -90,7 +90,7 @@ pub(crate) fn verdict(id: u64, job: &JobState, name: &str, slurm: &Slurm) -> Ver
         }),
         "NODE_FAIL" => lost("the node failed, and Slurm did not start the job again"),
         "BOOT_FAIL" => lost("the node did not boot"),
-        "PREEMPTED" => lost("it gave way to another job, and Slurm did not start it again"),
+        "PREEMPTED" => lost("it was preempted by another job, and Slurm did not start it again"),
         "CANCELLED" => lost("someone else cancelled it"),
         "SPECIAL_EXIT" | "REQUEUE_HOLD" => held(id, job, name),
         "PENDING" if job.reason.to_ascii_lowercase().contains("held") => held(id, job, name),
