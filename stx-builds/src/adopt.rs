@@ -180,7 +180,7 @@ impl Site {
                 Err(_) if !report.failures().is_empty() => {}
                 Err(error) => {
                     return Err(error.hint(
-                        "the builds are adopted; rerun the command to set names of releases right",
+                        "the builds are adopted; rerun the command to correct the names of releases",
                     ));
                 }
             }
@@ -206,7 +206,9 @@ fn directory(site: &Site) -> Result<LocalStore, Error> {
             "{}: builds are adopted in a directory only",
             site.root()?
         ))
-        .hint("adopt them where they lie, then `stx-builds copy` brings them into the bucket")),
+        .hint(
+            "adopt them in their directory, then copy them to the bucket with `stx-builds copy`",
+        )),
     }
 }
 

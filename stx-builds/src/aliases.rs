@@ -154,7 +154,7 @@ fn followed(aliases: &BTreeMap<RootAlias, RootEntry>, path: &str) -> Result<Opti
             let error =
                 format!("{alias} points at {text:?}, which is not a release of this mirror");
             return Err(Error::new(ErrorKind::Mirror, error).hint(format!(
-                "`stx-builds alias set {alias} TARGET` sets it right"
+                "run `stx-builds alias set {alias} TARGET` to correct it"
             )));
         }
         None => {}
@@ -166,7 +166,9 @@ fn followed(aliases: &BTreeMap<RootAlias, RootEntry>, path: &str) -> Result<Opti
             ErrorKind::NotFound,
             format!("{}: there is no such alias", RootAlias::LatestRelease),
         )
-        .hint("the next publish to a release makes it; `stx-builds list` names the releases")),
+        .hint(
+            "the next publish to a release creates it; run `stx-builds list` to list the releases",
+        )),
         Some((RootAlias::Release(_) | RootAlias::Channel(_), _)) | None => Ok(None),
     }
 }
@@ -319,7 +321,7 @@ impl Site {
         if before.is_none() {
             let error = format!("{alias}: there is no such alias");
             return Err(Error::new(ErrorKind::NotFound, error)
-                .hint("`stx-builds alias list` names those that are there"));
+                .hint("run `stx-builds alias list` to list the existing aliases"));
         }
         Ok(ChangedAlias {
             managed: policy.names(alias),

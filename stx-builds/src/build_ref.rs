@@ -415,7 +415,7 @@ fn unreadable_alias(channel: &Channel, alias: &AliasName, target: &AliasEntry) -
     let failure = Error::new(ErrorKind::Mirror, error);
     match target {
         AliasEntry::Build(date) => failure.hint(format!(
-            "{channel}/{date} names the same build; the keeper of the mirror can check it with `stx-builds verify {channel}`"
+            "{channel}/{date} names the same build; the operator of the mirror can check it with `stx-builds verify {channel}`"
         )),
         AliasEntry::Other(_) => failure,
     }

@@ -100,7 +100,7 @@ async fn check_unpublished(area: &BuildArea, id: &BuildId) -> Result<(), Error> 
         Some(mirror) => mirror.record(id).await.is_ok(),
     };
     if there {
-        let error = format!("{id}: was being published already, and is");
+        let error = format!("{id}: cannot be cancelled, because it was just published");
         return Err(Error::new(ErrorKind::Mirror, error));
     }
     Ok(())

@@ -178,8 +178,8 @@ fn work_dir(to: &Utf8Path) -> Result<Utf8PathBuf, Error> {
     let cache =
         cache.or_else(|_| std::env::var("HOME").map(|home| Utf8PathBuf::from(home).join(".cache")));
     let cache = cache.map_err(|_| {
-        Error::usage("no directory for files on their way: HOME is not set")
-            .hint("`--work DIR` names one")
+        Error::usage("no directory for temporary files: HOME is not set")
+            .hint("give one with `--work DIR`")
     })?;
     Ok(cache.join("stx-builds/copy").join(name))
 }
@@ -191,12 +191,12 @@ fn failed(error: CopyError) -> Error {
             ..
         } => DONE,
         CopyError::AfterEffect { .. } => "rerun the command: it makes the copy durable and resumes",
-        CopyError::Work { .. } => "`--work DIR` names another directory",
+        CopyError::Work { .. } => "give another directory with `--work DIR`",
         // Copies are made build by build: a failure leaves completed copies intact.
-        _ => "what was copied stays; rerun the command to resume",
+        _ => "copied files are kept; rerun the command to resume",
     };
     let hint = match answer_below(&error) {
-        Some(answer) => format!("what was copied stays; {answer}"),
+        Some(answer) => format!("copied files are kept; {answer}"),
         None => hint.to_owned(),
     };
     Error::new(error.kind().into(), error).hint(hint)

@@ -82,7 +82,7 @@ fn unopened(file: &Utf8Path, error: LedgerError) -> Error {
 
 /// The next step for a damaged ledger.
 const NO_LEDGER: &str = "put a backup in its place, or move it away with its -wal and -shm files: without a ledger the service \
-     starts anew; it finds the published builds on the mirror, and loses the requests that wait, the verdicts that wait, and the history";
+     starts with a new one: it finds the published builds on the mirror, but waiting requests, waiting verdicts and the history are lost";
 
 fn ledger_kind(error: &LedgerError) -> ErrorKind {
     match error {
@@ -167,7 +167,7 @@ impl Site {
                 ErrorKind::NotFound,
                 format!("{file}: the service has no ledger yet"),
             )
-            .hint("`stx-builds daemon` makes it when it starts"));
+            .hint("`stx-builds daemon` creates it when it starts"));
         }
         // SQLite does not distinguish a missing permission from a damaged file.
         fs_err::File::open(&file).map_err(|error| unusable(&file, error))?;
@@ -265,7 +265,7 @@ fn counted_entries(count: usize) -> String {
 /// Notifies the service manager, if one exists.
 fn tell(site: &Site, state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        site.log(&format!("the service manager cannot be told: {error}"));
+        site.log(&format!("cannot notify the service manager: {error}"));
     }
 }
 

@@ -167,7 +167,7 @@ async fn visible(
                 Err(StoreError::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::PermissionDenied =>
                 {
-                    site.note("note: pins are kept for the mirror's owner only; what follows leaves them out");
+                    site.note("note: only the mirror's owner can read pins; the following output omits them");
                     let mut facts = PolicyInputs::default();
                     for channel in catalog.channels.keys() {
                         let history = listed_verdicts(store, channel).await.map_err(refused)?;

@@ -185,7 +185,7 @@ async fn gone(
     }
     match resolve(reader.store(), &id.channel, &AliasName::latest_build()).await {
         Ok(newest) if newest != *id => failure.hint(format!(
-            "it was retired, or never was; the newest good build is {newest}"
+            "it was retired or never existed; the newest good build is {newest}"
         )),
         _ => failure.hint(format!("{} has no such build", id.channel)),
     }
@@ -234,7 +234,7 @@ async fn failure(
     Some(match first {
         FetchError::Gone { .. } => gone(reader, id, errors).await,
         FetchError::Corrupt { .. } => Error::new(ErrorKind::Mirror, errors)
-            .hint("nothing of it was kept; another mirror may have it right"),
+            .hint("the download was discarded; another mirror may have the correct file"),
         FetchError::Local { path, source, .. } => {
             Error::usage(errors).hint(local_hint(path, source.kind(), seeds))
         }
@@ -256,7 +256,7 @@ fn store_hint(error: &StoreError) -> String {
     let hint = match error {
         StoreError::Network { url, source } => unreached(url, source.as_ref()),
         StoreError::Refused { .. } => Some(
-            "it refuses every such request: ask the keeper of the mirror, or name another mirror with `--mirror`"
+            "it refuses every such request: ask the operator of the mirror, or name another mirror with `--mirror`"
                 .to_owned(),
         ),
         error => hint_of(error),
@@ -279,7 +279,7 @@ fn local_hint(path: &Utf8Path, error: io::ErrorKind, seeds: &[Utf8PathBuf]) -> S
         }
         io::ErrorKind::ReadOnlyFilesystem => "`--to DIR` names a directory that can be written",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            "make room on the disk, then rerun the command to resume the download"
+            "free space on the disk, then rerun the command to resume the download"
         }
         _ => RERUN,
     };
@@ -306,7 +306,7 @@ mod tests {
                 "a directory has the name",
             ),
             ("/to", io::ErrorKind::ReadOnlyFilesystem, "can be written"),
-            ("/to/a.part", io::ErrorKind::StorageFull, "make room"),
+            ("/to/a.part", io::ErrorKind::StorageFull, "free space"),
             (
                 "/to/a.part",
                 io::ErrorKind::Interrupted,

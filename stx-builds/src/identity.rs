@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 pub(crate) fn of_this_machine() -> Result<Vec<Identity>, Error> {
     let fail = |what: &str, error: io::Error| {
         Error::new(ErrorKind::Usage, format!("{what}: {error}"))
-            .hint("`enabled = false` in [privacy] publishes without a look at what is told of this machine")
+            .hint("set `enabled = false` in [privacy] to publish without a search for names of this machine")
     };
     let text = |path: &str| match fs_err::read(path) {
         // The names of machines are ASCII; comments beside them may be in any encoding.

@@ -61,7 +61,7 @@ impl Registry {
         if prepared.unrecorded {
             let id = &prepared.plan.id;
             site.note(&format!(
-                "note: {id} was published without a registry, its build.json names no images; `image push {id}` brings them there"
+                "note: {id} was published without a registry, its build.json names no images; `image push {id}` pushes them"
             ));
         }
         Ok(prepared)
@@ -76,7 +76,7 @@ impl Registry {
         let found = images::read::read_images(request.tree.incoming().clone()).await;
         let found = found.map_err(|error| {
             Error::new(ErrorKind::Mirror, error)
-                .hint("nothing was published; the image has to be made anew")
+                .hint("nothing was published; build the image again")
         })?;
         for place in &found.empty {
             site.note(&format!(
@@ -171,14 +171,14 @@ impl Registry {
         let finished = finished.map_err(|error| match &error {
             FinishError::Images { source, .. } => {
                 let hint = image_remedy(source).unwrap_or_else(|| {
-                    "`image push BUILD` brings to the registry what it lacks".to_owned()
+                    "run `image push BUILD` to push the missing images".to_owned()
                 });
                 Error::new(ErrorKind::Mirror, error).hint(hint)
             }
             _ => Error::new(error.kind().into(), error),
         })?;
         for name in &finished.tagged {
-            site.note(&format!("image {name}: the tag was still to be made"));
+            site.note(&format!("image {name}: created the missing tag"));
         }
         Ok(())
     }
@@ -491,8 +491,9 @@ fn unpushed(error: ImageError) -> Error {
         ImageError::Clash(_) => {
             Error::new(ErrorKind::Mirror, error).hint("a dated or static tag never moves")
         }
-        ImageError::Missing { .. } => Error::new(ErrorKind::Mirror, error)
-            .hint("neither has the build: its images are gone from the mirror, or changed"),
+        ImageError::Missing { .. } => Error::new(ErrorKind::Mirror, error).hint(
+            "the build does not have it either: its images are missing from the mirror, or changed",
+        ),
         error => Error::new(error.kind().into(), error),
     }
 }

@@ -278,10 +278,10 @@ fn refuse(id: &BuildId, problems: Vec<Problem>) -> Error {
         problems,
     };
     Error::new(ErrorKind::Mirror, refused).hint(if private {
-        "nothing was published; mend the tree and run the same command again; \
+        "nothing was published; correct the tree and run the same command again; \
          `allow` in [privacy] names files that may leave as they are"
     } else {
-        "nothing was published; mend the tree and run the same command again"
+        "nothing was published; correct the tree and run the same command again"
     })
 }
 
@@ -295,7 +295,9 @@ fn guard(
 ) -> Result<Cleared, Error> {
     let cleared = match site.options.privacy.compile()? {
         None => {
-            site.note("nothing is searched for what it tells of this machine: [privacy] says so");
+            site.note(
+                "files are not searched for names of this machine, because [privacy] disables it",
+            );
             Ok(Cleared::unsearched(
                 incoming,
                 "`enabled` of [privacy] is false",
@@ -422,7 +424,7 @@ pub(crate) async fn carry_out(
                 if again == plan {
                     return Err(Error::new(
                         ErrorKind::Mirror,
-                        format!("{id}: the mirror cannot be brought to agree with the plan"),
+                        format!("{id}: the mirror still differs from the plan after a new plan"),
                     ));
                 }
                 plan = again;
@@ -477,7 +479,7 @@ fn unplanned(error: PlanError) -> Error {
         }
         PlanError::Ahead { .. } => "is the date, or this machine's clock, wrong?",
         // The other errors come from planning: the tree has to change.
-        _ => "nothing was published; mend the tree and run the same command again",
+        _ => "nothing was published; correct the tree and run the same command again",
     };
     Error::new(ErrorKind::Mirror, error).hint(hint)
 }
@@ -498,20 +500,19 @@ fn unpublished(error: PublishError) -> Error {
         return Error::new(kind, error).hint(hint);
     }
     let hint = match &error {
-        PublishError::Outdated { .. } => "run the same command again; it looks at the mirror anew",
+        PublishError::Outdated { .. } => "run the same command again; it reads the mirror again",
         PublishError::AfterCommit { .. } => {
             "the build is visible, but a power failure may undo that; run the same command again to make it durable and \
              to move the aliases"
         }
         PublishError::Uncertain { .. } => {
-            "run the same command again when the mirror can be reached; it publishes what is not there, and moves the \
-             aliases"
+            "run the same command again when the mirror can be reached; it publishes the build if it is missing, and moves the aliases"
         }
         PublishError::Incomplete { .. } => {
-            "nothing was published; mend the packages, or let them be left out with `strict = false` in [metadata]"
+            "nothing was published; correct the packages, or set `strict = false` in [metadata] to leave them out"
         }
         PublishError::HookBeforeCommit { .. } => {
-            "nothing of the build is visible; run the same command again to send what the registry lacks"
+            "nothing of the build is visible; run the same command again to send the missing images"
         }
         PublishError::HookAfterCommit { .. } => {
             "the build is visible; run the same command again to make the tags"

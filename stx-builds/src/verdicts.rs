@@ -76,7 +76,7 @@ impl Site {
             let is_missing = matches!(error, StoreError::NotFound { .. });
             let failure = refused(error);
             if is_missing {
-                failure.hint("`stx-builds list` names the builds that are there")
+                failure.hint("run `stx-builds list` to list the existing builds")
             } else {
                 failure
             }

@@ -164,7 +164,7 @@ async fn repair_names(
 fn left_by(policy: &AliasPolicy, name: &str, step: Option<&RootStep>) -> Option<String> {
     let by_hand = || {
         format!(
-            "nothing says where it has to point; `stx-builds alias set {name} TARGET` points it at a release or channel that has \
+            "no rule gives its target; `stx-builds alias set {name} TARGET` points it at a release or channel that has \
              builds, `stx-builds alias unset {name}` removes it"
         )
     };

@@ -84,7 +84,7 @@ pub(crate) fn write(text: &str) -> Result<(), Failure> {
 /// The failure of a command whose result cannot be written.
 pub(crate) fn unwritten(error: &io::Error) -> Failure {
     Failure::usage(format!("standard output cannot be written: {error}"))
-        .hint("what the command changed stays changed; only its output is lost")
+        .hint("the changes of the command are kept; only its output is lost")
 }
 
 /// Passes bytes unchanged to standard output; false if its reader has closed the pipe.

@@ -93,7 +93,7 @@ impl fmt::Display for Comparison {
                     }
                 }
                 for path in too_large {
-                    writeln!(f, "  {}: too large to be looked into", printable(path))?;
+                    writeln!(f, "  {}: too large to be compared", printable(path))?;
                 }
                 list_noise(f, noise)
             }

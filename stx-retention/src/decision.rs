@@ -147,7 +147,7 @@ pub enum Reason {
         /// The time at which it became eligible.
         since: DateTime<Utc>,
     },
-    /// It is eligible, but the clock is doubted: nothing was built for too long.
+    /// It is eligible, but the clock may be wrong: nothing was built for too long.
     ClockDoubted {
         /// The rule by which it would expire.
         rule: ExpiryRule,
@@ -341,7 +341,7 @@ impl fmt::Display for Reason {
             ),
             Self::ClockDoubted { rule, since } => write!(
                 f,
-                "eligible since {} by rule `{rule}`, but the clock is doubted",
+                "eligible since {} by rule `{rule}`, but the clock may be wrong",
                 Moment(*since)
             ),
         }

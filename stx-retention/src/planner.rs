@@ -67,7 +67,7 @@ pub(crate) struct Planner<'a> {
     catalog: &'a Catalog,
     policy: &'a Policy,
     bench: Judge<'a>,
-    /// Set if the clock is doubted: the date of the newest build.
+    /// Set if the clock may be wrong: the date of the newest build.
     doubt: Option<DateTime<Utc>>,
     expire: Vec<ExpireEntry>,
     sections: Vec<SectionEntry>,

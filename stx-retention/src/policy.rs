@@ -125,7 +125,7 @@ pub struct Limits {
     /// The number of builds that one run may remove from a channel even if they are more than [`percent`](Self::percent); if set,
     /// it also lifts [`silence`](Self::silence).
     pub allow: Option<u64>,
-    /// If the newest build of the whole mirror is older than this, the clock is doubted and nothing is removed.
+    /// If the newest build of the whole mirror is older than this, the clock may be wrong and nothing is removed.
     pub silence: Option<Span>,
 }
 

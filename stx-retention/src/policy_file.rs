@@ -19,7 +19,7 @@ use crate::Policy;
 ///
 /// [limits]
 /// percent = 50                          # of a channel, in one run
-/// silence = "365 days"                  # no build for so long: the clock is doubted
+/// silence = "365 days"                  # no build for so long: the clock may be wrong
 ///
 /// [kind.master]                         # master, feature, release, milestone, rc
 /// keep = "14 days"                      # or "forever", or "release-period"

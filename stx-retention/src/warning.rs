@@ -12,7 +12,7 @@ use crate::text::Moment;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "warning", rename_all = "kebab-case")]
 pub enum Warning {
-    /// Nothing was built for so long that the clock is doubted; nothing is removed.
+    /// Nothing was built for so long that the clock may be wrong; nothing is removed.
     ClockDoubted {
         /// The newest build's date.
         newest: DateTime<Utc>,

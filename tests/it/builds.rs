@@ -331,7 +331,7 @@ fn a_build_without_a_commit_is_not_published_and_keeps_its_logs() {
     };
     let failed = typo(1);
     assert!(
-        failed.contains("never came to a commit, so nothing was published"),
+        failed.contains("failed before its commits were known, so nothing was published"),
         "{failed}"
     );
     assert!(!small.at("mirror/feature").exists());
@@ -349,7 +349,7 @@ fn a_build_without_a_commit_is_not_published_and_keeps_its_logs() {
     // The build has ended, so it cannot be resumed, and only the logs of the newest ones are kept.
     let resumed = run(&mut small.stx(&["resume", "feature/typo/centos"])).code(5);
     assert!(
-        resumed.stderr.contains("no build is unfinished"),
+        resumed.stderr.contains("there is no unfinished build"),
         "{}",
         resumed.stderr
     );

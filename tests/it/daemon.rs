@@ -354,7 +354,7 @@ fn failures_and_recoveries_are_notified_despite_a_hanging_hook() {
         "mkdir image && cp wheels/message.whl image/bootimage.iso\n",
     );
     site.until("the recovery", || {
-        site.log().contains("took more than 1 s, ended")
+        site.log().contains("ended after more than 1 s")
     });
     site.commit("two");
     site.until("the next build", || {

@@ -260,7 +260,7 @@ fn a_disk_that_will_be_full_is_found_before_it_is() {
     assert!(("2020-01-08".."2020-01-15").contains(&day), "{day}");
     assert_eq!(
         one["message"],
-        format!("by the forecast the mirror's disk is full on {day}"),
+        format!("according to the forecast, the mirror's disk is full on {day}"),
         "{one:#}"
     );
     assert_eq!(

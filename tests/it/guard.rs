@@ -438,7 +438,7 @@ fn an_allowed_file_is_published_unchanged_and_reported() {
     place.write("tree/outputs/logs/x.log", "on yow-lab7\n");
     let published = run(&mut place.publish("20200102T000000Z")).code(0);
     assert!(
-        published.stderr.contains("nothing is searched"),
+        published.stderr.contains("files are not searched"),
         "{}",
         published.stderr
     );

@@ -26,7 +26,7 @@ fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
     fs_err::write(small.at("stx-builds.toml"), text).expect("a configuration");
     let missing = run(&mut command(&small, &["status"])).code(5);
     assert!(
-        missing.stderr.contains("`stx-builds daemon` makes it"),
+        missing.stderr.contains("`stx-builds daemon` creates it"),
         "{}",
         missing.stderr
     );

@@ -300,15 +300,15 @@ fn names_that_cannot_be_repaired_are_reported_with_a_next_step() {
     for (name, why) in [
         (
             odd.as_str(),
-            "nothing says where it has to point; point it at a build that is there, or remove it",
+            "no rule gives its target; point it at a build that is there, or remove it",
         ),
         (
             &green,
-            "nothing says where it has to point; point it at a build that is there, or remove it",
+            "no rule gives its target; point it at a build that is there, or remove it",
         ),
         (
             "r2017.01",
-            "nothing says where it has to point; `stx-builds alias set r2017.01 TARGET`",
+            "no rule gives its target; `stx-builds alias set r2017.01 TARGET`",
         ),
         (
             "r2019.05",

@@ -159,7 +159,7 @@ fn a_refusal_is_reported_with_its_own_next_step() {
             Act::Pass
         });
         let failed = run(&mut here.publish(1)).code(4).stderr;
-        assert!(!failed.contains("what the registry lacks"), "{failed}");
+        assert!(!failed.contains("send the missing images"), "{failed}");
         failed
     };
     let denied = publish("403 Forbidden", "POST ", "/uploads/");

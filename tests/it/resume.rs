@@ -270,7 +270,7 @@ fn a_build_killed_in_any_phase_resumes_there_and_nothing_runs_twice() {
         assert!(!site.is_journal_there());
         let again = site.resume(&[]).code(5);
         assert!(
-            again.stderr.contains("no build is unfinished"),
+            again.stderr.contains("there is no unfinished build"),
             "{}",
             again.stderr
         );

@@ -225,10 +225,7 @@ fn a_restored_build_is_kept_for_the_grace_period() {
     let listed = mirror.say(&["list", "--now", NOW]);
     assert!(listed.contains("until 2020-01-25, pinned"), "{listed}");
     let shown = mirror.say(&["show", build, "--now", NOW]);
-    assert!(
-        shown.contains("pinned by undelete: brought back"),
-        "{shown}"
-    );
+    assert!(shown.contains("pinned by undelete: restored"), "{shown}");
     for now in [NOW, "2020-01-25T11:59:59Z"] {
         mirror.json(&["prune", "--now", now]);
         assert!(is_there(), "{now}");

@@ -115,7 +115,7 @@ fn undelete_restores_sections_until_the_grace_period_ends() {
     mirror.json(&["prune", "--now", "2020-01-15T12:00:00Z"]);
     assert!(first.join("inputs").is_dir());
     let lost = run(&mut mirror.stx(&["undelete", &build(2)])).code(5);
-    let why = "it is there without outputs/logs, inputs, which were deleted for good";
+    let why = "already exists without outputs/logs, inputs, which were purged";
     assert!(lost.stderr.contains(why), "{}", lost.stderr);
     run(&mut mirror.stx(&["verify"])).ok();
 }

@@ -335,7 +335,7 @@ fn adopt(
 fn pin(id: &BuildId) -> Pin {
     Pin {
         build: id.clone(),
-        reason: format!("the file {} lies in it", super::decide::KEEP),
+        reason: format!("it contains the file {}", super::decide::KEEP),
         author: AUTHOR.to_owned(),
         until: None,
     }
@@ -348,7 +348,7 @@ fn verdict(id: &BuildId, marked: &MarkedVerdict) -> VerdictEntry {
         at: marked.at,
         verdict: marked.verdict,
         author: AUTHOR.to_owned(),
-        reason: Some(format!("the file {} lies in it", marked.mark)),
+        reason: Some(format!("it contains the file {}", marked.mark)),
         url: None,
     }
 }

@@ -245,7 +245,7 @@ fn result(
             Some(outcome) => Ok((outcome, vec![format!("--assume {outcome}")])),
             None => Err((
                 Reason::NoEvidence,
-                "nothing tells how it ended: put `outputs/success` or `outputs/fail` into it, or give \
+                "its outcome is unknown: put `outputs/success` or `outputs/fail` into it, or give \
                  `--assume success` or `--assume fail`"
                     .to_owned(),
             )),
@@ -304,10 +304,10 @@ fn adoption(seen: &Seen, result: BuildOutcome, mut evidence: Vec<String>) -> Ado
     });
     let verdict = verdicts.next();
     for MarkedVerdict { mark, .. } in verdicts {
-        notes.push(format!("{mark} is passed over: a worse mark counts"));
+        notes.push(format!("{mark} is ignored: a worse mark takes precedence"));
     }
     if seen.sums == FoundSums::Ours {
-        notes.push("an adoption of it was interrupted, and is done again".to_owned());
+        notes.push("an adoption of it was interrupted, and is repeated".to_owned());
     }
     Adoption {
         result,

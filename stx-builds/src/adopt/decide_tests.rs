@@ -213,7 +213,7 @@ fn the_worst_of_several_verdicts_counts() {
         (verdict.verdict, verdict.mark.as_str()),
         (Verdict::Red, "outputs/RED")
     );
-    assert!(adoption.notes[0].starts_with("outputs/GREEN is passed over"));
+    assert!(adoption.notes[0].starts_with("outputs/GREEN is ignored"));
     assert!(adoption.pin);
 }
 

@@ -11,8 +11,9 @@ pub(super) fn incoming(channel: &ChannelEntry, mut built: Built) -> Result<Incom
         .into_iter()
         .map(|file| (file.path, file.source));
     let mut incoming = gather(files).map_err(|error| {
-        Error::new(ErrorKind::Mirror, error)
-            .hint("nothing was published; the recipe's phases made what no mirror takes")
+        Error::new(ErrorKind::Mirror, error).hint(
+            "nothing was published; the recipe's phases produced files that no mirror accepts",
+        )
     })?;
     let last = channel
         .newest_success()

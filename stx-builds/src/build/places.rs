@@ -40,10 +40,11 @@ pub(super) async fn check(
 
 fn unusable(error: PlaceError) -> Error {
     match error {
-        PlaceError::StillRunning { .. } => Error::new(ErrorKind::Busy, error)
-            .hint("end it there; the lock is free when it is gone"),
+        PlaceError::StillRunning { .. } => {
+            Error::new(ErrorKind::Busy, error).hint("end it there; that releases the lock")
+        }
         PlaceError::Unusable { .. } | PlaceError::NotShared { .. } => {
-            Error::usage(error).hint("docs/places.md says what a place needs")
+            Error::usage(error).hint("docs/places.md lists the requirements of a place")
         }
         PlaceError::Prepare { .. } => Error::new(ErrorKind::Bug, error),
     }

@@ -264,7 +264,7 @@ pub(super) fn stopped(error: BuildError) -> Error {
         BuildError::Sources(error) => Error::new(ErrorKind::Usage, error)
             .hint("`repositories` of the recipe names the git work trees"),
         BuildError::SourcesChanged { .. } => Error::usage(error)
-            .hint("`resume --as-failed` publishes what there is, a new `build` starts over"),
+            .hint("run `resume --as-failed` to publish the existing files as a failed build, or `build` to start over"),
         BuildError::Collect(error) => uncollected(error),
         other => Error::new(ErrorKind::Bug, other),
     }
@@ -293,12 +293,14 @@ fn uncollected(error: CollectError) -> Error {
     let hint = match error {
         // The phases have ended, and need not run again.
         CollectError::Walk { .. } | CollectError::List { .. } => {
-            "make it readable, then `resume` the build; its phases are over"
+            "make it readable, then `resume` the build; its phases have ended"
         }
         CollectError::Conflict { .. }
         | CollectError::Name { .. }
         | CollectError::NotUtf8 { .. }
-        | CollectError::Glob { .. } => "`publish` of the recipe says which files go where",
+        | CollectError::Glob { .. } => {
+            "correct `publish` of the recipe, which selects the files and their places"
+        }
     };
     Error::new(ErrorKind::Usage, error).hint(hint)
 }

@@ -63,7 +63,7 @@ pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, 
             ErrorKind::Busy,
             format!("{channel}: another build of this channel is running"),
         )
-        .hint("two builds of one channel never run together; try again when it is done")),
+        .hint("two builds of a channel never run at the same time; try again when the other one has ended")),
         Err(TryLockError::Error(error)) => Err(bug(error)),
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn logs(area: &BuildArea, id: &BuildId) -> Utf8PathBuf {
 
 /// A build that is not published because it has no commit.
 #[derive(Debug, thiserror::Error)]
-#[error("{build} never came to a commit, so nothing was published: {why}")]
+#[error("{build} failed before its commits were known, so nothing was published: {why}")]
 #[non_exhaustive]
 pub struct NeverCommitted {
     /// The build.

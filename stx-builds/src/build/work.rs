@@ -67,7 +67,7 @@ impl<'a> Work<'a> {
 
     pub(super) fn date_now(&self) -> Result<BuildDate, Error> {
         BuildDate::at(self.area.now())
-            .ok_or_else(|| Error::usage("the clock shows a year that no build date can name"))
+            .ok_or_else(|| Error::usage("the clock shows a year that a build date cannot express"))
     }
 
     fn request(&self, date: BuildDate, below: Option<Below>) -> BuildRequest {
@@ -146,7 +146,7 @@ impl<'a> Work<'a> {
             Ok(Some(journal)) => {
                 let id = &journal.started.plan.id;
                 (watch.note)(&format!(
-                    "{id} was interrupted with {} of {} over; it is abandoned for a new build (`resume` would have continued it)",
+                    "{id} was interrupted after {} of {}; it is abandoned for a new build (`resume` would have continued it)",
                     journal.records.len(),
                     counted(journal.started.plan.phases.len(), "phase")
                 ));
@@ -329,7 +329,7 @@ async fn resume_in(
     let none = || {
         Error::new(
             ErrorKind::NotFound,
-            format!("{channel}: no build is unfinished"),
+            format!("{channel}: there is no unfinished build"),
         )
     };
     if !is_there(&state)? {
@@ -343,7 +343,7 @@ async fn resume_in(
     if let Some(only) = only.filter(|only| *only != id) {
         return Err(Error::new(
             ErrorKind::NotFound,
-            format!("{only}: is not unfinished; {id} is"),
+            format!("{only}: not an unfinished build; {id} is"),
         ));
     }
     end_orphans(&state, watch.note).await?;
@@ -361,7 +361,7 @@ async fn resume_in(
                 journal.started.recipe,
                 differences.join(", ")
             ))
-            .hint("`resume --as-failed` publishes what there is, a new `build` starts over"));
+            .hint("run `resume --as-failed` to publish the existing files as a failed build, or `build` to start over"));
         }
         tools(&recipe)?;
     }

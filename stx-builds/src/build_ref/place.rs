@@ -51,8 +51,10 @@ impl Options {
                     None => error,
                 })
             }
-            (None, None) => Err(Error::usage(format!("{text} is not the place of a build"))
-                .hint("the URL of a build ends in CHANNEL/BUILD-DATE")),
+            (None, None) => Err(
+                Error::usage(format!("{text} is not the path or URL of a build"))
+                    .hint("the URL of a build ends in CHANNEL/BUILD-DATE"),
+            ),
         }
     }
 

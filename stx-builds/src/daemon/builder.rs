@@ -42,7 +42,7 @@ impl SiteBuilder {
                 match self.published(&published.report.id).await {
                     Ok(Some(end)) => Left::Over(end),
                     Ok(None) => refused(format!(
-                        "{} was published, and is not there",
+                        "{} was published, but is not on the mirror",
                         published.report.id
                     )),
                     Err(reason) => refused(reason),

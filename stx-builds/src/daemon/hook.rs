@@ -41,7 +41,8 @@ impl Hook {
             .try_send((command.to_vec(), timeout, notice))
             .is_err()
         {
-            self.site.log("hook: too many notices wait, one is lost");
+            self.site
+                .log("hook: too many notices are waiting; one is discarded");
         }
     }
 
@@ -49,7 +50,7 @@ impl Hook {
     pub(super) async fn finish(self, limit: Duration) {
         drop(self.sender);
         if tokio::time::timeout(limit, self.task).await.is_err() {
-            self.site.log("hook: not all notices were told");
+            self.site.log("hook: not all notices were delivered");
         }
     }
 }
@@ -60,7 +61,7 @@ async fn serve(mut calls: Receiver<Call>, site: Arc<Site>) {
             Ok(Ok(())) => {}
             Ok(Err(why)) => site.log(&format!("hook: {}: {why}", command[0])),
             Err(_) => site.log(&format!(
-                "hook: {}: took more than {} s, ended",
+                "hook: {}: ended after more than {} s",
                 command[0],
                 timeout.as_secs()
             )),

@@ -49,7 +49,7 @@ impl LabTest<'_> {
         match end_orphans(self.dir, &work, GRACE).await {
             Ok(orphans) if orphans.is_empty() => {}
             Ok(_) => {
-                let text = format!("lab {name}: ended what an interrupted test left behind");
+                let text = format!("lab {name}: ended the processes of an interrupted test");
                 self.site.log(&text);
             }
             Err(error) => return Tested::NotTested(error.to_string()),

@@ -139,7 +139,7 @@ impl Site {
             Err(failure) => match text.parse()? {
                 BuildRef::Build(build) => {
                     self.note(&format!(
-                        "note: the service will look for {build}: {}",
+                        "note: the service will check that {build} exists: {}",
                         failure.line()
                     ));
                     return Ok(build);
@@ -157,10 +157,12 @@ impl Site {
             )),
             Ok(_) => Ok(build),
             Err(error @ StoreError::NotFound { .. }) => {
-                Err(refused(error).hint("`stx-builds list` names the builds that are there"))
+                Err(refused(error).hint("run `stx-builds list` to list the existing builds"))
             }
             Err(error) => {
-                self.note(&format!("note: the service will look for {build}: {error}"));
+                self.note(&format!(
+                    "note: the service will check that {build} exists: {error}"
+                ));
                 Ok(build)
             }
         }
@@ -172,16 +174,15 @@ impl Site {
         ask.check().map_err(|error| {
             let failure = Error::usage(error.clone());
             match error {
-                AskError::LongReason { .. } => {
-                    failure.hint("give the reason in a line, and where to read more")
-                }
+                AskError::LongReason { .. } => failure
+                    .hint("shorten the reason to one line; it can refer to a document with more"),
                 _ => failure,
             }
         })?;
         if !is_there(&dir)? {
             return Err(
-                Error::usage(format!("{dir}: there is no directory for requests"))
-                    .hint("the service makes it when it starts for the first time"),
+                Error::usage(format!("{dir}: the directory for requests does not exist"))
+                    .hint("the service creates it when it starts for the first time"),
             );
         }
         if let Ask::Build {
@@ -248,7 +249,9 @@ async fn look(
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(why) => {
-                site.note(&format!("note: the service will look for {git}: {why}"));
+                site.note(&format!(
+                    "note: the service will check that {git} exists: {why}"
+                ));
                 return Ok(());
             }
         }

@@ -156,7 +156,7 @@ impl Site {
 async fn pause(end: Option<Instant>) -> Result<(), Error> {
     if end.is_some_and(|end| Instant::now() >= end) {
         return Err(
-            Error::new(ErrorKind::Busy, "the request was not over in time")
+            Error::new(ErrorKind::Busy, "the request did not end in time")
                 .hint("the build continues; run `stx-builds history` for its outcome"),
         );
     }

@@ -78,7 +78,7 @@ impl Spool {
                     .hint("give each service a `spool` of its own in [service]"));
             }
             Err(error) => {
-                let text = format!("{dir}: a second service cannot be kept out: {error}");
+                let text = format!("{dir}: cannot lock out a second service: {error}");
                 (None, Some(text))
             }
         };
@@ -247,8 +247,8 @@ fn make(dir: &Utf8Path) -> Result<(), String> {
     let loose = mode & 0o002 != 0 || mode & 0o1020 == 0o020;
     if !found.is_dir() || found.uid() != user || loose {
         return Err(format!(
-            "spool {dir}: has to be a directory of user {user} in which others than the group cannot write, and members \
-             cannot remove files of others; `chown {user} {dir} && chmod 3770 {dir}`"
+            "spool {dir}: must be a directory of user {user} that only the group can write, and in which members cannot \
+             remove files of others; `chown {user} {dir} && chmod 3770 {dir}`"
         ));
     }
     Ok(())

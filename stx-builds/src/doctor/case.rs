@@ -209,9 +209,8 @@ impl<'a> Case<'a> {
                         subject: Subject::Recipe,
                         message: failure.chain(),
                         why: NO_BUILD.to_owned(),
-                        fix:
-                            "name a recipe file that is there and that the service's user can read"
-                                .to_owned(),
+                        fix: "name an existing recipe file that the service's user can read"
+                            .to_owned(),
                     });
                     None
                 }
@@ -261,7 +260,7 @@ impl<'a> Case<'a> {
         let Some(file) = self.site.options.policy() else {
             return Vec::new();
         };
-        let why = "no build is retired by a policy with a mistake, and the disk fills";
+        let why = "a policy with a mistake retires no builds, and the disk fills";
         let form = "docs/retention.md describes the form";
         match policy_file(file) {
             Ok(Ok(policy)) => {
@@ -287,7 +286,7 @@ impl<'a> Case<'a> {
                 [
                     failure.chain(),
                     why.to_owned(),
-                    format!("write the file, or remove `policy`: the specification's rules hold then; {form}"),
+                    format!("write the file, or remove `policy`: then the rules of the specification apply; {form}"),
                 ],
             )],
         }

@@ -129,7 +129,7 @@ fn spool(case: &Case<'_>) -> Option<Finding> {
         )
     };
     let user = user_name(case.user);
-    let unasked = "the service does not start, and nobody can ask for builds";
+    let unasked = "the service does not start, and builds cannot be requested";
     let Ok(entry) = case.machine.entry(&dir) else {
         let message = unwritable(case, &dir)?;
         return Some(finding(
@@ -155,7 +155,7 @@ fn spool(case: &Case<'_>) -> Option<Finding> {
     };
     Some(finding(
         message,
-        "others could ask for builds, or take requests away",
+        "other users could request builds, or remove requests",
         fix,
     ))
 }
@@ -264,7 +264,7 @@ fn cancel_group(case: &Case<'_>) -> Option<Finding> {
     }
     let texts = [
         format!("there is no group {group}"),
-        "only root and the service's user can cancel what others asked for".to_owned(),
+        "only root and the service's user can cancel requests of other users".to_owned(),
         format!("groupadd {group}, or remove `cancel_group`"),
     ];
     Some(case.finding(
@@ -281,7 +281,7 @@ fn source_roots(case: &Case<'_>) -> Vec<Finding> {
     let finding = |dir: &Utf8PathBuf| {
         let texts = [
             format!("{dir} is not a directory"),
-            "symlinks of a tree that lead there are refused by `publish`".to_owned(),
+            "`publish` refuses symlinks of a tree that point there".to_owned(),
             "correct the path, or remove it".to_owned(),
         ];
         case.finding(Severity::Warning, Subject::Files, &["source_roots"], texts)

@@ -53,7 +53,7 @@ async fn mirrors(case: &Case<'_>) -> Vec<Finding> {
                 Severity::Warning => "metalink files name it, and downloads from it fail",
             };
             let fix = hint.unwrap_or_else(|| {
-                "correct the URL, or see that the root of a mirror is served there".to_owned()
+                "correct the URL, or serve the root of a mirror there".to_owned()
             });
             let texts = [message, why.to_owned(), fix];
             Some(case.finding(severity, Subject::Mirrors, &path, texts))
@@ -71,7 +71,7 @@ async fn places(case: &Case<'_>) -> Vec<Finding> {
             let texts = [
                 format!("place {name} cannot be used: {why}"),
                 "phases that run there fail".to_owned(),
-                "docs/places.md says what a place needs".to_owned(),
+                "docs/places.md lists the requirements of a place".to_owned(),
             ];
             Some(case.finding(Severity::Error, Subject::Places, &["place", name], texts))
         }

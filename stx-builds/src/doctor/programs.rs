@@ -35,7 +35,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             look(
                 word,
                 &["service", "hook"],
-                "failures, recoveries and alarms reach nobody",
+                "failures, recoveries and alarms are not reported",
             );
         }
         for (index, lab) in service.labs.iter().enumerate() {

@@ -114,7 +114,7 @@ fn places(case: &Case<'_>) -> Vec<Finding> {
     idle.map(|glob| {
         let texts = [
             format!("no phase of a recipe is named {glob}"),
-            "the phase that is meant runs on this machine".to_owned(),
+            "the intended phase runs on this machine".to_owned(),
             "correct `phases`; `stx-builds recipe graph FILE` names the phases".to_owned(),
         ];
         case.finding(Severity::Warning, Subject::Rules, &["place-rule"], texts)

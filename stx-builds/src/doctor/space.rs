@@ -43,7 +43,7 @@ pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
         {
             let texts = [
                 format!(
-                    "by the forecast the mirror's disk is full on {}",
+                    "according to the forecast, the mirror's disk is full on {}",
                     full.format("%Y-%m-%d")
                 ),
                 "builds cannot be published from then on".to_owned(),

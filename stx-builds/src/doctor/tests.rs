@@ -369,7 +369,7 @@ async fn a_mirror_that_fills_its_disk_within_a_month_is_found() {
         let [one] = &found[..] else {
             panic!("{free}: {found:#?}")
         };
-        let message = format!("by the forecast the mirror's disk is full on {day}");
+        let message = format!("according to the forecast, the mirror's disk is full on {day}");
         assert_eq!(one.message, message, "{free}");
         let at = one.at.map(|at| (at.line, at.column));
         assert_eq!(

@@ -29,7 +29,7 @@ pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<
     }
     if source.is::<NoLength>() {
         return Some(
-            "the web server of a mirror has to send the length of each file; docs/serving.md"
+            "the web server of a mirror must send the length of each file; see docs/serving.md"
                 .to_owned(),
         );
     }
@@ -52,7 +52,8 @@ pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<
 }
 
 /// The hint if another publisher is at work.
-pub(crate) const DONE: &str = "run the same command again when it is done; the lock of one that died ends with it, in a bucket 75 seconds later";
+pub(crate) const DONE: &str = "run the same command again when the other one has ended; \
+     the lock of a killed process ends with it, in a bucket 75 seconds later";
 
 /// The hint for an error of a store, if the error alone determines one.
 pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
@@ -62,23 +63,24 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         }
         StoreError::Busy { .. } => Some(DONE.to_owned()),
         StoreError::NotFound { what } if what.ends_with(": no such bucket") => {
-            Some("make the bucket, or correct its name; `endpoint` in [object-store], or AWS_ENDPOINT_URL, names the server".to_owned())
+            Some("create the bucket, or correct its name; `endpoint` in [object-store], or AWS_ENDPOINT_URL, names the server".to_owned())
         }
         StoreError::NotAMirror { instead, .. } => Some(match instead.as_slice() {
-            [] => "the root of a mirror is what holds the channels, such as `master/centos`; a new mirror needs a directory that is empty, or not there"
+            [] => "the root of a mirror is the directory that contains the channels, such as `master/centos`; \
+                   a new mirror needs a directory that is empty or does not exist"
                 .to_owned(),
             [one] => format!("the mirror is {one}"),
             several => format!("these are mirrors: {}", several.join(", ")),
         }),
         StoreError::Untrusted { .. } => Some(
-            "nothing of it was taken; docs/signing.md says what has to be signed, and by whom"
+            "nothing of it was used; docs/signing.md describes which files must be signed, and by whom"
                 .to_owned(),
         ),
         StoreError::Stale { .. } => {
-            Some("nothing was taken; `--allow-stale` accepts it".to_owned())
+            Some("nothing of it was used; `--allow-stale` accepts an outdated mirror".to_owned())
         }
         StoreError::NotDurable { .. } => {
-            Some("the change can be seen; check the disk that the mirror lies on".to_owned())
+            Some("the change is visible; check the disk of the mirror".to_owned())
         }
         StoreError::Damaged { source, .. } if source.is::<WebPage>() => {
             Some("is it the URL of a mirror, without a login or proxy in between?".to_owned())
@@ -86,7 +88,7 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         StoreError::Damaged { what, .. }
             if [".stx/verdicts/", ".stx/pins/"].iter().any(|dir| what.contains(dir)) =>
         {
-            Some("move this file away, and record again what it said".to_owned())
+            Some("move this file away, and record its content again".to_owned())
         }
         StoreError::Damaged { what, .. }
             if ["aliases", "root", "held", "locks", "marks"]

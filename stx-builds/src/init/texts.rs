@@ -99,7 +99,7 @@ pub(super) fn policy(answers: &Answers) -> String {
     format!(
         "# How long builds stay, written by `stx-builds init`; docs/retention.md describes the form. Kinds that are not named\n\
          # here have the specification's rules: releases stay for ever.\n\
-         # `stx-builds prune --dry-run` shows what would go, `stx-builds forecast` what will.\n\n\
+         # `stx-builds prune --dry-run` shows what would be retired now, `stx-builds forecast` what will be retired later.\n\n\
          [kind.master]\n\
          keep = {keep}\n\
          # Successes that stay however old they are.\n\

@@ -68,7 +68,7 @@ impl Watched {
             }
         }
         let reason = if is_there(&self.kept())? {
-            "it never came to a commit"
+            "it failed before its commits were known"
         } else {
             if let Some(mirror) = &mirror
                 && self.is_unchanged(&**mirror).await?

@@ -361,7 +361,7 @@ impl Shown {
         match &self.place {
             Place::State { .. } => None,
             Place::Unpublished { .. } => Some(BuildEnd::Refused {
-                reason: "it never came to a commit".to_owned(),
+                reason: "it failed before its commits were known".to_owned(),
             }),
             Place::Published { record, .. } => Some(published_end(record)),
         }

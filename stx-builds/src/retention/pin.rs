@@ -56,7 +56,7 @@ impl Site {
     pub async fn pin(&self, wanted: &NewPin) -> Result<Pin, Error> {
         let store = self.mirror()?;
         if wanted.until.is_some_and(|until| until <= self.now) {
-            return Err(Error::usage("the pin's end is over already"));
+            return Err(Error::usage("the end of the pin is in the past"));
         }
         let pin = Pin {
             build: build_ref::resolve(&*store, &wanted.build).await?,
@@ -71,14 +71,14 @@ impl Site {
         if catalog.build(&pin.build).is_none() && retired.any(|it| it.is_whole(&pin.build)) {
             // The store would accept it, but the build would be purged anyway.
             let error = format!("{}: it is in the trash", pin.build);
-            let hint = format!("`stx-builds undelete {}` brings it back", pin.build);
+            let hint = format!("run `stx-builds undelete {}` to restore it", pin.build);
             return Err(Error::new(ErrorKind::NotFound, error).hint(hint));
         }
         writer.pin(&pin).await.map_err(|error| {
             let is_missing = matches!(error, StoreError::NotFound { .. });
             let failure = refused(error);
             if is_missing {
-                failure.hint("`stx-builds list` names the builds that are there")
+                failure.hint("run `stx-builds list` to list the existing builds")
             } else {
                 failure
             }
@@ -102,9 +102,9 @@ impl Site {
             Err(error @ StoreError::NotFound { .. }) => {
                 let authors: Vec<_> = pins.iter().map(|pin| pin.author.as_str()).collect();
                 let hint = match authors.as_slice() {
-                    [] => "it is not pinned at all".to_owned(),
+                    [] => "it is not pinned".to_owned(),
                     authors => format!(
-                        "it is pinned by {}; `--author` names whose pin goes",
+                        "it is pinned by {}; select the pin with `--author`",
                         authors.join(", ")
                     ),
                 };

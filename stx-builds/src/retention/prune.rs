@@ -35,7 +35,7 @@ pub struct Pruned {
     pub finished: Vec<String>,
     /// The entries of the trash that were purged: their grace period was over.
     pub purged: Vec<Retired>,
-    /// The entries that were kept because the clock is doubted: by that clock their grace period is over.
+    /// The entries that were kept because the clock may be wrong: by that clock their grace period is over.
     pub doubted: Vec<Retired>,
     /// The tags on the registry that were removed with them.
     pub untagged: Vec<ImageName>,
@@ -211,7 +211,7 @@ enum Outcome {
 
 /// The reason why a retired build is not purged, in one line.
 pub fn stays(retired: &Retired) -> String {
-    format!("{retired} stays in the trash: the clock is doubted")
+    format!("{retired} stays in the trash: the clock may be wrong")
 }
 
 /// Executes the plan of `pruned` step by step, each step only if all of its reasons still hold, and records the results there. With a
@@ -319,7 +319,7 @@ async fn take(
                     writer.restore(retired).await.map_err(refused)?;
                 }
                 Ok(Outcome::Left(format!(
-                    "{alias} was pointed at it just then, and it was brought back"
+                    "{alias} was moved to it at that moment, and it was restored"
                 )))
             }
         },

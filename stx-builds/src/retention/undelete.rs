@@ -52,8 +52,8 @@ impl Site {
         let pin = Pin {
             build: build.clone(),
             reason: match user() {
-                Some(user) => format!("brought back by {user}"),
-                None => "brought back".to_owned(),
+                Some(user) => format!("restored by {user}"),
+                None => "restored".to_owned(),
             },
             author: AUTHOR.to_owned(),
             until: Some((self.now + GRACE).trunc_subsecs(0)),
@@ -115,11 +115,14 @@ fn not_there(
     let sections = gone.iter().map(|it| it.section.as_str());
     let sections = sections.collect::<Vec<_>>().join(", ");
     if is_there && !gone.is_empty() {
-        let error = format!("{build}: it is there without {sections}, which were deleted for good");
+        let error = format!("{build}: already exists without {sections}, which were purged");
         return Error::new(ErrorKind::NotFound, error);
     }
     if is_there {
-        return Error::new(ErrorKind::NotFound, format!("{build}: it is there, whole"));
+        return Error::new(
+            ErrorKind::NotFound,
+            format!("{build}: already exists, and is complete"),
+        );
     }
     let known: Vec<_> = retired.iter().map(ToString::to_string).collect();
     let failure = Error::new(

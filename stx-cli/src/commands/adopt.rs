@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: &Adopt) -> Result<(), Failure> 
             };
             let text = format!("not everything was adopted: {}", failures.join("; "));
             Err(Failure::new(exit, text)
-                .hint("what was adopted stays; rerun the command to resume"))
+                .hint("adopted builds are kept; rerun the command to resume"))
         }
     }
 }

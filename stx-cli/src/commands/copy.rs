@@ -38,8 +38,9 @@ fn left(problems: &[String], said: bool) -> Result<(), Failure> {
             output::note(&format!("left {}", stx_layout::printable(problem)));
         }
     }
-    Err(Failure::said(Exit::Mirror)
-        .hint("all else was copied, or would be; `verify` says which mirror is wrong"))
+    Err(Failure::said(Exit::Mirror).hint(
+        "everything else was copied, or would be; run `verify` to see which mirror is damaged",
+    ))
 }
 
 fn human(report: &CopyReport) -> String {
@@ -58,7 +59,7 @@ fn human(report: &CopyReport) -> String {
     let gone = report
         .gone
         .iter()
-        .map(|build| format!("passed over {build}, which was retired meanwhile\n"));
+        .map(|build| format!("skipped {build}, which was retired meanwhile\n"));
     let lines = copied.chain(moved).chain(marks).chain(retired).chain(gone);
     let lines: Vec<_> = lines.collect();
     format!(

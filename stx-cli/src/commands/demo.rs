@@ -30,7 +30,7 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     let recipes = recipes(args.distro, &sample);
     if let Some(recipe) = recipes.iter().find(|recipe| !recipe.is_file()) {
         return Err(Failure::new(Exit::NotFound, format!("{recipe}: not found"))
-            .hint("run it where recipes/sample is, or say with --sample where that is"));
+            .hint("run it in the directory of recipes/sample, or name that with --sample"));
     }
     let (upstream, mirror) = (dir.join("upstream"), dir.join("mirror"));
     let again = upstream.exists();
@@ -41,7 +41,7 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     {
         return Err(
             Failure::usage(format!("{dir} is neither empty nor an earlier demo"))
-                .hint("name a directory that is not there yet"),
+                .hint("name a new directory"),
         );
     }
     fs_err::create_dir_all(&dir).map_err(Failure::usage)?;

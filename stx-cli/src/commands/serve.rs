@@ -34,7 +34,7 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
     let address = (Ipv4Addr::LOCALHOST, args.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
         let (host, port) = address;
-        Failure::usage(format!("{host}:{port}: {error}")).hint("`--port 0` takes a free one")
+        Failure::usage(format!("{host}:{port}: {error}")).hint("give `--port 0` to use a free port")
     })?;
     let address = listener
         .local_addr()

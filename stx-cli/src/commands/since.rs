@@ -63,7 +63,7 @@ fn shown(found: &Found, args: &args::Since) -> String {
     let mut text = format!("{what} {is} {changed}{origin}; the good build before it is {before}\n");
     let mut lines = Vec::new();
     if found.versions.0.is_none() {
-        lines.push("it was not there before".to_owned());
+        lines.push("it did not exist before".to_owned());
     }
     for change in &found.changes {
         lines.extend(change.to_string().lines().map(ToOwned::to_owned));

@@ -41,9 +41,9 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
         )
     });
     Err(if repairable {
-        failure.hint("`stx-builds verify --repair` puts right what is derived")
+        failure.hint("run `stx-builds verify --repair` to repair derived files")
     } else if images {
-        failure.hint("`stx-builds image push BUILD` brings to the registry what it lacks")
+        failure.hint("run `stx-builds image push BUILD` to push the missing images")
     } else {
         failure
     })

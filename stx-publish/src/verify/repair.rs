@@ -180,7 +180,7 @@ pub async fn repair(
                 if shown == seen.shown.as_ref() {
                     done.left.push(LeftName {
                         name: format!("{channel}/{}", seen.alias),
-                        why: format!("nothing says where it has to point; {BY_HAND}"),
+                        why: format!("no rule gives its target; {BY_HAND}"),
                     });
                 }
                 continue;

@@ -64,7 +64,7 @@ fn a_missing_bucket_is_reported_with_the_hint_to_create_it() {
     let said = refused(&S3s::start(), None, "s3://nothing/mirror", &["list"]);
     says(
         &said,
-        &["s3://nothing/mirror: no such bucket", "make the bucket"],
+        &["s3://nothing/mirror: no such bucket", "create the bucket"],
     );
     assert_eq!(said.matches("no such bucket").count(), 1, "{said}");
 }

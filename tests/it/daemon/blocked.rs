@@ -9,7 +9,7 @@ use crate::harness::run;
 fn blocked_retention_is_an_alarm_until_it_is_released() {
     let site = Site::new("prune = \"* * * * * *\"", "");
     for day in 1..=4 {
-        // There were no builds for years after that: the clock is doubted.
+        // There were no builds for years after that: the clock may be wrong.
         run(site
             .small
             .build(&format!("2020010{day}T000000Z"))

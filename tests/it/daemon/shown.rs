@@ -199,7 +199,11 @@ fn a_request_is_followed_to_the_end_of_its_build() {
     site.small.commit("image.sh", &holding(&dir));
     fs_err::write(site.small.at("hold"), "").expect("a file");
     let late = member(&[&wait[..], &["--timeout", "2s"]].concat()).code(6);
-    assert!(late.stderr.contains("not over in time"), "{}", late.stderr);
+    assert!(
+        late.stderr.contains("did not end in time"),
+        "{}",
+        late.stderr
+    );
     site.until_file("holds");
     let request = site.shown()["running"][0]["request"].to_string();
     let cancelled = std::thread::scope(|scope| {

@@ -119,7 +119,7 @@ fn a_repository_that_contains_itself_is_refused_before_staging() {
     );
     let loops = [
         "outputs/RPMS/std/again: symlink to \".\", which leads back to itself",
-        "nothing was published; mend the tree",
+        "nothing was published; correct the tree",
     ];
     bed.check([row(&*publish, 4, &loops).without(&["staging", "goes on"])]);
 }
@@ -190,7 +190,7 @@ fn an_unreadable_file_is_not_reported_as_missing() {
             2,
             &[whose],
         )
-        .without(&["no build is unfinished"]),
+        .without(&["there is no unfinished build"]),
         row(
             "--config conf/stx-builds.toml cancel master/centos",
             2,

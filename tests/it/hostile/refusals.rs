@@ -102,7 +102,7 @@ fn a_server_that_omits_the_length_is_reported_as_the_cause() {
     says(
         &ran,
         4,
-        "hint: the web server of a mirror has to send the length",
+        "hint: the web server of a mirror must send the length",
     );
 }
 
@@ -114,7 +114,7 @@ fn a_refusal_does_not_suggest_a_rerun() {
     let circle = case.serve(move |request| image(request).then(|| Answer::redirect(&request.path)));
     for server in [denied, circle] {
         let ran = case.fetch(&server);
-        says(&ran, 4, "ask the keeper of the mirror");
+        says(&ran, 4, "ask the operator of the mirror");
         assert!(!ran.stderr.contains("rerun"), "{}", ran.stderr);
     }
 }

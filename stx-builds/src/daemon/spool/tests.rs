@@ -182,5 +182,5 @@ fn a_second_service_is_refused_even_if_members_replace_the_lock() {
     fs_err::remove_file(&lock).expect("removed");
     fs_err::create_dir_all(lock.join("full")).expect("a directory");
     let (_spool, problem) = Spool::open(&path).expect("a spool");
-    assert!(problem.is_some_and(|text| text.contains("kept out")));
+    assert!(problem.is_some_and(|text| text.contains("lock out")));
 }

@@ -41,7 +41,7 @@ pub(crate) async fn watched<T>(
     interrupted.abort();
     match stream.and_then(Events::fault) {
         Some(error) => {
-            context.say(&format!("the events are not all there: {error}"));
+            context.say(&format!("not all events could be written: {error}"));
             result
         }
         None => result,

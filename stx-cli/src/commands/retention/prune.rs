@@ -31,8 +31,8 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     output::print(context.format(), &pruned, || done(&pruned))?;
     applied?;
     if !pruned.failed.is_empty() {
-        let hint = "see why, and run `prune` again; `prune --empty-trash` makes room at once: it deletes what was retired, \
-                    which `undelete` cannot bring back then";
+        let hint = "find the cause, and run `prune` again; `prune --empty-trash` frees space at once: \
+                    it purges the retired builds, so that `undelete` cannot restore them";
         let steps: Vec<_> = pruned.failures().collect();
         return Err(Failure::new(Exit::Mirror, steps.join("; ")).hint(hint));
     }
@@ -44,7 +44,7 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     if !pruned.doubted.is_empty() || allow.is_some() {
         let number = allow.map_or_else(|| "N".to_owned(), |allow| allow.to_string());
         return Err(Failure::said(Exit::Mirror).hint(format!(
-            "check the clock and the policy; if they are right, `stx-builds prune --allow {number}` removes what was held back"
+            "check the clock and the policy; if they are right, `stx-builds prune --allow {number}` removes the builds that were held back"
         )));
     }
     Ok(())
@@ -147,7 +147,7 @@ fn done(pruned: &Pruned) -> String {
     let days = GRACE.num_days();
     let _ = writeln!(
         text,
-        "{} retired and {} thinned, `undelete` brings them back for {}",
+        "{} retired and {} thinned, `undelete` restores them for {}",
         counted(pruned.retired.len(), "build"),
         counted(pruned.thinned.len(), "section"),
         counted(days, "day")

@@ -14,7 +14,7 @@ pub(crate) async fn undelete(context: &Context, args: &Undelete) -> Result<(), F
 
 fn human(restored: &Restored) -> String {
     let names = restored.restored.iter();
-    let mut lines: Vec<_> = names.map(|name| format!("{name} is back")).collect();
+    let mut lines: Vec<_> = names.map(|name| format!("restored {name}")).collect();
     let until = restored.pin.until;
     let until = until.map_or_else(String::new, |until| {
         until.format(" until %Y-%m-%d %H:%M UTC").to_string()
