@@ -28,7 +28,7 @@ pub enum WholeError {
         source: FrameError,
     },
     /// Header and payload have a wrong size.
-    #[error("its payload is not what its header says: {found} bytes instead of {expected}")]
+    #[error("its payload differs from its header: {found} bytes instead of {expected}")]
     Size {
         /// The size according to the signature header, without that of the main header.
         expected: u64,
@@ -36,7 +36,7 @@ pub enum WholeError {
         found: u64,
     },
     /// The bytes differ from the digest.
-    #[error("its payload is not what its header says: another {digest}")]
+    #[error("its payload differs from its header: another {digest}")]
     Digest {
         /// The digest that does not match: `SHA-256`, `SHA-512`, `MD5`.
         digest: &'static str,

@@ -51,7 +51,7 @@ pub enum FrameError {
         at: usize,
     },
     /// It ends before its headers do.
-    #[error("the file ends at byte {length}, its headers go to byte {needed} at least")]
+    #[error("the file ends at byte {length}, its headers extend at least to byte {needed}")]
     Truncated {
         /// The length of the file, in bytes.
         length: usize,
@@ -71,7 +71,7 @@ pub enum FrameError {
         count: u32,
     },
     /// An index entry points outside of the data.
-    #[error("the header's tag {tag} leads out of the header, or into the data of another tag")]
+    #[error("the header's tag {tag} points outside of the header, or into the data of another tag")]
     Lies {
         /// The tag.
         tag: u32,

@@ -56,10 +56,10 @@ impl FromStr for Verdict {
 #[non_exhaustive]
 pub enum LinkError {
     /// The link is not a web address.
-    #[error("the link to the test results has to begin with http:// or https://, without spaces")]
+    #[error("the link to the test results must begin with http:// or https://, without spaces")]
     NotWeb,
     /// The link would show a secret to every reader.
-    #[error("the link to the test results holds a password or a token")]
+    #[error("the link to the test results contains a password or a token")]
     Secret,
 }
 

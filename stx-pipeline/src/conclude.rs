@@ -41,7 +41,7 @@ impl std::fmt::Display for MissingDeliverable {
         } = self;
         write!(
             f,
-            "phase {phase}: {glob}: {}, at least {wanted} wanted",
+            "phase {phase}: {glob}: {}, at least {wanted} required",
             counted(*found, "file")
         )
     }

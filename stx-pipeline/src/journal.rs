@@ -197,7 +197,7 @@ impl Journal {
         let mut differences = Vec::new();
         for phase in &then.phases {
             match now.phases.iter().find(|now| now.name == phase.name) {
-                None => differences.push(format!("phase {} is gone", phase.name)),
+                None => differences.push(format!("phase {} was removed", phase.name)),
                 Some(now) if now != phase => {
                     differences.push(format!("phase {} changed", phase.name));
                 }
@@ -210,7 +210,7 @@ impl Journal {
             }
         }
         if differences.is_empty() && then != now {
-            differences.push("what holds for all phases changed".to_owned());
+            differences.push("settings of all phases changed".to_owned());
         }
         differences
     }

@@ -131,13 +131,13 @@ fn the_differences_of_two_plans_name_the_phases() {
     now.jobs += 1;
     assert_eq!(
         journal.differences(&now),
-        ["what holds for all phases changed"]
+        ["settings of all phases changed"]
     );
     now.phases[1].retries += 1;
     now.phases[2].name = "c".into();
     assert_eq!(
         journal.differences(&now),
-        ["phase a changed", "phase b is gone", "phase c is new"]
+        ["phase a changed", "phase b was removed", "phase c is new"]
     );
 }
 

@@ -240,7 +240,7 @@ pub enum PlanError {
         value: String,
     },
     /// Phases that need each other or an unknown phase; a recipe that was read has none.
-    #[error("phases {} need each other, or a phase that is not there", phases.join(", "))]
+    #[error("phases {} need each other, or a phase that does not exist", phases.join(", "))]
     Order {
         /// The phases that cannot be ordered.
         phases: Vec<String>,

@@ -487,7 +487,7 @@ fn a_package_that_contradicts_its_headers_is_not_compared() {
             for more in [&["--noise", "count"][..], &["--phase", "rt"]] {
                 let found = compare(more).code(4);
                 let expected =
-                    format!("not compared: its payload is not what its header says: {reason}\n");
+                    format!("not compared: its payload differs from its header: {reason}\n");
                 assert!(
                     found.stdout.contains(&expected),
                     "{form}, {damage}: {}",

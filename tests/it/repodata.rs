@@ -273,7 +273,7 @@ const UNLISTED: [(&str, [&str; 2]); 8] = [
         "empty.rpm",
         ["the file ends at byte 0", "the file ends at byte 0"],
     ),
-    ("lies.rpm", ["leads out of the header", "lies.rpm"]),
+    ("lies.rpm", ["points outside of the header", "lies.rpm"]),
     ("page.rpm", ["no lead at byte 0", "no lead at byte 0"]),
     ("pointer.rpm", ["no lead at byte 0", "no lead at byte 0"]),
 ];

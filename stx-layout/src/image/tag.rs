@@ -349,7 +349,8 @@ impl serde::Serialize for Tag<'_> {
 
 /// The first error of a text that is not an OCI tag.
 pub(super) fn fault(text: &str) -> Option<(usize, &'static str)> {
-    const EXPECTED: &str = "a tag: letters, digits, `_`, `.` and `-`, the first no `.` or `-`";
+    const EXPECTED: &str =
+        "a tag: letters, digits, `_`, `.` and `-`, the first neither `.` nor `-`";
     if text.is_empty() {
         return Some((0, EXPECTED));
     }

@@ -224,7 +224,7 @@ fn circular(watches: &[Watch], places: &[Position]) -> Option<ConfigError> {
         file: None,
         at: entry.map(|(_, at)| *at),
         message: format!(
-            "`after` leads in a circle, so no build could be the first: {}",
+            "`after` forms a circle, so no build could be the first: {}",
             names.join(" after ")
         ),
     })

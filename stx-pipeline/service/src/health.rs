@@ -40,7 +40,7 @@ pub fn check(
             && *times >= LOOKS
         {
             // Without the number: it changes with each look.
-            let text = format!("its commits cannot be seen: {why}");
+            let text = format!("its commits cannot be read: {why}");
             raise(AlarmKind::NeverFires, &watch.key, text);
         }
         if let Some(since) = moved(state, watch)
@@ -125,7 +125,7 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds status` to see what holds up the queue, then `stx-builds trigger` to request a build of {subject}."
         ),
         AlarmKind::NotPublished => format!(
-            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it, then `stx-builds trigger` it again: a build whose phases are over is published as it is."
+            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it, then `stx-builds trigger` it again: a build whose phases have ended is published without running them again."
         ),
         AlarmKind::NotAliased => {
             "Run `stx-builds verify --repair` to point `latest_build` at the newest success. If that is dated in the future, set the clock, and move the build's directory out of the mirror before.".to_owned()
@@ -134,7 +134,7 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds history {subject}` to see why the newest builds did not succeed."
         ),
         AlarmKind::DiskFilling if *alarm == ledger_alarm() => {
-            "Make room on the disk of the state directory, or mend it; the service tries again every second.".to_owned()
+            "Free space on the disk of the state directory, or repair the disk; the service tries again every second.".to_owned()
         }
         AlarmKind::DiskFilling => {
             "Run `stx-builds forecast` to see what retention will free, and `stx-builds prune` to free it now.".to_owned()

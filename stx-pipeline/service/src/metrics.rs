@@ -184,7 +184,7 @@ impl Prunes {
             page.value(name, &[], value);
         }
         let last = "last_prune_timestamp_seconds";
-        page.family(last, "gauge", "When retention was last applied.");
+        page.family(last, "gauge", "Time at which retention was last applied.");
         page.value(last, &[], self.last);
     }
 }
@@ -204,14 +204,14 @@ pub fn metrics(
     page.family(
         "pulse_seconds",
         "gauge",
-        "When the service last wrote this.",
+        "Time at which the service last wrote these metrics.",
     );
     page.value("pulse_seconds", &[], now.timestamp());
-    page.family("queue_length", "gauge", "Requests that wait.");
+    page.family("queue_length", "gauge", "Waiting requests.");
     page.value("queue_length", &[], state.queue.len());
-    page.family("running", "gauge", "Builds that run.");
+    page.family("running", "gauge", "Running builds.");
     page.value("running", &[], state.runs.len());
-    page.family("alarm", "gauge", "1 for what should not be so.");
+    page.family("alarm", "gauge", "1 while the alarm is raised.");
     for kind in AlarmKind::ALL {
         let of_kind = alarms.keys().filter(|alarm| alarm.kind == kind);
         let subjects: Vec<_> = of_kind.map(|alarm| alarm.subject.as_str()).collect();
@@ -225,7 +225,7 @@ pub fn metrics(
     page.family(
         "last_success_seconds",
         "gauge",
-        "When the channel was last known to be good.",
+        "Time at which the channel was last known to be good.",
     );
     for (channel, last) in &state.last {
         if let Some(good) = last.good {
@@ -240,7 +240,7 @@ pub fn metrics(
     page.family(
         "last_build_failed",
         "gauge",
-        "Whether the channel's newest build failed.",
+        "1 if the channel's newest build failed.",
     );
     for (channel, last) in &state.last {
         if let Some(result) = last.result {

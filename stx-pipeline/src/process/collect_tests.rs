@@ -118,7 +118,7 @@ fn files_are_found_below_their_glob_and_missing_files_are_named() {
     );
     assert_eq!(
         collection.missing[0].to_string(),
-        "phase a: iso/boot.iso: 0 files, at least 1 wanted"
+        "phase a: iso/boot.iso: 0 files, at least 1 required"
     );
     let build = conclude(&plan, &[], &records(PhaseStatus::Failed), &collection);
     assert_eq!(

@@ -298,7 +298,7 @@ pub fn git_reason(stderr: &[u8]) -> String {
         (None, None) => lines
             .last()
             .copied()
-            .unwrap_or("it said nothing")
+            .unwrap_or("it printed nothing")
             .to_owned(),
     };
     redact_urls(&reason).into_owned()

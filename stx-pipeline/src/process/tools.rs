@@ -25,7 +25,7 @@ impl fmt::Display for MissingTool {
         let Self { program, apt, dnf } = self;
         write!(
             f,
-            "{program} is not in PATH: `apt install {apt}` or `dnf install {dnf}` brings it"
+            "{program} is not in PATH: `apt install {apt}` or `dnf install {dnf}` installs it"
         )
     }
 }

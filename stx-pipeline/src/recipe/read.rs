@@ -96,7 +96,7 @@ impl Reader {
         ] {
             let alone = codename.is_some() != arch.is_some() && !self.faults.is_wrong(0, other);
             if let Some(one) = one.filter(|_| alone) {
-                self.fault(one.start, "`codename` and `arch` go together");
+                self.fault(one.start, "`codename` and `arch` require each other");
             }
         }
         self.previewed = table.preview.is_some();
@@ -167,8 +167,7 @@ impl Reader {
             let text = dir.get_ref();
             let odd = |segment: &str| matches!(segment, "" | "." | "..");
             if text.split('/').any(odd) {
-                let message =
-                    format!("`{text}` has to be a directory below STATE_DIR, without `..`");
+                let message = format!("`{text}` must be a directory below STATE_DIR, without `..`");
                 self.fault(dir.span().start, message);
             }
         }

@@ -192,7 +192,7 @@ fn each_branch_of_a_manifest_is_built_once_per_commit_in_its_channel() {
     assert_eq!(daemon.end(), Some(0));
 
     let log = site.log();
-    assert!(!log.contains("cannot be seen"), "{log}");
+    assert!(!log.contains("commits cannot be read"), "{log}");
     assert_eq!(status.json()["alarms"], serde_json::json!([]), "{log}");
     let notices = fs_err::read_to_string(site.small.at("notices")).unwrap_or_default();
     assert_eq!(notices, "");

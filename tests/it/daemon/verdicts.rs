@@ -160,12 +160,12 @@ fn by_hand(site: &Site, spool: &Utf8Path, build: &str) {
         ),
         ("/claim of user 65534: refused: ", "unknown field `author`"),
         (
-            "lines: what user 65534 asks is refused: ",
+            "lines: the message of user 65534 is refused: ",
             "control character",
         ),
-        ("secret: what user 65534 asks is refused: ", "password"),
+        ("secret: the message of user 65534 is refused: ", "password"),
         ("/huge of user 65534: refused: ", "small file"),
-        ("long: what user 65534 asks is refused: ", "2000 bytes"),
+        ("long: the message of user 65534 is refused: ", "2000 bytes"),
         ("/odd of user 65534: refused: ", "purple"),
         ("/link of user 65534: refused: ", "symbolic links"),
         (

@@ -111,7 +111,7 @@ impl State {
     fn tested(&mut self, id: u64) -> Result<&mut VerdictRequest, &'static str> {
         let request = self.verdicts.get_mut(&id);
         let request = request.filter(|request| request.lab().is_some());
-        request.ok_or("no lab is to find this verdict")
+        request.ok_or("the verdict does not wait for a lab")
     }
 
     /// Applies a change, and returns the request or run that it ends.

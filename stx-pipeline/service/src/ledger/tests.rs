@@ -418,12 +418,9 @@ mod sqlite {
         ),
         (
             "DELETE FROM reasons WHERE request = 22",
-            "nothing asked for it",
+            "it has no request",
         ),
-        (
-            "DELETE FROM reasons WHERE request = 1",
-            "nothing asked for it",
-        ),
+        ("DELETE FROM reasons WHERE request = 1", "it has no request"),
         (
             "UPDATE reasons SET number = 7 WHERE request = 22 AND number = 1",
             "request 22 cannot be read: one of its reasons is missing",

@@ -55,7 +55,9 @@ impl Service<'_> {
         }
         let upstreams = self.setup.upstreams(target);
         if upstreams.is_empty() {
-            return Some(Err("no entry of the configuration says where".to_owned()));
+            return Some(Err(
+                "no entry of the configuration names its repositories".to_owned()
+            ));
         }
         if self.asked.tasks.len() >= AT_A_TIME || self.asked.tasks.contains_key(id) {
             return None;

@@ -160,7 +160,7 @@ impl Service<'_> {
                 *times += 1;
                 text.clone_from(&why);
                 self.host
-                    .say(&format!("{key}: commits cannot be seen: {why}"));
+                    .say(&format!("{key}: commits cannot be read: {why}"));
             }
             Ok(seen) => {
                 self.blind.remove(key);
@@ -246,7 +246,7 @@ impl Service<'_> {
         let mut changes = vec![Change::Received { id: id.clone() }];
         if let Err(why) = ask.check() {
             self.record(&changes)?;
-            let text = format!("{id}: what user {uid} asks is refused: {why}");
+            let text = format!("{id}: the message of user {uid} is refused: {why}");
             self.host.say(&text);
             answer.refused = Some(why.to_string());
             self.answer(answer);
@@ -366,7 +366,7 @@ impl Service<'_> {
             Err(why) => {
                 // Harmless: a build that never reaches a commit is not published.
                 *said = Some(format!(
-                    "{git}: whether it is upstream cannot be seen: {}; it is built anyway",
+                    "{git}: it cannot be checked upstream: {}; it is built anyway",
                     redact_urls(&why)
                 ));
                 None

@@ -502,7 +502,7 @@ async fn an_alarm_shows_the_current_state_and_is_notified_once() {
     insta::assert_snapshot!(shown.join("\n"), @r"
     Stale 01:03: the newest success is from 3 days ago, and every 1h there should be one
     DiskFilling 00:03: 1 % of the disk is free
-    NeverFires 00:03: its commits cannot be seen: no route to host
+    NeverFires 00:03: its commits cannot be read: no route to host
     ");
     let told = world.lock().notices.clone().into_iter();
     let told = told.filter(|notice| matches!(notice, Notice::Alarm { .. }));

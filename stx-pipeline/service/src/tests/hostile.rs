@@ -137,6 +137,6 @@ async fn an_invalid_branch_or_reason_is_refused_and_recorded_once() {
     assert!(world.lock().messages.is_empty() && ledger.state().messages.is_empty());
     let said = world.lock().said.clone();
     assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(said[0].starts_with("long: what user 1000 asks is refused: the reason has 60000"));
+    assert!(said[0].starts_with("long: the message of user 1000 is refused: the reason has 60000"));
     assert!(said[1].contains("begins with `-`"), "{said:#?}");
 }

@@ -133,7 +133,7 @@ async fn a_verdict_on_an_unknown_or_failed_build_is_refused() {
     assert_eq!(world.lock().verdicts.len(), 1);
     let said = world.lock().said.join("\n");
     assert!(
-        said.contains("c: what user 1000 asks is refused: the reason contains a line break"),
+        said.contains("c: the message of user 1000 is refused: the reason contains a line break"),
         "{said}"
     );
     assert!(said.contains("tried again in 60 s"), "{said}");

@@ -34,7 +34,7 @@ impl Reader {
         {
             self.fault(
                 at,
-                format!("bad glob `{glob}`: it has to be relative, without `..`, and name files"),
+                format!("bad glob `{glob}`: it must be relative, without `..`, and name files"),
             );
         } else if plain
             .split('/')

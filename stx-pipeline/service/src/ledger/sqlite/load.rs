@@ -146,7 +146,7 @@ fn own<K: PartialEq>(what: &str, key: &K, of: Result<K, &str>) -> Loaded<()> {
 /// The number of a request.
 fn asked(request: &Request) -> Result<u64, &'static str> {
     let is_asked = !request.reasons.is_empty();
-    is_asked.then_some(request.id).ok_or("nothing asked for it")
+    is_asked.then_some(request.id).ok_or("it has no request")
 }
 
 /// The number of a request for a verdict.
