@@ -293,7 +293,7 @@ impl fmt::Display for Reason {
                 "the first build of its release, from which the calendar learns the release day; name the release in the policy's calendar to let the build expire",
             ),
             Self::NewestFailure => {
-                f.write_str("the newest failure, and no success has come after it")
+                f.write_str("the newest failure, not followed by a success")
             }
             Self::Forever => f.write_str("kept for ever by the policy"),
             Self::Young { age, until } => {
@@ -336,7 +336,7 @@ impl fmt::Display for Reason {
             },
             Self::RemovalLimit { rule, since } => write!(
                 f,
-                "eligible since {} by rule `{rule}`, but more of its channel is than one run removes",
+                "eligible since {} by rule `{rule}`, but more builds of its channel are eligible than one run removes",
                 Moment(*since)
             ),
             Self::ClockDoubted { rule, since } => write!(

@@ -29,16 +29,16 @@ pub fn explain(
     match plan.decision(build)? {
         Decision::Keep { reasons, until } => {
             let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-            let _ = write!(text, "It stays, because: {}. ", reasons.join("; "));
+            let _ = write!(text, "Reasons for keeping it: {}. ", reasons.join("; "));
             let _ = match until {
                 Some(until) => write!(
                     text,
-                    "If nothing but the time changes, it may go from {}. ",
+                    "If nothing but the time changes, it may be retired from {}. ",
                     Moment(until)
                 ),
                 None => write!(
                     text,
-                    "No date can be named at which it would go: the passing of time alone does not end all of that. "
+                    "No date of its retirement can be given: time alone does not end all of these reasons. "
                 ),
             };
         }
@@ -46,7 +46,7 @@ pub fn explain(
             let entry = plan.expire.iter().find(|entry| entry.build == *build)?;
             let _ = write!(
                 text,
-                "It goes in the next run, by rule `{rule}`: {}. That frees {}. A pin, or a KEEP file in it, keeps it. ",
+                "The next run retires it, by rule `{rule}`: {}. That frees {}. A pin, or a KEEP file in it, keeps it. ",
                 entry.message,
                 size(entry.bytes_freed)
             );
@@ -57,7 +57,7 @@ pub fn explain(
         let _ = write!(text, "Of it, {}. ", section.message);
     }
     for section in facts.dropped.get(build).into_iter().flatten() {
-        let _ = write!(text, "Its `{section}` has gone before it, as intended. ");
+        let _ = write!(text, "Its `{section}` was removed before it, as intended. ");
     }
     let kind = build.channel.release.kind();
     let _ = write!(
@@ -89,7 +89,7 @@ fn what(build: &BuildId, entry: &BuildEntry, now: DateTime<Utc>) -> String {
         other => other,
     };
     if date > now {
-        return format!("a {outcome} dated {}, which is to come", Moment(date));
+        return format!("a {outcome} dated {}, which is in the future", Moment(date));
     }
     let days = (now - date).num_days();
     let days = counted(days, "day");
@@ -128,7 +128,7 @@ pub fn describe(rules: &Rules) -> String {
         Retention::ReleasePeriod => "for one release period past their introduction".to_owned(),
     };
     let mut text = format!(
-        "successes stay {}, and always the {} newest; failures stay {}, and always one that is the channel's newest word",
+        "successes stay {}, and always the {} newest; failures stay {}, and always one that is the channel's newest build",
         time(rules.keep),
         rules.floor(),
         time(rules.failed)
@@ -147,7 +147,7 @@ pub fn describe(rules: &Rules) -> String {
         let _ = write!(text, "; the {green} newest green builds always stay");
     }
     for tier in &rules.tiers {
-        let _ = write!(text, "; `{}` goes after {}", tier.section, tier.after);
+        let _ = write!(text, "; `{}` is removed after {}", tier.section, tier.after);
     }
     text
 }

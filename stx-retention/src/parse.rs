@@ -215,7 +215,7 @@ fn compare(faults: &mut Faults, at: usize, keep: Retention, failed: Retention, r
     let tiers = rules.tiers.iter().flatten();
     for tier in tiers.filter(|tier| tier.after >= longest) {
         let message = format!(
-            "`{}` goes after {}, which is not before its build, {longest}",
+            "`{}` is removed after {}, which is not before its build, {longest}",
             tier.section, tier.after
         );
         faults.add(at, message);

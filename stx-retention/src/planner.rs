@@ -196,7 +196,7 @@ impl Planner<'_> {
                 since,
                 bytes_freed: 0,
                 message: format!(
-                    "`{}` goes when its build is {} old, which it was on {}",
+                    "`{}` is removed when its build is {} old, which it was on {}",
                     tier.section,
                     tier.after,
                     Moment(since)
@@ -365,7 +365,7 @@ fn message(
             age(rules.keep)
         ),
         ExpiryRule::FailedAge => format!(
-            "failed, older than {} and not the channel's newest word, since {since}",
+            "failed, older than {} and not the channel's newest build, since {since}",
             age(rules.failed)
         ),
         ExpiryRule::ReleasePeriod => format!(

@@ -86,9 +86,9 @@ pub enum Conflict {
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gone => f.write_str("it is not there any more"),
-            Self::Replaced => f.write_str("its record is not the one that the plan saw"),
-            Self::SectionGone => f.write_str("the section has gone already"),
+            Self::Gone => f.write_str("it no longer exists"),
+            Self::Replaced => f.write_str("its record changed since the plan"),
+            Self::SectionGone => f.write_str("the section was already removed"),
             Self::Protected { reason } => write!(f, "it is protected now: {reason}"),
             Self::Outcome { now } => {
                 write!(f, "its result is now `{now}`; the rule covers another")
@@ -107,11 +107,11 @@ impl fmt::Display for Conflict {
             }
             Self::FewerGreen { planned, now } => write!(
                 f,
-                "{now} newer green builds are there, the plan counted on {planned}"
+                "{now} newer green builds exist, the plan relied on {planned}"
             ),
             Self::FewerSuccesses { planned, now } => write!(
                 f,
-                "{now} newer successes are there, the plan counted on {planned}"
+                "{now} newer successes exist, the plan relied on {planned}"
             ),
         }
     }

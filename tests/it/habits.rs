@@ -497,7 +497,7 @@ fn a_forecast_names_existing_builds_and_counts_future_ones() {
     }
     assert_eq!(said.matches(" by rule ").count(), there.len(), "{said}");
     assert!(
-        said.contains(&format!("and {coming} builds of builds to come")),
+        said.contains(&format!("and {coming} builds that do not exist yet")),
         "{said}"
     );
 }

@@ -48,7 +48,10 @@ fn a_pin_keeps_a_build_until_it_expires_or_is_removed() {
         "{shown}"
     );
     let why = mirror.say(&["explain", &third, "--now", NOW]);
-    assert!(why.contains("it may go from 2020-02-01 00:00 UTC"), "{why}");
+    assert!(
+        why.contains("it may be retired from 2020-02-01 00:00 UTC"),
+        "{why}"
+    );
 
     mirror.json(&["prune", "--now", NOW]);
     assert_eq!(mirror.builds()[..3], [january(3), january(4), january(9)]);
@@ -150,7 +153,7 @@ fn a_build_that_changed_after_the_plan_is_refused_and_others_are_pruned() {
     for (day, why) in [
         (2, "pinned by ann"),
         (3, "latest_stable"),
-        (4, "not the one that the plan saw"),
+        (4, "its record changed since the plan"),
     ] {
         let said = report["left"][&build(day)].as_str().expect("why");
         assert!(said.contains(why), "{said}");

@@ -124,7 +124,7 @@ fn a_forecast_uses_the_given_rate() {
         "master/centos/20200101T060000Z"
     );
     let said = mirror.say(&args);
-    assert!(said.contains("1.91 MiB a day come in"), "{said}");
+    assert!(said.contains("1.91 MiB are added each day"), "{said}");
     assert!(said.contains("the disk does not fill"), "{said}");
     assert!(
         said.contains("master/centos/20200101T060000Z by rule age"),

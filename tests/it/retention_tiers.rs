@@ -71,7 +71,7 @@ fn sections_are_removed_as_planned_and_marked_for_readers() {
     let listed = mirror.say(&["list", "--now", NOW]);
     assert!(listed.contains("without outputs/logs, inputs"), "{listed}");
     let why = mirror.say(&["explain", &build(1), "--now", NOW]);
-    assert!(why.contains("`inputs` has gone before it"), "{why}");
+    assert!(why.contains("`inputs` was removed before it"), "{why}");
 
     // A second run has nothing to do; and any other missing file is damage.
     let again = mirror.json(&["prune", "--dry-run", "--now", NOW]);

@@ -55,7 +55,7 @@ fn human(foretold: &Foretold) -> String {
     }
     let _ = writeln!(
         text,
-        "\n{} a day come in; at most {} on {}",
+        "\n{} are added each day; at most {} on {}",
         size(foretold.bytes_per_day),
         size(high.bytes),
         high.at.format("%Y-%m-%d")
@@ -95,7 +95,7 @@ fn rest(forecast: &stx_retention::Forecast, is_there: impl Fn(&BuildId) -> bool)
     let counts: Vec<_> = counts.into_iter().flatten().collect();
     match counts.as_slice() {
         [] => String::new(),
-        counts => format!("\nand {} of builds to come\n", counts.join(" and ")),
+        counts => format!("\nand {} that do not exist yet\n", counts.join(" and ")),
     }
 }
 

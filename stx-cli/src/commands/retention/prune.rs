@@ -104,7 +104,7 @@ fn human(plan: &PrunePlan) -> String {
     let (go, stay, freed) = (plan.expire.len(), plan.keep.len(), size(plan.bytes_freed()));
     let _ = writeln!(
         text,
-        "{go} would go{sections}, free {freed}; {stay} would stay"
+        "{go} would be retired{sections}, freeing {freed}; {stay} would be kept"
     );
     text
 }
