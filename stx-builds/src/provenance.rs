@@ -21,7 +21,7 @@ pub(crate) fn attester(site: &Site) -> Result<Option<Arc<dyn Attester>>, Error> 
     if let Some(privacy) = site.options.privacy.compile()?
         && !privacy.find(id.as_str().as_bytes()).is_empty()
     {
-        let failure = Error::usage("[provenance]: `builder` tells of this machine");
+        let failure = Error::usage("[provenance]: `builder` reveals this machine");
         return Err(failure.hint("a builder's name says who answers for it, not where it runs"));
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -46,7 +46,7 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
     let described = sbom::describe(request.tree.incoming_mut(), id, env!("CARGO_PKG_VERSION"));
     for path in described.assumed {
         site.note(&format!(
-            "{path}: the image tells of no package; its bill of materials names the Debian packages of the build"
+            "{path}: the image lists no packages; its bill of materials names the Debian packages of the build"
         ));
     }
     for (path, error) in described.failed {
@@ -76,7 +76,7 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
                 let failure = Error::new(
                     ErrorKind::Mirror,
                     format!(
-                        "{id}/{path}: the packages of the image tell of the build server: {findings}"
+                        "{id}/{path}: the packages of the image reveal the build server: {findings}"
                     ),
                 );
                 return Err(failure.hint(

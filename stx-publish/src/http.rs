@@ -288,7 +288,7 @@ impl HttpStore {
             (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
                 return Err(network(
                     url,
-                    "the server sent another part than was asked for",
+                    "the server sent another part than was requested",
                 ));
             }
             // A server without ranges sends the whole file; so does one whose file changed.
@@ -337,7 +337,7 @@ impl HttpStore {
         };
         let index = ChannelIndex::from_json(&text).map_err(|error| self.damaged(&path, error))?;
         if index.channel != *channel {
-            let found = format!("it is that of {}", index.channel);
+            let found = format!("it belongs to {}", index.channel);
             return Err(self.damaged(&path, found));
         }
         Ok(Some(index.entry()))
@@ -357,7 +357,7 @@ impl HttpStore {
         let text = str::from_utf8(&text).map_err(|error| self.damaged(&path, error))?;
         let record = BuildRecord::from_json(text).map_err(|error| self.damaged(&path, error))?;
         if record.id.channel != *channel {
-            let found = format!("it is that of {}", record.id);
+            let found = format!("it belongs to {}", record.id);
             return Err(self.damaged(&path, found));
         }
         Ok(record)

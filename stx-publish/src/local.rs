@@ -434,7 +434,7 @@ fn open_beneath(
         },
         Errno::XDEV | Errno::LOOP => StoreError::Refused {
             what: what.to_owned(),
-            reason: "it leads out of the build".to_owned(),
+            reason: "it points outside of the build".to_owned(),
         },
         error => io_error("open", what)(error.into()),
     };

@@ -447,9 +447,9 @@ impl CopyPlan {
         let builds = self.builds.iter().filter_map(|step| {
             let why = match &step.verdict {
                 BuildVerdict::Copy | BuildVerdict::Same => return None,
-                BuildVerdict::Different => "another build is there under its date".to_owned(),
+                BuildVerdict::Different => "another build has its date".to_owned(),
                 BuildVerdict::Thinned => {
-                    "sections of it are gone, and no signature says which".to_owned()
+                    "some of its sections are missing, and no signature says which".to_owned()
                 }
                 BuildVerdict::Unreadable { reason } => reason.clone(),
             };
@@ -458,7 +458,7 @@ impl CopyPlan {
         let aliases = self.aliases.iter().filter_map(|step| {
             let why = match step.verdict {
                 AliasVerdict::Point { .. } | AliasVerdict::Same => return None,
-                AliasVerdict::Newer => "shows a newer build, which the other mirror has not",
+                AliasVerdict::Newer => "shows a newer build, which the other mirror does not have",
                 AliasVerdict::NoBuild => "its build is not copied",
             };
             Some(format!("{}/{}: {why}", step.channel, step.alias))
@@ -466,7 +466,9 @@ impl CopyPlan {
         let names = self.names.iter().filter_map(|step| {
             let why = match step.verdict {
                 AliasVerdict::Point { .. } | AliasVerdict::Same => return None,
-                AliasVerdict::Newer => "shows a newer release, which the other mirror has not",
+                AliasVerdict::Newer => {
+                    "shows a newer release, which the other mirror does not have"
+                }
                 AliasVerdict::NoBuild => "no build of its target is copied",
             };
             Some(format!("{}: {why}", step.alias))

@@ -113,13 +113,13 @@ pub fn check_section(section: &BuildPath) -> Result<(), String> {
     };
     if !bulky {
         return Err(
-            "only `inputs` and what lies in `inputs` or `outputs` may go before its build"
+            "only `inputs` and the contents of `inputs` or `outputs` can be removed before the build"
                 .to_owned(),
         );
     }
     let markers = [BuildOutcome::Success, BuildOutcome::Fail].map(BuildRecord::marker);
     if markers.iter().any(|marker| lies_in(marker, section)) {
-        return Err("a build is known by its marker, which stays".to_owned());
+        return Err("the marker identifies the build and is kept".to_owned());
     }
     Ok(())
 }

@@ -376,7 +376,7 @@ fn names_and_addresses_of_the_machine_are_redacted() {
     assert!(
         refused
             .stderr
-            .contains("outputs/build.cfg: tells of the build server: address in line 1"),
+            .contains("outputs/build.cfg: reveals the build server: address in line 1"),
         "{}",
         refused.stderr
     );

@@ -293,18 +293,18 @@ fn names_that_cannot_be_repaired_are_reported_with_a_next_step() {
     assert_eq!(before.len(), 5, "{before:?}");
     let found = mirror.stx(&["verify"]).code(4).stdout;
     assert!(
-        found.contains("which is not there; point it at a build that is there, or remove it"),
+        found.contains("which does not exist; point it at an existing build, or remove it"),
         "{found}"
     );
     let repaired = mirror.stx(&["verify", "--repair"]).code(4).stdout;
     for (name, why) in [
         (
             odd.as_str(),
-            "no rule gives its target; point it at a build that is there, or remove it",
+            "no rule gives its target; point it at an existing build, or remove it",
         ),
         (
             &green,
-            "no rule gives its target; point it at a build that is there, or remove it",
+            "no rule gives its target; point it at an existing build, or remove it",
         ),
         (
             "r2017.01",
@@ -315,7 +315,7 @@ fn names_that_cannot_be_repaired_are_reported_with_a_next_step() {
             "the configuration says release/2019.05, which has no build; publish a build there",
         ),
     ] {
-        let line = format!("{name}: left as it is, {why}");
+        let line = format!("{name}: not changed, {why}");
         assert!(repaired.contains(&line), "{line}\n{repaired}");
     }
     for (path, text) in put {

@@ -235,7 +235,7 @@ fn provenance_without_a_valid_signature_is_refused() {
     assert!(unchecked.contains("not checked"), "{unchecked}");
     let refused = verify("other.pub").code(4);
     assert!(
-        refused.stdout.contains("not signed by any of the keys"),
+        refused.stdout.contains("not signed by a trusted key"),
         "{}",
         refused.stdout
     );
@@ -286,7 +286,7 @@ fn provenance_without_a_valid_signature_is_refused() {
     assert!(!found.stdout.contains(ENVELOPE), "{}", found.stdout);
     let found = verify("key.pub").code(4);
     assert!(
-        found.stdout.contains("not signed by any of the keys"),
+        found.stdout.contains("not signed by a trusted key"),
         "{}",
         found.stdout
     );
@@ -391,7 +391,7 @@ fn a_contradictory_configuration_is_refused_before_anything_runs() {
         ("[provenance]\nbuilder = \"our server\"\n", "named by a URI"),
         (
             "[provenance]\nbuilder = \"https://yow-lab7.example.org/\"\n[privacy]\nhosts = [\"yow-lab7\"]\n",
-            "tells of this machine",
+            "reveals this machine",
         ),
         (
             "[provenance]\nkey_file = \"key.pub\"\n",

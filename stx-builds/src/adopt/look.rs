@@ -306,7 +306,7 @@ impl Looked {
                     record.map_err(|error| error.to_string())
                 });
                 let why = match record {
-                    Ok(record) => format!("it is that of {}", record.id),
+                    Ok(record) => format!("it belongs to {}", record.id),
                     Err(why) => why,
                 };
                 self.seen.record = Some(why);

@@ -152,7 +152,7 @@ impl fmt::Display for AdoptPlan {
         }
         for alias in &self.aliases {
             let target = match &alias.target {
-                AliasEntry::Build(date) => format!("{date}, which is not there"),
+                AliasEntry::Build(date) => format!("{date}, which does not exist"),
                 AliasEntry::Other(text) => format!("{text:?}, not at a build beside it"),
             };
             writeln!(

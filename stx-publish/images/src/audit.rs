@@ -28,7 +28,7 @@ pub async fn audit(
                 path: Some(registry.host().to_owned()),
                 kind,
                 severity: kind.severity(),
-                message: format!("the images could not be looked at: {}", chain(&error)),
+                message: format!("the images could not be checked: {}", chain(&error)),
             }]
         }
     }

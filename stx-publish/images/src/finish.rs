@@ -16,7 +16,7 @@ use stx_publish::store::{MirrorStore, Scope, StoreError};
 #[non_exhaustive]
 pub enum FinishError {
     /// The mirror could not be read or locked.
-    #[error("{channel}: the tags of its images cannot be looked at")]
+    #[error("{channel}: the tags of its images cannot be checked")]
     Store {
         /// The channel.
         channel: Box<Channel>,

@@ -33,7 +33,7 @@ pub enum PrepareImagesError {
         source: NameError,
     },
     /// The registry could not be asked.
-    #[error("{id}: the registry {registry} cannot be asked")]
+    #[error("{id}: the registry {registry} cannot be queried")]
     Registry {
         /// The build.
         id: Box<BuildId>,

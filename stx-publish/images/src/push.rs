@@ -107,7 +107,7 @@ impl fmt::Display for ImageReport {
         }
         unchanged
             .iter()
-            .try_for_each(|name| writeln!(f, "image {name}: was there already"))
+            .try_for_each(|name| writeln!(f, "image {name}: already existed"))
     }
 }
 

@@ -55,7 +55,7 @@ pub enum ReadError {
         reason: String,
     },
     /// The bytes differ from those that a manifest describes.
-    #[error("{path}: its bytes have the digest sha256:{found}, and sha256:{claimed} is claimed")]
+    #[error("{path}: its bytes have the digest sha256:{found}, not the claimed sha256:{claimed}")]
     Digest {
         /// The layout or archive, with the file in it.
         path: String,
@@ -260,7 +260,7 @@ impl Tree {
 
     fn part(&self, name: &str) -> Result<&Part, ReadError> {
         let part = self.parts.get(name);
-        part.ok_or_else(|| self.wrong(name, "is not there"))
+        part.ok_or_else(|| self.wrong(name, "is missing"))
     }
 
     /// The bytes of a small file.

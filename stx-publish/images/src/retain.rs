@@ -311,7 +311,7 @@ pub async fn untag(
                 continue;
             }
             (None, Some(shown)) if shown != decision.digest => {
-                let why = "it shows another image by now";
+                let why = "it now points to another image";
                 report.left.insert(name, why.to_owned());
                 continue;
             }

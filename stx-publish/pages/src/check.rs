@@ -137,7 +137,7 @@ async fn of_channel(
         .filter(|it| entry.builds.contains_key(&it.build.date));
     let said = index.builds.iter().rev().flat_map(|build| &build.verdicts);
     if !said.eq(there) {
-        let message = "is older than the mirror: its verdicts are others";
+        let message = "is older than the mirror: its verdicts differ";
         found.push((wrong(&json, FindingKind::PageStale, message), Some(text)));
     }
     of_builds(store, &index, found).await?;
@@ -158,7 +158,7 @@ async fn of_builds(
             None => (FindingKind::PageMissing, "is missing"),
             Some(text) if digest_of(text) == sha256 => return Ok(None),
             Some(_) => {
-                let message = "is not the page that index.json has the digest of";
+                let message = "does not have the digest that index.json states";
                 (FindingKind::PageStale, message)
             }
         };
@@ -178,16 +178,16 @@ fn differs(index: &ChannelEntry, entry: &ChannelEntry) -> Option<String> {
         return Some(format!("is older than the mirror: it does not name {date}"));
     }
     if let Some(date) = said.difference(&there).next() {
-        let message = format!("is older than the mirror: it names {date}, which is not there");
+        let message = format!("is older than the mirror: it names {date}, which does not exist");
         return Some(message);
     }
     let records = entry.builds.iter().zip(index.builds.values());
     let mut changed = records.filter(|((_, there), said)| there.record() != said.record());
     if let Some(((date, _), _)) = changed.next() {
-        return Some(format!("says otherwise than build.json of {date}"));
+        return Some(format!("contradicts build.json of {date}"));
     }
     if index.aliases != entry.aliases {
-        return Some("is older than the mirror: its aliases are others".to_owned());
+        return Some("is older than the mirror: its aliases differ".to_owned());
     }
     None
 }
@@ -230,7 +230,7 @@ async fn of_root(
     let channels = index.channels.iter();
     let shown = shown && { channels }.all(|known| known.after == below.remove(&known.channel));
     if !said.eq(there) || !shown {
-        let message = "is older than the mirror: its channels, or what they show, are others";
+        let message = "is older than the mirror: its channels, or their content, differ";
         let finding = wrong(&json, FindingKind::PageStale, message);
         found.push((finding, Some(text)));
     }

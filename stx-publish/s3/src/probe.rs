@@ -30,11 +30,11 @@ pub(super) async fn check(objects: &Objects, name: &str) -> Result<(), StoreErro
         Some((bytes, _)) if bytes == "the first" => Ok(()),
         Some(_) => Err(refuse(
             objects,
-            "its server says that it refused to write an object over, and wrote it over",
+            "its server reported that it refused to overwrite an object, but overwrote it",
         )),
         None => Err(refuse(
             objects,
-            "its server does not show what was written to it",
+            "its server does not return an object that was written",
         )),
     };
     let deleted = objects.delete([name.to_owned()]).await;
@@ -44,13 +44,13 @@ pub(super) async fn check(objects: &Objects, name: &str) -> Result<(), StoreErro
 fn refuse(objects: &Objects, reason: &str) -> StoreError {
     StoreError::Refused {
         what: format!("{objects:?}"),
-        reason: format!("{reason}: two publishers could not be kept apart"),
+        reason: format!("{reason}: two publishers could not exclude each other"),
     }
 }
 
 async fn ask(objects: &Objects, name: &str) -> Result<(), StoreError> {
     let refuse = |reason: &str| refuse(objects, reason);
-    let unknown = "its server knows no `If-None-Match: *`";
+    let unknown = "its server does not support `If-None-Match: *`";
     let failed = |error| match objects.failed(name, error) {
         StoreError::Network { source, .. }
             if source

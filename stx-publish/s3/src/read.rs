@@ -397,7 +397,7 @@ fn check_copies(
         }
         let same = sizes.get(&path) == sizes.get(&end) && digests.get(&path) == digests.get(&end);
         if !same {
-            let why = format!("its copy is not what lies at {end}");
+            let why = format!("its copy differs from the object at {end}");
             inspection.unreadable.push((path.to_string(), why));
         }
     }
@@ -420,7 +420,7 @@ pub(super) fn parse_record(id: &BuildId, text: &[u8]) -> Result<BuildRecord, Sto
     let text = str::from_utf8(text).map_err(|error| damaged(error.into()))?;
     let record = BuildRecord::from_json(text).map_err(|error| damaged(error.into()))?;
     if record.id != *id {
-        return Err(damaged(format!("it is that of {}", record.id).into()));
+        return Err(damaged(format!("it belongs to {}", record.id).into()));
     }
     Ok(record)
 }

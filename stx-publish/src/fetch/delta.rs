@@ -113,7 +113,7 @@ impl File<'_> {
             return Ok((
                 part,
                 Some(Stop::whole(
-                    "more of it is there than its control file says",
+                    "the existing part is larger than its control file says",
                 )),
             ));
         }

@@ -89,7 +89,7 @@ impl Dir {
                 Utf8Component::Normal(name) => dir = dir.step(name)?,
                 Utf8Component::CurDir => {}
                 Utf8Component::Prefix(_) | Utf8Component::RootDir | Utf8Component::ParentDir => {
-                    let error = io::Error::other("it leads out of the directory");
+                    let error = io::Error::other("it points outside of the directory");
                     return Err(local("enter", base.join(below))(error));
                 }
             }
@@ -313,7 +313,7 @@ impl Part {
         let there = statat(&self.dir.fd, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(refused("look at", &*to))?;
         if !is_same(&written, &there) {
-            let why = "another program put something else in its place";
+            let why = "another program replaced it";
             return Err(local("keep", to)(io::Error::other(why)));
         }
         Ok(())

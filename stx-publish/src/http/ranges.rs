@@ -100,7 +100,7 @@ impl HttpStore {
     }
 }
 
-const OTHER: &str = "the server sent other parts than were asked for";
+const OTHER: &str = "the server sent other parts than were requested";
 
 /// The offset of the last byte of a range that is not empty.
 fn last(range: ByteRange) -> u64 {

@@ -49,7 +49,7 @@ pub enum ProblemKind {
         target: String,
     },
     /// A symlink whose target does not exist.
-    #[error("symlink to {target:?}, which is not there")]
+    #[error("symlink to {target:?}, which does not exist")]
     DanglingLink {
         /// The target of the symlink, as written.
         target: String,
@@ -79,7 +79,7 @@ pub enum ProblemKind {
         reason: String,
     },
     /// A name that breaks the rules of paths in a build.
-    #[error("a name that no mirror takes: {reason}")]
+    #[error("a name that no mirror accepts: {reason}")]
     Name {
         /// The reason, as a text for people.
         reason: String,
@@ -88,13 +88,13 @@ pub enum ProblemKind {
     #[error("changed while it was read")]
     Changed,
     /// A path that is not below `inputs/` or `outputs/`.
-    #[error("lies neither in inputs/ nor in outputs/")]
+    #[error("is neither in inputs/ nor in outputs/")]
     OutOfPlace,
     /// One path for both a file and a directory.
     #[error("is both a file and a directory")]
     FileAndDirectory,
     /// A text that contains private data of the build server.
-    #[error("tells of the build server: {what}{}", where_seen(seen))]
+    #[error("reveals the build server: {what}{}", where_seen(seen))]
     Private {
         /// The kind of private data that was found: host, address, account or secret.
         what: Private,
@@ -103,7 +103,7 @@ pub enum ProblemKind {
         seen: Occurrences,
     },
     /// A name or a symlink target that contains private data of the build server.
-    #[error("its name or target tells of the build server: {what}")]
+    #[error("its name or target reveals the build server: {what}")]
     PrivateName {
         /// The kind of private data that was found: host, address, account or secret.
         what: Private,
@@ -115,7 +115,7 @@ pub enum ProblemKind {
     PackageHost,
     /// A file in a package contains private data of the build server.
     #[error(
-        "{} in it tells of the build server: {what}{}",
+        "{} in it reveals the build server: {what}{}",
         stx_layout::printable(file),
         where_seen(seen)
     )]
@@ -135,7 +135,7 @@ pub enum ProblemKind {
         reason: String,
     },
     /// The marker of the other outcome.
-    #[error("says that the build ended otherwise than as {result}")]
+    #[error("contradicts the result {result} of the build")]
     Marker {
         /// The outcome of the record.
         result: String,

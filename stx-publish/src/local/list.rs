@@ -275,7 +275,7 @@ impl Inner {
         };
         let record = BuildRecord::from_json(&text).map_err(|error| damaged(error.into()))?;
         if record.id != *id {
-            return Err(damaged(format!("it is that of {}", record.id).into()));
+            return Err(damaged(format!("it belongs to {}", record.id).into()));
         }
         Ok(record)
     }

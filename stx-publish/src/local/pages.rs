@@ -81,9 +81,7 @@ impl LocalPages {
         match fs::rename(&part, &path) {
             Err(error) if error.kind() == ErrorKind::IsADirectory => Err(StoreError::Refused {
                 what: page.path(),
-                reason: format!(
-                    "the directory {path} lies in the place of this page; move it elsewhere"
-                ),
+                reason: format!("the directory {path} has the path of this page; move it away"),
             }),
             moved => moved.map_err(io_error("move over", path)),
         }

@@ -167,7 +167,7 @@ fn indexed(dir: &Utf8Path, said: &str) -> Result<Indexed, StoreError> {
             None => {
                 match repodata::unlisted(&candidate).map_err(io_error("read", &candidate.path))? {
                     Some(reason) => reason,
-                    None => "createrepo_c left it out and did not say why".to_owned(),
+                    None => "createrepo_c left it out without a reason".to_owned(),
                 }
             }
         };

@@ -86,10 +86,10 @@ pub enum PromoteProblem {
         found: Option<Verdict>,
     },
     /// The promotion is forced, but no reason is given.
-    #[error("it is not green, and no reason is given why it is promoted")]
+    #[error("it is not green, and no reason for its promotion is given")]
     Reason,
     /// A section of the build was removed.
-    #[error("{section} was taken from it")]
+    #[error("{section} was removed from it")]
     Thinned {
         /// The section.
         section: BuildPath,

@@ -63,7 +63,7 @@ pub enum CopyError {
         source: StoreError,
     },
     /// A file of it could not be fetched, or does not match the sums.
-    #[error("{build}: a file did not arrive")]
+    #[error("{build}: a file was not transferred")]
     File {
         /// The build.
         build: Box<BuildId>,
@@ -71,7 +71,7 @@ pub enum CopyError {
         source: FetchError,
     },
     /// The second mirror refused the change.
-    #[error("{what}: the second mirror did not take it")]
+    #[error("{what}: the second mirror did not accept it")]
     Target {
         /// The build or the alias to change.
         what: String,

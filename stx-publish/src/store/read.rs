@@ -29,7 +29,7 @@ pub async fn read_all(
         return Err(StoreError::Refused {
             what: format!("{id}/{path}"),
             reason: format!(
-                "{} bytes are more than the {limit} that were asked for",
+                "{} bytes are more than the {limit} that were requested",
                 body.size
             ),
         });

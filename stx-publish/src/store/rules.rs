@@ -469,7 +469,7 @@ pub fn check_taken(
     }
     Err(StoreError::Refused {
         what: retired.to_string(),
-        reason: "it was not taken from the build that is there now".to_owned(),
+        reason: "it was not removed from the current build".to_owned(),
     })
 }
 

@@ -190,7 +190,7 @@ mod tests {
         });
         assert_eq!(
             forced.await,
-            format!("{target}it is not green, and no reason is given why it is promoted")
+            format!("{target}it is not green, and no reason for its promotion is given")
         );
         let image = "outputs/iso/bootimage.iso".parse().expect("a path");
         store.tamper_file(&sample_id(1), &image, Some(Bytes::from_static(b"x")));

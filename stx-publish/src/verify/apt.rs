@@ -234,9 +234,7 @@ impl Checking<'_> {
             }
         }
         if lists.is_empty() {
-            return Err(wrong(
-                "it names no list of packages that is there and can be read",
-            ));
+            return Err(wrong("it names no readable list of packages"));
         }
         Ok(lists)
     }
@@ -261,7 +259,7 @@ impl Checking<'_> {
             }
             Some(_) => findings.push(self.finding(&at, "has other bytes than Release says")),
             None if self.repository.is_own => {
-                findings.push(self.finding(&at, "is in Release, but not there"));
+                findings.push(self.finding(&at, "is in Release, but missing"));
             }
             None => {}
         }
@@ -358,7 +356,7 @@ impl Checking<'_> {
             }
             (Some(_), _) => {}
             (None, _) => {
-                let text = "is in the repository metadata, but not there";
+                let text = "is in the repository metadata, but missing";
                 findings.push(self.finding(&at, text));
             }
         }

@@ -152,7 +152,7 @@ impl BuildCheck<'_> {
                 None => self.find(
                     line.path.as_str(),
                     FindingKind::Missing,
-                    "in SHA256SUMS, but not there",
+                    "in SHA256SUMS, but missing",
                 ),
             }
         }
@@ -219,7 +219,7 @@ impl BuildCheck<'_> {
 }
 
 /// The next step for a wrong alias that has no rule.
-pub(super) const BY_HAND: &str = "point it at a build that is there, or remove it";
+pub(super) const BY_HAND: &str = "point it at an existing build, or remove it";
 
 /// Checks the aliases of a channel against its builds.
 pub(crate) fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut VerifyReport) {
@@ -257,7 +257,7 @@ pub(crate) fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mu
                     alias,
                     Some(shown),
                     FindingKind::AliasDangling,
-                    format!("points at {date}, which is not there"),
+                    format!("points at {date}, which does not exist"),
                 ),
                 // Reported with its build; if unknown, the alias stays.
                 Some(build) if build.record().is_none() => {}
@@ -327,11 +327,11 @@ fn check_undated(channel: &Channel, entry: &ChannelEntry, report: &mut VerifyRep
             ),
             (None, UndatedEntry::Alias(alias)) => (
                 FindingKind::UndatedDangling,
-                format!("leads to {alias}, which is not there"),
+                format!("leads to {alias}, which does not exist"),
             ),
             (Some(date), _) if !entry.builds.contains_key(&date) => (
                 FindingKind::UndatedDangling,
-                format!("leads to {date}, which is not there"),
+                format!("leads to {date}, which does not exist"),
             ),
             (Some(date), UndatedEntry::Build(_)) if shown.is_some_and(|shown| shown != date) => (
                 FindingKind::UndatedNotLatest,

@@ -69,7 +69,7 @@ impl fmt::Display for RepairReport {
         }
         self.left
             .iter()
-            .try_for_each(|LeftName { name, why }| writeln!(f, "{name}: left as it is, {why}"))?;
+            .try_for_each(|LeftName { name, why }| writeln!(f, "{name}: not changed, {why}"))?;
         self.names
             .iter()
             .try_for_each(|step| writeln!(f, "{step}"))?;
@@ -80,7 +80,7 @@ impl fmt::Display for RepairReport {
             writeln!(f, "{}: swept {}", leftover.channel, leftover.what)
         })?;
         self.busy.iter().try_for_each(|channel| {
-            writeln!(f, "{channel}: left alone, another publisher is at work")
+            writeln!(f, "{channel}: skipped, another publisher is at work")
         })?;
         self.pages
             .iter()

@@ -160,7 +160,7 @@ fn check(id: &BuildId, sums: &Sums, dir: &BuildPath, listed: &[Listed]) -> Vec<F
             None => find(
                 href,
                 FindingKind::RepodataDiffers,
-                "is in the repository metadata, but not there",
+                "is in the repository metadata, but missing",
             ),
         }
     }

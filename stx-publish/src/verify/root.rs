@@ -72,7 +72,7 @@ pub fn check_root_aliases(
     let wanted = wanted.chain(newest.iter().map(|newest| (&latest, newest)));
     for (alias, to) in wanted {
         if targets.contains(to) && !aliases.contains_key(alias) {
-            let message = format!("is missing, it has to point at {to}");
+            let message = format!("is missing, it must point at {to}");
             find(alias, FindingKind::AliasMissing, message);
         }
     }

@@ -140,9 +140,9 @@ async fn an_alias_without_a_rule_is_reported_and_left() {
             assert_eq!(kinds(&store).await, [*kind]);
             assert_eq!(repaired.aliases, []);
             let said = repaired.to_string();
-            let left = format!("{channel}/{name}: left as it is, no rule gives its target");
+            let left = format!("{channel}/{name}: not changed, no rule gives its target");
             assert!(said.starts_with(&left), "{said}");
-            let next = "point it at a build that is there, or remove it";
+            let next = "point it at an existing build, or remove it";
             assert!(said.contains(next), "{said}");
             // A build request with unchanged sources also repairs its channel.
             let repaired = repair_aliases(&store, &channel).await.expect("repaired");

@@ -87,7 +87,7 @@ pub fn check_provenance<K: EnvelopeKey>(
         Ok(Some(provenance)) => provenance,
         Ok(None) if keys.is_empty() => return Vec::new(),
         Ok(None) => {
-            let message = "it has no provenance, which has to be signed".to_owned();
+            let message = "it has no provenance, which must exist and be signed".to_owned();
             return vec![find(FindingKind::ProvenanceUntrusted, message)];
         }
         Err(error) => {

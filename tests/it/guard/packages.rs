@@ -124,8 +124,8 @@ fn packages_that_name_the_build_server_are_refused_on_request() {
     let found = lines(&ran);
     assert_eq!(found.len(), FOUND.len(), "{}", ran.stderr);
     for part in [
-        "/etc/build.info in it tells of the build server",
-        "DEBIAN/postinst in it tells of the build server",
+        "/etc/build.info in it reveals the build server",
+        "DEBIAN/postinst in it reveals the build server",
     ] {
         assert!(
             found.iter().any(|line| line.contains(part)),

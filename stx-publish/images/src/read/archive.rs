@@ -140,7 +140,7 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
     let unreadable = |error: io::Error| {
         let said = error.to_string();
         let said = said.lines().next().unwrap_or_default();
-        wrong(format!("is not a tar archive, or not whole: {said}"))
+        wrong(format!("is not a complete tar archive: {said}"))
     };
     let left = Rc::new(Cell::new(LONGEST_HEADERS));
     let mut archive = tar::Archive::new(Bounded {
@@ -156,7 +156,7 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
         headers += LONGEST_HEADERS - left.replace(LONGEST_HEADERS);
         if number == MOST_ENTRIES {
             let reason =
-                format!("has more than {MOST_ENTRIES} entries: no archive of `docker save`");
+                format!("has more than {MOST_ENTRIES} entries: not an archive of `docker save`");
             return Err(wrong(reason));
         }
         if headers > MOST_HEADERS {
@@ -231,7 +231,7 @@ pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<ReadImages, ReadEr
     if !tree.parts.contains_key(LIST) {
         return Err(tree.wrong(
             LIST,
-            "is not there: no archive of `docker save`, and no image layout",
+            "is missing: neither an archive of `docker save` nor an image layout",
         ));
     }
     let saved: Vec<Saved> = tree.json(LIST)?;

@@ -184,7 +184,9 @@ impl Reader<'_> {
             return Err(self.tree.wrong(&name, reason));
         }
         if several && depth >= DEEPEST {
-            return Err(self.tree.wrong(&name, "lies too deep in other indexes"));
+            return Err(self
+                .tree
+                .wrong(&name, "is nested too deeply in other indexes"));
         }
         let manifest = Manifest {
             media_type: kind.to_string(),
@@ -352,7 +354,7 @@ impl Reader<'_> {
         // The manifest of the image itself is the last one.
         let manifest = parts
             .pop()
-            .ok_or_else(|| self.tree.wrong(&blob_name(root), "is not there"))?;
+            .ok_or_else(|| self.tree.wrong(&blob_name(root), "is missing"))?;
         Ok(Image {
             manifest,
             parts,

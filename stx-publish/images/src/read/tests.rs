@@ -157,7 +157,7 @@ fn bytes_with_another_digest_than_claimed_are_refused() {
     let error = read(&layout.incoming)
         .expect_err("a layer is missing")
         .to_string();
-    assert!(error.ends_with("is not there"), "{error}");
+    assert!(error.ends_with("is missing"), "{error}");
     layout.put("index.json", "{");
     assert!(matches!(
         read(&layout.incoming),
@@ -298,7 +298,7 @@ fn an_invalid_or_inconsistent_archive_is_refused() {
     let error = read_archive(b"no tar at all\nin two lines").expect_err("text");
     let error = error.to_string();
     assert!(
-        error.contains("is not a tar archive") && !error.contains('\n'),
+        error.contains("is not a complete tar archive") && !error.contains('\n'),
         "{error}"
     );
     let empty = tar::Builder::new(Vec::new()).into_inner().expect("a tar");

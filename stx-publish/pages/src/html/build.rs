@@ -227,7 +227,7 @@ impl Place<'_> {
         });
         if is_signed {
             checks.push(Check {
-                what: "Who signed the checksums; compare the fingerprint with one that you have from elsewhere",
+                what: "Who signed the checksums; compare the fingerprint with one from another source",
                 line: format!(
                     "curl -fsS --remote-name-all {} {sums} {} && gpg --import KEYS && gpg --verify {SUMS_SIGNATURE} {}",
                     self.url("KEYS"),

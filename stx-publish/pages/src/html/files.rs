@@ -128,11 +128,11 @@ fn meaning(dir: &str) -> &'static str {
     match Section::from_word(top) {
         Some(Section::Outputs) => of_output(OutputKind::of(next), segments.next()),
         Some(Section::Inputs) => match InputKind::of(next) {
-            InputKind::Rpms => "RPM packages that went in",
-            InputKind::Srpms => "RPM source packages that went in",
-            InputKind::Downloads => "Downloads that went in",
-            InputKind::Packages => "Debian packages that went in",
-            InputKind::Sources => "Sources that went in",
+            InputKind::Rpms => "RPM packages used as inputs",
+            InputKind::Srpms => "RPM source packages used as inputs",
+            InputKind::Downloads => "Downloads used as inputs",
+            InputKind::Packages => "Debian packages used as inputs",
+            InputKind::Sources => "Sources used as inputs",
             InputKind::Other => "Other inputs",
         },
         Some(Section::Logs) => "Logs",

@@ -231,7 +231,9 @@ async fn a_server_that_rejects_conditions_is_refused() {
     });
     let error = store.inner.probed().await.expect_err("refused");
     assert!(
-        error.to_string().contains("knows no `If-None-Match: *`"),
+        error
+            .to_string()
+            .contains("does not support `If-None-Match: *`"),
         "{error:?}"
     );
 }

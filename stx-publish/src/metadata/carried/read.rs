@@ -211,7 +211,7 @@ fn location(dir: &BuildPath, data: Node<'_, '_>) -> Result<BuildPath, String> {
     };
     // The attribute `xml:base`, with any prefix.
     if location.attributes().any(|it| it.name() == "base") {
-        return Err("its file lies elsewhere".to_owned());
+        return Err("its file is at another URL".to_owned());
     }
     let href = location.attribute("href").unwrap_or_default();
     dir.join(href).map_err(|error| format!("{href:?}: {error}"))
@@ -232,7 +232,7 @@ pub fn insert(dir: &Utf8Path, name: &BuildPath, records: &[CarriedRecord]) -> io
     };
     let text = fs::read_to_string(&file)?;
     let Some((before, after)) = text.rsplit_once("</repomd>") else {
-        return Err(wrong("does not end as it should"));
+        return Err(wrong("does not end with </repomd>"));
     };
     let mut text = before.to_owned();
     for record in records {

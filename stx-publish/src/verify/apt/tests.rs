@@ -178,13 +178,13 @@ async fn each_link_of_the_chain_is_checked() {
             "Release",
             text("Origin: x\n"),
             RepodataUnreadable,
-            "Release: it names no list",
+            "Release: it names no readable list",
         ),
         (
             "Packages.xz",
             None,
             RepodataDiffers,
-            "Packages.xz: is in Release, but not there",
+            "Packages.xz: is in Release, but missing",
         ),
         (
             "Packages.xz",
@@ -208,7 +208,7 @@ async fn each_link_of_the_chain_is_checked() {
             "a.deb",
             None,
             RepodataDiffers,
-            "a.deb: is in the repository metadata, but not there",
+            "a.deb: is in the repository metadata, but missing",
         ),
         (
             "c.deb",
@@ -255,7 +255,7 @@ async fn entries_of_lists_are_compared_with_the_files() {
                 (NotInRepodata, "a.deb: is not in the repository metadata"),
                 (
                     RepodataDiffers,
-                    "c.deb: is in the repository metadata, but not there",
+                    "c.deb: is in the repository metadata, but missing",
                 ),
             ],
         ),

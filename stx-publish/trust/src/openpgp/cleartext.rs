@@ -54,7 +54,7 @@ impl TextKey {
         }
         let mut subkeys = self.secret.secret_subkeys.iter();
         let subkey = subkeys.find(|subkey| subkey.key.fingerprint().as_bytes() == self.which);
-        let subkey = subkey.ok_or_else(|| io::Error::other("the key that signs is not there"))?;
+        let subkey = subkey.ok_or_else(|| io::Error::other("the signing key is missing"))?;
         self.sign_with(&subkey.key, text, at)
     }
 
@@ -150,7 +150,7 @@ impl OpenPgp {
             }
         };
         // A wrong message would be noticed by every reader, after it was published.
-        let useless = |why: String| refused(&signer, format!("its message is of no use: {why}"));
+        let useless = |why: String| refused(&signer, format!("its message is not valid: {why}"));
         let judged = self.public.verify_message(&message, at);
         let (good, found) = judged.map_err(|why| useless(why.to_string()))?;
         if found != text {

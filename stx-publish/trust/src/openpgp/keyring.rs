@@ -99,7 +99,7 @@ pub enum TrustError {
         until: DateTime<Utc>,
     },
     /// The signature is dated more than a day ahead.
-    #[error("{key} signed it at {at}, which is yet to come; is the clock right?")]
+    #[error("{key} signed it at {at}, which is in the future; is the clock right?")]
     Ahead {
         /// The key.
         key: String,
@@ -224,7 +224,7 @@ impl Keyring {
             [signature] => self.judge(bytes, signature, SignatureType::Binary, now),
             [] => Err(TrustError::Unsigned),
             [_, _, ..] => Err(TrustError::Unreadable {
-                reason: "there are several in one place".to_owned(),
+                reason: "expected one signature, found several".to_owned(),
             }),
         }
     }

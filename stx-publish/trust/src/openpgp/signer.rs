@@ -206,7 +206,7 @@ impl OpenPgp {
         let bytes = open().map_err(unread)?;
         let judged = self.public.verify_reader(bytes, &signature, at);
         let good =
-            judged.map_err(|why| refused(&signer, format!("its signature is of no use: {why}")))?;
+            judged.map_err(|why| refused(&signer, format!("its signature is not valid: {why}")))?;
         Ok((signature, good.at))
     }
 }

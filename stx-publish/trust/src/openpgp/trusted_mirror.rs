@@ -98,7 +98,7 @@ pub enum IndexError {
         now: DateTime<Utc>,
     },
     /// The mirror's root has no index.
-    #[error("there is none: what the mirror holds is signed nowhere")]
+    #[error("it is missing: the content of the mirror is not signed")]
     Missing,
     /// It has no serial, or no expiry.
     #[error("has no serial or no end")]
@@ -272,7 +272,7 @@ impl TrustedMirror {
         let path = format!("{channel}/index.json");
         let index = ChannelIndex::from_json(&text).map_err(|error| damaged(&path, error))?;
         if index.channel != *channel {
-            let found = format!("it is that of {}", index.channel);
+            let found = format!("it belongs to {}", index.channel);
             return Err(damaged(&path, found));
         }
         let mut named = root.channels.iter();

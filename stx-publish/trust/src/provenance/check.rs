@@ -25,13 +25,13 @@ pub enum Disagreement {
         path: String,
     },
     /// An output or image is not a subject, or an input or commit is not a dependency.
-    #[error("{name}: in the build, and not in the provenance")]
+    #[error("{name}: in the build, but not in the provenance")]
     Unstated {
         /// The name of the output, image, input or commit.
         name: String,
     },
     /// A subject or a dependency that the build does not have.
-    #[error("{name}: in the provenance, and not in the build")]
+    #[error("{name}: in the provenance, but not in the build")]
     Unknown {
         /// The name of the output, image, input or commit.
         name: String,

@@ -85,7 +85,7 @@ pub enum EnvelopeError {
     #[error("the envelope has no signature")]
     Unsigned,
     /// None of the keys made a signature of it.
-    #[error("not signed by any of the keys that are trusted; it says that it is signed by {}", .named.join(", "))]
+    #[error("not signed by a trusted key; it claims to be signed by {}", .named.join(", "))]
     Untrusted {
         /// The keys that the signatures name.
         named: Vec<String>,

@@ -28,7 +28,7 @@ pub enum SbomError {
         source: std::io::Error,
     },
     /// It is not an ISO 9660 file system, or it is damaged.
-    #[error("{path}: no ISO 9660 image that can be read: {reason}")]
+    #[error("{path}: not a readable ISO 9660 image: {reason}")]
     NoImage {
         /// The file.
         path: String,

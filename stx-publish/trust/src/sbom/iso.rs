@@ -123,7 +123,7 @@ pub(super) fn read(path: &Utf8Path) -> Result<Image, SbomError> {
     let file = fs::File::open(path).map_err(fail)?;
     // No image may cause a panic in a program that has a build to publish.
     let files = catch_unwind(AssertUnwindSafe(|| files(file)));
-    let files = files.unwrap_or_else(|_| Err(io::Error::other("it cannot be made sense of")));
+    let files = files.unwrap_or_else(|_| Err(io::Error::other("its structure is not valid")));
     let files = files.map_err(|error| SbomError::NoImage {
         path: path.to_string(),
         reason: error.to_string(),
@@ -319,7 +319,7 @@ impl<R: Read + Seek> Walk<'_, R> {
     fn directory(&mut self, dir: DirectoryRef, at: &str, depth: usize) -> io::Result<()> {
         if depth > DEEPEST || !self.directories.insert(dir.extent.0) {
             return Err(io::Error::other(format!(
-                "its directory /{at} lies in itself"
+                "its directory /{at} contains itself"
             )));
         }
         let size = dir.size as u64;

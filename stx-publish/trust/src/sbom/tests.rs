@@ -275,7 +275,7 @@ fn an_image_that_claims_too_much_is_refused_before_it_is_read() {
         (Iso::new(&overlapping), "more than 4 times its own bytes"),
         (
             Iso::new(&[record(b"A", true, ROOT, 2048)]),
-            "its directory /A lies in itself",
+            "its directory /A contains itself",
         ),
         (
             Iso::new(&[record(b"A", false, FILE, 1 << 30)]),

@@ -121,16 +121,20 @@ impl Auth {
                         .ok_or_else(|| denied("the credentials cannot be sent"))?
                 }
                 Some(DockerCredential::IdentityToken(_)) => {
-                    return Err(denied("it wants a password; there is an identity token"));
+                    return Err(denied(
+                        "it requires a password; only an identity token is configured",
+                    ));
                 }
                 None => {
                     return Err(denied(
-                        "it wants credentials; Docker's config.json has none",
+                        "it requires credentials; Docker's config.json has none",
                     ));
                 }
             }
         } else {
-            return Err(denied("it says 401 and not what it wants"));
+            return Err(denied(
+                "it answers 401 without naming the credentials that it requires",
+            ));
         };
         let mut value =
             HeaderValue::try_from(value).map_err(|_| denied("the token cannot be sent"))?;
@@ -254,10 +258,10 @@ fn read(file: &Utf8PathBuf, host: &str) -> Result<Option<DockerCredential>, Stri
         Err(error) => Err(match error {
             CredentialRetrievalError::HelperFailure { helper, .. } => format!("{helper} fails"),
             CredentialRetrievalError::HelperCommunicationError => {
-                format!("the helper that {file} names cannot be asked")
+                format!("the helper that {file} names cannot be run")
             }
             CredentialRetrievalError::MalformedHelperResponse => {
-                format!("the helper that {file} names says what cannot be understood")
+                format!("the helper that {file} names gives an answer that cannot be understood")
             }
             CredentialRetrievalError::CredentialDecodingError
             | CredentialRetrievalError::CredentialMismatchError

@@ -109,15 +109,14 @@ impl OciRegistry {
         };
         let location = begun.headers().get(LOCATION);
         let location = location.and_then(|location| location.to_str().ok());
-        let location =
-            location.ok_or_else(|| refused("the registry names no place to send it to"))?;
+        let location = location.ok_or_else(|| refused("the registry gives no upload location"))?;
         let location = begun
             .url()
             .join(location)
             .map_err(|_| refused("the upload location is not a URL"))?;
         match (self.base.scheme(), location.scheme()) {
             (_, "https") | ("http", "http") => Ok(location),
-            _ => Err(refused("the place to send it to is not safe")),
+            _ => Err(refused("the upload location is not safe")),
         }
     }
 
@@ -153,7 +152,7 @@ impl OciRegistry {
         };
         let idle = self.options.http.idle;
         let Some(sent) = unless_idle(request.send(), &taken, blob.size, idle).await else {
-            return Ok(again("nothing was taken for too long"));
+            return Ok(again("no data was accepted for too long"));
         };
         let response = match self.outcome(sent, what) {
             Attempt::Done(response) => response,

@@ -81,7 +81,7 @@ fn a_record_that_cannot_be_carried_over_is_named_with_the_reason() {
             "a&",
             "its type is not a name",
         ),
-        (base.to_owned(), "a", "lies elsewhere"),
+        (base.to_owned(), "a", "is at another URL"),
         (old.to_owned(), "a", "of the kind sha, not sha256"),
         (none.to_owned(), "a", "names no digest"),
         ("<data".to_owned(), "repomd.xml", "cannot be read"),
