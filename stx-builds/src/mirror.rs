@@ -52,7 +52,7 @@ impl Mirror {
                     "{root}: this needs a mirror that is not behind a web server"
                 ));
                 return Err(failure
-                    .hint("what lies there can only be read: list, show, verify, fetch, copy"));
+                    .hint("a mirror behind a web server can only be read: by list, show, verify, fetch and copy"));
             }
         }
         let store = directory(root)?;

@@ -298,8 +298,8 @@ impl Options {
         }
         if MirrorLocation::of(mirror) != MirrorLocation::Directory {
             return Err(
-                Error::usage(format!("{mirror}: no directory is named to build in")).hint(format!(
-                    "`state = \"DIR\"` in {FILE_NAME} names it; beside a URL there is none"
+                Error::usage(format!("{mirror}: no state directory is configured")).hint(format!(
+                    "`state = \"DIR\"` in {FILE_NAME} sets it; a mirror with a URL has no default"
                 )),
             );
         }

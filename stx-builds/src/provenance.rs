@@ -22,7 +22,7 @@ pub(crate) fn attester(site: &Site) -> Result<Option<Arc<dyn Attester>>, Error> 
         && !privacy.find(id.as_str().as_bytes()).is_empty()
     {
         let failure = Error::usage("[provenance]: `builder` reveals this machine");
-        return Err(failure.hint("a builder's name says who answers for it, not where it runs"));
+        return Err(failure.hint("name who is responsible for the builder, not the machine"));
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Ok(Some(Arc::new(Attestation {
@@ -56,7 +56,7 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
                 ErrorKind::Mirror,
                 format!("{id}/{path}: no bill of materials can be made: {error}"),
             );
-            return Err(failure.hint("nothing was published; [sbom] says that one is required"));
+            return Err(failure.hint("nothing was published; [sbom] requires one"));
         }
         site.note(&format!(
             "warning: {path}: no bill of materials can be made: {error}"

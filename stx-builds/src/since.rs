@@ -210,7 +210,7 @@ impl Site {
         let ends = search.past_gaps(ends, &mut seen).await?;
         if let Some(taken) = &ends.passed {
             self.note(&format!(
-                "builds before {} were passed over: {taken}; {}",
+                "builds before {} were skipped: {taken}; {}",
                 search.builds[ends.changed],
                 taken.hint()
             ));

@@ -210,7 +210,7 @@ impl Site {
         };
         if let Reader::Http(_) = reader {
             self.note(
-            "note: behind a URL, what the catalog and the sums name is checked: no unlisted files, modes, links, leftovers",
+            "note: behind a URL, only files that the catalog and the sums name are checked, without unlisted files, modes, links and leftovers",
         );
         }
         let fail = |error: VerifyError| {

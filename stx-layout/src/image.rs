@@ -101,7 +101,7 @@ impl<'a> ImageNameRef<'a> {
             Err(ParseError::new(
                 &text,
                 0,
-                "a name that is read as the parts it was made of",
+                "a name that parses back to its parts",
             ))
         }
     }

@@ -405,7 +405,7 @@ impl MirrorPath {
             Err(ParseError::new(
                 &self.text,
                 0,
-                "a channel that reads back as itself",
+                "a channel that parses back to itself",
             ))
         }
     }

@@ -56,7 +56,7 @@ pub enum PathRulesError {
         reason: String,
     },
     /// The last glob excludes every path.
-    #[error("`{glob}` takes every path out, so no commit is ever built")]
+    #[error("`{glob}` excludes every path, so no commit is ever built")]
     Nothing {
         /// The glob.
         glob: String,

@@ -291,9 +291,9 @@ impl LocalStore {
 fn not_a_mirror(root: &Utf8Path, found: &Likeness) -> Option<StoreError> {
     let (why, instead) = match found {
         Likeness::Mirror | Likeness::Empty => return None,
-        Likeness::Within(above) => (format!("it lies within the mirror {above}"), vec![above]),
+        Likeness::Within(above) => (format!("it is within the mirror {above}"), vec![above]),
         Likeness::Above(below) => (
-            "it holds neither `.stx` nor a channel, but a mirror lies below it".to_owned(),
+            "it holds neither `.stx` nor a channel, but a mirror is below it".to_owned(),
             below.iter().collect(),
         ),
         Likeness::Other => (

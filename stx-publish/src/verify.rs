@@ -91,9 +91,9 @@ pub enum FindingKind {
     ProvenanceDiffers,
     /// The provenance is missing, or not signed by a trusted signer.
     ProvenanceUntrusted,
-    /// The build that this one was made upon now has another `SHA256SUMS`.
+    /// The build that this one was built upon now has another `SHA256SUMS`.
     AfterDiffers,
-    /// The build that this one was made upon is not on the mirror.
+    /// The build that this one was built upon is not on the mirror.
     AfterGone,
     /// The metadata of a repository is missing or cannot be parsed.
     RepodataUnreadable,

@@ -7,7 +7,7 @@ use crate::{PolicyInputs, PrunePlan};
 /// Removes from `catalog` and `facts` everything that a plan removes, like a complete run of it.
 ///
 /// A new plan for the same time is then empty: `plan(apply(plan))` finds nothing to do, unless the plan removes the last build
-/// that was made upon a build of a lower layer. The next plan may remove that one.
+/// that was built upon a build of a lower layer. The next plan may remove that one.
 ///
 /// A pin of a removed build is kept, so that it causes a warning.
 pub fn apply(plan: &PrunePlan, catalog: &mut Catalog, facts: &mut PolicyInputs) {

@@ -283,11 +283,11 @@ impl fmt::Display for Reason {
             Self::NewestSuccess => f.write_str("the newest success of its channel"),
             Self::SuccessBefore => f.write_str("the success before the newest"),
             Self::Newest { rank, of } => {
-                write!(f, "success {rank} of the {of} newest that always stay")
+                write!(f, "success {rank} of the {of} newest that are always kept")
             }
             Self::NewestGreen => f.write_str("the newest green build of its channel"),
             Self::Green { rank, of } => {
-                write!(f, "green build {rank} of the {of} newest that always stay")
+                write!(f, "green build {rank} of the {of} newest that are always kept")
             }
             Self::FirstOfRelease => f.write_str(
                 "the first build of its release, from which the calendar learns the release day; name the release in the policy's calendar to let the build expire",

@@ -128,7 +128,7 @@ pub fn describe(rules: &Rules) -> String {
         Retention::ReleasePeriod => "for one release period past their introduction".to_owned(),
     };
     let mut text = format!(
-        "successes stay {}, and always the {} newest; failures stay {}, and always one that is the channel's newest build",
+        "successes are kept {}, and always the {} newest; failures are kept {}, and always one that is the channel's newest build",
         time(rules.keep),
         rules.floor(),
         time(rules.failed)
@@ -139,12 +139,12 @@ pub fn describe(rules: &Rules) -> String {
                 Retention::For(age) if !replaces_keep(verdict) => format!("for at least {age}"),
                 kept => time(kept),
             };
-            let _ = write!(text, "; {verdict} builds stay {kept}");
+            let _ = write!(text, "; {verdict} builds are kept {kept}");
         }
     }
     if let Some(2..) = rules.verdicts.newest_green {
         let green = rules.verdicts.floor();
-        let _ = write!(text, "; the {green} newest green builds always stay");
+        let _ = write!(text, "; the {green} newest green builds are always kept");
     }
     for tier in &rules.tiers {
         let _ = write!(text, "; `{}` is removed after {}", tier.section, tier.after);

@@ -21,7 +21,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) pins: BTreeMap<&'a BuildId, Vec<&'a Pin>>,
     /// The newest verdict on each build, by channel.
     verdicts: HashMap<&'a Channel, BTreeMap<BuildDate, &'a VerdictEntry>>,
-    /// For each build of a lower layer, a build of the catalog that was made upon it.
+    /// For each build of a lower layer, a build of the catalog that was built upon it.
     upper: HashMap<BuildId, BuildId>,
     /// Aliases of all channels that cannot be parsed: they keep the builds that their texts name.
     pub(crate) unclear: Vec<(AliasName, String)>,
@@ -228,7 +228,7 @@ impl<'a> Judge<'a> {
         }
         // The upper build can be verified only as long as this one exists.
         if let Some(upper) = self.upper.get(id) {
-            let by = format!("{upper}, which was made upon it");
+            let by = format!("{upper}, which was built upon it");
             reasons.push(Reason::InUse { by });
         }
         let pins = self.pins.get(id).into_iter().flatten();

@@ -99,7 +99,7 @@
 //!   removed, and the builds that became eligible in the last two days.
 //! - *changed policies are held back*: the same, if a policy was applied each day and another one with a shorter age follows.
 //! - *done is done*: `plan(apply(plan))` at the same time is empty, and the use of space has decreased by the freed bytes. The
-//!   exception is a build of a lower layer: it may expire after the last build that was made upon it.
+//!   exception is a build of a lower layer: it may expire after the last build that was built upon it.
 //! - *an unchanged mirror passes*: a recheck on an unchanged mirror passes every step of a plan.
 //! - *passed builds expire again* *: after any changes, a build that passes the recheck also expires in a new plan, as long as
 //!   the policy and the release days are the same.

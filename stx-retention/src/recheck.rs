@@ -123,7 +123,7 @@ impl fmt::Display for Conflict {
 /// exist with the record and the verdict that the plan saw and the outcome of its rule; nothing may protect it; and as many newer
 /// successes and green builds must exist as in the plan. Other changes, such as a new build or another build's pin, do not cause
 /// a conflict. Of `catalog`, these parts are used: the build's own channel; all channels of the same release, from which the
-/// `calendar` of the policy learns its day; and from every channel, the aliases and the builds that were made upon this build. Of
+/// `calendar` of the policy learns its day; and from every channel, the aliases and the builds that were built upon this build. Of
 /// `inputs`: the entries about the build, and the verdicts on its whole channel.
 pub fn recheck_step(
     plan: &PrunePlan,

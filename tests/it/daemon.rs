@@ -539,7 +539,7 @@ fn all_mistakes_of_a_configuration_are_reported_at_once() {
     for mistake in [
         "expected one of finish, interrupt",
         "never happens",
-        "takes every path out",
+        "excludes every path",
         "`quiet`: expected a string",
     ] {
         assert!(

@@ -209,20 +209,20 @@ fn the_error_of_a_wrong_directory_names_the_nearby_mirror() {
         row(
             "--mirror srv list",
             5,
-            &[none, "a mirror lies below it", "the mirror is srv/mirror"],
+            &[none, "a mirror is below it", "the mirror is srv/mirror"],
         ),
         row(
             "--mirror srv/mirror/master list",
             5,
-            &["it lies within the mirror", &is],
+            &["it is within the mirror", &is],
         ),
         row(
             "--mirror srv/mirror/master/centos show master/centos/latest_build",
             5,
             &[&is],
         ),
-        row(&*within, 5, &["it lies within the mirror", &is]),
-        row(&*around, 5, &["a mirror lies below it"]),
+        row(&*within, 5, &["it is within the mirror", &is]),
+        row(&*around, 5, &["a mirror is below it"]),
         row(
             "--mirror nosuch list",
             5,

@@ -420,7 +420,7 @@ fn by_hand(layers: &Layers) {
     let status = run(&mut layers.stx(&["status"])).ok();
     // An alarm of the killed service may have widened the columns.
     let words = status.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line = "layer master/centos/flock behind, after master/centos/distro, made upon ";
+    let line = "layer master/centos/flock behind, after master/centos/distro, built upon ";
     assert!(words.contains(line), "{status}");
 }
 
@@ -429,7 +429,7 @@ fn retention(layers: &Layers, distro: &str, compiler: &str) {
     let build = format!("master/centos/compiler/{compiler}");
     let now = ["--now", "2999-01-01T00:00:00Z"];
     let why = run(&mut layers.stx(&[&now[..], &["explain", &build]].concat())).ok();
-    let by = format!("in use by master/centos/distro/{distro}, which was made upon it");
+    let by = format!("in use by master/centos/distro/{distro}, which was built upon it");
     assert!(why.contains(&by), "{why}");
     // Readers see the same.
     let show = run(&mut layers.stx(&[&now[..], &["show", &build]].concat())).ok();

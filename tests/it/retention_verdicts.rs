@@ -54,7 +54,7 @@ fn a_policy_by_verdict_keeps_green_builds_longer_and_red_ones_shorter() {
     let kept = "kept 28 days because of verdict green by lab (until 2020-01-31 06:00 UTC)";
     assert!(green.contains(kept), "{green}");
     assert!(
-        green.contains("green builds stay for at least 28 days"),
+        green.contains("green builds are kept for at least 28 days"),
         "{green}"
     );
     assert!(green.contains("line 1 of the policy"), "{green}");

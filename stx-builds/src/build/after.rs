@@ -168,7 +168,7 @@ pub(crate) async fn release_below(area: &BuildArea, upper: &Channel) {
 fn pin(upper: &Channel, below: &BuildId) -> Pin {
     Pin {
         build: below.clone(),
-        reason: format!("a build of {upper} is made upon it"),
+        reason: format!("a build of {upper} is built upon it"),
         author: upper.to_string(),
         until: None,
     }

@@ -75,7 +75,7 @@ impl Preview {
         let address = table.address();
         let failed = |error: std::io::Error| {
             let text = format!("cannot offer a preview of the build on {address}: {error}");
-            Error::usage(text).hint("`address` and `port` of [preview] say where it listens")
+            Error::usage(text).hint("set `address` and `port` in [preview]")
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();

@@ -117,11 +117,10 @@ impl Site {
                     Instant::now()
                 });
                 if since.elapsed() >= RESTART {
-                    return Err(Error::new(
-                        ErrorKind::NotFound,
-                        "the service does not run any more",
-                    )
-                    .hint("the request is kept; the service builds it when it runs again"));
+                    return Err(
+                        Error::new(ErrorKind::NotFound, "the service no longer runs")
+                            .hint("the request is kept; the service builds it when it runs again"),
+                    );
                 }
                 pause(end).await?;
                 continue;
@@ -140,7 +139,7 @@ impl Site {
                 match seen {
                     Step::Over(past) => return Ok(*past),
                     Step::Gone => {
-                        let error = "the service does not show the request any more";
+                        let error = "the service no longer shows the request";
                         return Err(Error::new(ErrorKind::NotFound, error)
                             .hint("run `stx-builds history` for its outcome"));
                     }

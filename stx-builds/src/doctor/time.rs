@@ -45,7 +45,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let newest = builds.map(|(id, _)| id).max_by_key(|id| id.date);
     if let Some(build) = newest.filter(|id| id.date.time() > clock.now + SLACK) {
         let message = format!(
-            "build {build} of the mirror is dated in the future: it is {}",
+            "build {build} of the mirror is dated in the future: the clock says {}",
             clock.now.format("%Y-%m-%d %H:%M:%S")
         );
         findings.push(finding(case, Severity::Error, message));

@@ -124,7 +124,7 @@ async fn follow(
     }
     loop {
         let Read::Fresh(status) = site.service_status(service)? else {
-            let error = "the service does not run any more, or hangs";
+            let error = "the service no longer runs, or hangs";
             return Err(Error::new(ErrorKind::BuildFailed, error));
         };
         let past = match status.find(run.request) {
@@ -134,9 +134,9 @@ async fn follow(
             }
             Some(Found::Ended(past)) => Some(past),
             Some(Found::Waiting(_)) | None => {
-                let error = format!("request {}: its run was given up", run.request);
+                let error = format!("request {}: its run was abandoned", run.request);
                 return Err(Error::new(ErrorKind::BuildFailed, error)
-                    .hint("`stx-builds history` says what became of it"));
+                    .hint("run `stx-builds history` for its outcome"));
             }
         };
         let one = wanted.phase.as_ref();
@@ -175,7 +175,7 @@ fn check(spool: &Utf8Path, run: &RunningBuild, wanted: &LogWanted) -> Result<(),
     if !is_own_dir(spool, RUNNING) || run.phases.iter().any(is_hidden) {
         let error = format!("{channel}: the service does not show the logs of running builds");
         return Err(Error::new(ErrorKind::NotFound, error)
-            .hint("`running_logs` of `[service]` and the log of the service tell why"));
+            .hint("see `running_logs` of `[service]` and the log of the service for the reason"));
     }
     let Some(name) = &wanted.phase else {
         return Ok(());

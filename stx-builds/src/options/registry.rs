@@ -68,7 +68,7 @@ impl RegistryTable {
     pub fn open(&self) -> Result<OciRegistry, Error> {
         if self.plain_http && !self.is_loopback() {
             return Err(Error::usage(format!(
-                "{}: http is spoken to this machine only",
+                "{}: plain http is allowed to this machine only",
                 self.host
             ))
             .hint("`plain_http` of [registry] sends images and passwords in the clear"));

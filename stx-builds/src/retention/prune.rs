@@ -259,7 +259,7 @@ async fn apply(
         match take(site, &**store, &seen, step).await {
             Err(failure) => pruned.fail(name, &failure),
             Ok(Outcome::Left(why)) => {
-                info!(name, why = %redact_urls(&why), "kept after all");
+                info!(name, why = %redact_urls(&why), "kept nevertheless");
                 pruned.left.insert(name, why);
             }
             Ok(Outcome::Done(taken)) => {

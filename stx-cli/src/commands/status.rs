@@ -153,7 +153,7 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
         let after = layer.after.as_ref();
         let after = after.map_or_else(String::new, |after| format!(", after {after}"));
         let upon = layer.upon.as_ref();
-        let upon = upon.map_or_else(String::new, |upon| format!(", made upon {}", upon.date));
+        let upon = upon.map_or_else(String::new, |upon| format!(", built upon {}", upon.date));
         rows.push(vec![
             "layer".into(),
             layer.channel.to_string().into(),

@@ -253,7 +253,7 @@ impl<'a> Tag<'a> {
             Err(ParseError::new(
                 &text,
                 0,
-                "a tag that is read as the parts it was made of",
+                "a tag that parses back to its parts",
             ))
         }
     }

@@ -103,7 +103,7 @@ impl Container {
             let at = mount.span().start;
             let mount = table.path(mount.into_inner()).into_string();
             if mount.strip_suffix(":ro").unwrap_or(&mount).contains(':') {
-                table.fault(at, "a mount is a directory, or one with `:ro` after it");
+                table.fault(at, "expected a directory, or a directory followed by `:ro`");
             }
             mounts.push(mount);
         }

@@ -305,7 +305,7 @@ place = "big"
     line 13, column 8: unknown kind "docker", expected one of local, ssh, container, exec, slurm
     line 14, column 8: `kind` is missing, one of local, ssh, container, exec, slurm
     line 18, column 1: unknown key `hots`; did you mean `host`?
-    line 22, column 11: a mount is a directory, or one with `:ro` after it
+    line 22, column 11: expected a directory, or a directory followed by `:ro`
     line 24, column 11: error parsing glob 'a[': unclosed character class; missing ']'
     line 25, column 9: unknown place "nowhere", there are local, Farm, big, box, mount, none, typo
     line 27, column 10: `phases` names no phase

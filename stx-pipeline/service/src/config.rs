@@ -299,7 +299,7 @@ impl BranchConfig {
         }
     }
 
-    /// The channel below: each new success there starts a build, and builds are made upon its newest success.
+    /// The channel below: each new success there starts a build, and builds are built upon its newest success.
     pub fn after(&self) -> Option<&Channel> {
         self.watch.after.as_ref()
     }

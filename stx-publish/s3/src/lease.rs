@@ -299,7 +299,7 @@ impl Lease {
             if !is_ours {
                 return Err(StoreError::Refused {
                     what: self.held.prefix.clone(),
-                    reason: "the lock ended, and another publisher took it".to_owned(),
+                    reason: "the lock expired, and another publisher took it".to_owned(),
                 });
             }
             // A slow answer proves nothing about the present if the lock has ended meanwhile or is about to end.

@@ -43,11 +43,11 @@ impl fmt::Display for PublishPlan {
             writeln!(f, "  repository metadata in {dir}")?;
         }
         for path in &self.left_out {
-            writeln!(f, "  left out, made anew: {path}")?;
+            writeln!(f, "  left out and regenerated: {path}")?;
         }
         for (dir, carried) in &self.carried {
             for record in &carried.records {
-                writeln!(f, "  `{}` stays in the metadata of {dir}", record.kind)?;
+                writeln!(f, "  `{}` is kept in the metadata of {dir}", record.kind)?;
             }
             for (what, reason) in &carried.left_out {
                 writeln!(

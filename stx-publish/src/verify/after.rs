@@ -1,4 +1,4 @@
-//! Verifies the chain of builds that a build was made upon, down to the first layer.
+//! Verifies the chain of builds that a build was built upon, down to the first layer.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::incoming::digest_of;
 use crate::seal::{LONGEST_TEXT, sums_path};
 use crate::store::{MirrorRead, Scope, StoreError, read_all};
 
-/// Checks that each build that a build of `scope` was made upon is unchanged, by the digest of its `SHA256SUMS`, and so on down to
+/// Checks that each build that a build of `scope` was built upon is unchanged, by the digest of its `SHA256SUMS`, and so on down to
 /// the first layer. If such a lower build is not on the mirror any more, the finding is a note.
 ///
 /// Reads only the `SHA256SUMS` and the record of a lower build; its files are checked when that build is verified itself.
@@ -41,13 +41,13 @@ pub async fn verify_after(
             Ok(_) => (
                 FindingKind::AfterDiffers,
                 format!(
-                    "{below}, which it was made upon, has another {} now",
+                    "{below}, which it was built upon, has another {} now",
                     Sums::FILE_NAME
                 ),
             ),
             Err(StoreError::NotFound { .. }) => (
                 FindingKind::AfterGone,
-                format!("{below}, which it was made upon, is not on the mirror"),
+                format!("{below}, which it was built upon, is not on the mirror"),
             ),
             Err(error) => return Err(fail(error)),
         };

@@ -263,7 +263,7 @@ fn check_bill(
     // An image in another place, or in none, has no sum to compare with.
     let digest = sums.get(image);
     if digest.is_none() || sha256(&bill.metadata.component.hashes) != digest {
-        let message = format!("it is about another image than {image}");
+        let message = format!("it describes another image than {image}");
         findings.push(find(FindingKind::SbomDiffers, message));
     }
     for component in &bill.components {

@@ -61,7 +61,7 @@ fn a_lower_build_is_kept_as_long_as_a_build_upon_it() {
     let [Conflict::Protected { reason }] = &why[..] else {
         panic!("{why:?}");
     };
-    let by = format!("in use by {upper}, which was made upon it");
+    let by = format!("in use by {upper}, which was built upon it");
     assert_eq!(reason.to_string(), by);
 
     let expires = |catalog: &Catalog| {

@@ -79,11 +79,7 @@ fn an_answer_that_needs_thinned_builds_names_retention_as_the_cause() {
     let work = thinned(&["one", "one", "two", "two"], 2);
     let ran = since(&work, &[]).code(0);
     assert_eq!(found(&ran), [Value::Null, Value::Null, date(3).into()]);
-    let note = format!(
-        "builds before {} were passed over: {TAKEN}{}",
-        date(3),
-        date(2)
-    );
+    let note = format!("builds before {} were skipped: {TAKEN}{}", date(3), date(2));
     assert!(ran.stderr.contains(&note), "{}", ran.stderr);
     let passed = &ran.json()["passed_over"];
     assert_eq!(

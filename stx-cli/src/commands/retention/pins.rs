@@ -31,10 +31,10 @@ pub(crate) async fn unpin(context: &Context, args: &args::Unpin) -> Result<(), F
     let Pin { build, author, .. } = &unpinned.pin;
     output::print(context.format(), &unpinned.pin, || {
         let rest = match unpinned.others {
-            0 => "no pin keeps it any more".to_owned(),
+            0 => "no other pin keeps it".to_owned(),
             others => format!("{others} of others keep it"),
         };
-        format!("{build} is not pinned by {author} any more, {rest}")
+        format!("{build} is no longer pinned by {author}, {rest}")
     })
 }
 

@@ -242,7 +242,7 @@ impl Following<'_> {
             let answer = self.ask(id).await;
             let now = match &answer {
                 Answer::State(job) => said_of(id, job),
-                Answer::Unknown => format!("Slurm does not know job {id} any more"),
+                Answer::Unknown => format!("Slurm no longer knows job {id}"),
                 Answer::Silent(reason) => format!("still following job {id}: {reason}"),
             };
             if now != last {

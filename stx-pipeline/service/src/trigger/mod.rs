@@ -169,7 +169,7 @@ pub struct Watch {
     pub poll: Option<Duration>,
     /// The repository or manifest that is polled.
     pub upstream: Option<Upstream>,
-    /// The channel below: each new success there starts a build, and builds are made upon its newest success.
+    /// The channel below: each new success there starts a build, and builds are built upon its newest success.
     pub after: Option<Channel>,
     /// The globs of the changed files that start a build.
     pub paths: PathRules,

@@ -16,7 +16,7 @@ const COMPILER: &str = "master/centos/compiler";
 const DISTRO: &str = "master/centos/distro";
 const FLOCK: &str = "master/centos/flock";
 
-/// Publishes a success that was made upon the build of `after`.
+/// Publishes a success that was built upon the build of `after`.
 async fn put(store: &MemoryStore, channel: &str, day: u32, after: Option<(&str, u32)>) {
     let mut request = sample_request(day, BuildOutcome::Success, channel);
     let id = |channel: &str, day| {

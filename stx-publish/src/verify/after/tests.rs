@@ -7,7 +7,7 @@ use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
 use crate::store::MirrorStore as _;
 
-/// Three layers: the build of each day is made upon that of the previous day.
+/// Three layers: the build of each day is built upon that of the previous day.
 async fn layers() -> MemoryStore {
     let store = MemoryStore::new();
     for day in 1..=3 {

@@ -91,7 +91,7 @@ pub enum TrustError {
         state: KeyState,
     },
     /// The signature itself has expired.
-    #[error("{key} signed it until {until} only")]
+    #[error("the signature of {key} expired at {until}")]
     Expired {
         /// The key.
         key: String,
@@ -137,7 +137,7 @@ impl fmt::Display for KeyState {
         match self {
             Self::Unbound => f.write_str("is not bound to an identity"),
             Self::NotForSigning => f.write_str("is not for signing"),
-            Self::NotYet { from } => write!(f, "was made at {from} only"),
+            Self::NotYet { from } => write!(f, "was created only at {from}"),
             Self::Expired { since } => write!(f, "expired at {since}"),
             Self::Revoked { reason } if reason.is_empty() => f.write_str("was revoked"),
             Self::Revoked { reason } => write!(f, "was revoked: {reason}"),

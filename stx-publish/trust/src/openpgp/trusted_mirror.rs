@@ -89,7 +89,7 @@ pub enum IndexError {
     },
     /// It should have been replaced by now.
     #[error(
-        "the mirror is not kept up to date: this version was good until {expires}, and it is {now}"
+        "the mirror is not kept up to date: this version was valid until {expires}, and it is now {now}"
     )]
     Expired {
         /// The time at which it expired.

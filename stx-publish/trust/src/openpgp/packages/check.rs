@@ -24,7 +24,7 @@ pub enum Refused {
     #[error("the signature of its header and payload is not of a trusted key: {0}")]
     Whole(TrustError),
     /// Its bytes differ from one of its digests.
-    #[error("its {0} is another one than its header says")]
+    #[error("its {0} differs from the one in its header")]
     Digest(&'static str),
     /// No digest covers the bytes of its payload.
     #[error("no digest covers its payload")]
