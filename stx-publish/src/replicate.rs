@@ -386,7 +386,7 @@ fn judge(from: &Side, to: &Side, request: &CopyRequest, build: BuildId) -> Build
     let record = match state {
         Some(BuildState::Known(record)) => Ok(record),
         Some(BuildState::Unreadable(reason)) => Err(reason.as_str()),
-        None => Err("it is not there"),
+        None => Err("it is missing"),
     };
     let there = to.catalog.build(&build).is_some();
     let verdict = match (&record, from.sums.get(&build), to.sums.get(&build)) {

@@ -269,7 +269,7 @@ impl TryFrom<BuildPath> for Section {
             return Ok(Self(section));
         }
         Err(format!(
-            "`{section}` stays as long as its build: a section lies in `inputs` or `outputs` and is not the marker"
+            "`{section}` cannot be removed before its build: a section is in `inputs` or `outputs` and is not the marker"
         ))
     }
 }

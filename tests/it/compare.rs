@@ -323,7 +323,7 @@ fn from_a_url_only_headers_are_transferred() {
         let bytes = ran.json()["transferred"].as_u64().expect("a number");
         assert!(
             ran.stderr
-                .contains(&format!("{} came over the network", size(bytes))),
+                .contains(&format!("{} transferred over the network", size(bytes))),
             "{}",
             ran.stderr
         );

@@ -219,7 +219,7 @@ fn a_phase_without_its_killed_script_is_killed_by_the_next_build() {
 }
 
 #[test]
-fn a_phase_that_ignores_sigterm_is_killed_after_its_grace_period() {
+fn a_phase_that_ignores_sigterm_is_killed_after_its_stop_grace() {
     let there = InPod::new();
     there.stop_grace("1s");
     let trap = "trap '' TERM; (trap '' TERM; setsid sleep 1000) &";
@@ -237,7 +237,7 @@ fn a_phase_that_ignores_sigterm_is_killed_after_its_grace_period() {
 }
 
 #[test]
-fn a_phase_has_the_grace_period_of_its_recipe() {
+fn a_phase_has_the_stop_grace_of_its_recipe() {
     // Longer than the default of 10 seconds.
     for (grace, finished) in [("13s", true), ("1s", false)] {
         let there = InPod::new();

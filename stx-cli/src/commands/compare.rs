@@ -32,7 +32,7 @@ pub(crate) async fn run(context: &Context, args: &args::Compare) -> Result<(), F
     }
     output::print(context.format(), &report, || report.to_string())?;
     if let Some(bytes) = report.transferred {
-        context.say(&format!("{} came over the network", size(bytes)));
+        context.say(&format!("{} transferred over the network", size(bytes)));
     }
     finish(&report)
 }

@@ -100,11 +100,7 @@ impl PhasePlan {
             writeln!(f, "   timeout {}", humantime::format_duration(timeout))?;
         }
         if let Some(grace) = self.invocation.stop_grace {
-            writeln!(
-                f,
-                "   {} to end when it is asked to",
-                humantime::format_duration(grace)
-            )?;
+            writeln!(f, "   stop grace {}", humantime::format_duration(grace))?;
         }
         if self.retries > 0 {
             write!(f, "   up to {} attempts", self.retries + 1)?;

@@ -134,7 +134,7 @@ impl File<'_> {
             .sum();
         if here < (length - begun) / WORTH {
             let names: Vec<_> = seeds.iter().map(|seed| seed.path.as_str()).collect();
-            let why = format!("{} holds too little of it", names.join(", "));
+            let why = format!("{} contains too little of it", names.join(", "));
             return Ok((part, Some(Stop::Whole(why))));
         }
         let text = format!(

@@ -254,7 +254,7 @@ impl Checking<'_> {
                 let has_by_hash = has_by_hash.is_ok_and(|path| self.sums.get(&path).is_some());
                 let says_so = release.get("Acquire-By-Hash") == Some("yes");
                 if self.repository.is_own && says_so && !has_by_hash {
-                    findings.push(self.finding(&at, format!("{by_hash} is not there")));
+                    findings.push(self.finding(&at, format!("{by_hash} is missing")));
                 }
             }
             Some(_) => findings.push(self.finding(&at, "has other bytes than Release says")),

@@ -193,7 +193,7 @@ impl BuildCheck<'_> {
                 continue;
             }
             if there != (outcome == record.result) {
-                let what = if there { "is there" } else { "is missing" };
+                let what = if there { "exists" } else { "is missing" };
                 let message = format!("{what}, but the record says {}", record.result);
                 self.find(marker.as_str(), FindingKind::WrongMarker, message);
             }

@@ -329,7 +329,7 @@ fn an_image_without_a_useful_seed_is_fetched_completely() {
     let ran = run(&mut fetch(&mirror.url(), &build(1), &to)).code(0);
     is_there(&to, &new);
     assert!(
-        ran.stderr.contains("holds too little of it"),
+        ran.stderr.contains("contains too little of it"),
         "{}",
         ran.stderr
     );

@@ -279,7 +279,7 @@ mod sqlite {
             ),
             (
                 "UPDATE state SET value = json_set(value, '$.reasons', json('[]')) WHERE part = 'queue'",
-                "queue \"2\" cannot be read: nothing asked for it",
+                "queue \"2\" cannot be read: it has no request",
             ),
             (
                 "UPDATE state SET value = json_remove(value, '$.reasons') WHERE part = 'queue'",

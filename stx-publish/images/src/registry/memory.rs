@@ -131,7 +131,7 @@ fn check(
         .next();
     match missing {
         None => Ok(()),
-        Some(missing) => Err(refused(format!("{} is not there", missing.digest))),
+        Some(missing) => Err(refused(format!("{} is missing", missing.digest))),
     }
 }
 

@@ -54,7 +54,7 @@ enum Unlisted {
         line: String,
     },
     /// A file that it names does not exist.
-    #[error("{name}, which it names, is not there")]
+    #[error("{name}, which it names, is missing")]
     NoFile {
         /// The name of the file.
         name: String,

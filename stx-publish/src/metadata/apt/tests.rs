@@ -292,7 +292,7 @@ fn broken_sources_are_left_out_with_their_reason() {
     for (dsc, said) in [
         (
             plain.replace("hello.tar.xz", "gone.tar"),
-            "gone.tar, which it names, is not there",
+            "gone.tar, which it names, is missing",
         ),
         (other, "hello.tar.xz has other bytes than it says"),
         (plain.replace(" 10 ", " 11 "), "has other bytes"),

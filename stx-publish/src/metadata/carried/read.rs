@@ -127,7 +127,7 @@ fn is_list(name: &str) -> bool {
 fn repomd(incoming: &Incoming, dir: &BuildPath) -> io::Result<Result<String, String>> {
     let path = dir.join("repodata/repomd.xml");
     let bytes = match path.ok().and_then(|path| incoming.entries.get(&path)) {
-        None => return Ok(Err("it is not there".to_owned())),
+        None => return Ok(Err("it is missing".to_owned())),
         Some(Entry::Symlink { .. }) => return Ok(Err("it is a symlink".to_owned())),
         Some(Entry::File { size, .. }) if *size > LONGEST => {
             return Ok(Err(format!("it has {size} bytes, more than {LONGEST}")));
@@ -168,7 +168,7 @@ fn record(
         Err(reason) => return Ok(Err(reason)),
     };
     let found = match incoming.entries.get(&path) {
-        None => return Ok(Err(format!("{path} is not there"))),
+        None => return Ok(Err(format!("{path} is missing"))),
         Some(Entry::Symlink { .. }) => return Ok(Err(format!("{path} is a symlink"))),
         Some(Entry::File { source, digest, .. }) => match digest {
             Some(digest) => *digest,

@@ -36,7 +36,7 @@ pub enum SbomError {
         reason: String,
     },
     /// Its bill of materials would have an invalid name.
-    #[error("its name leaves no room for that of its bill of materials")]
+    #[error("its name is too long for the name of its bill of materials")]
     Unnamed {
         /// The error in that name.
         source: ParseError,

@@ -74,7 +74,7 @@ fn a_record_that_cannot_be_carried_over_is_named_with_the_reason() {
     let none = "<data type=\"a\"><location href=\"repodata/a\"/></data>";
     for (records, what, reason) in [
         (data("a", "repodata/a", "abd"), "a", "has another digest"),
-        (data("a", "repodata/b", "abc"), "a", "is not there"),
+        (data("a", "repodata/b", "abc"), "a", "is missing"),
         (data("a", "../../b", "abc"), "a", "\"../../b\""),
         (
             data("a&amp;", "repodata/a", "abc"),
@@ -103,7 +103,7 @@ fn a_record_that_cannot_be_carried_over_is_named_with_the_reason() {
         .entries
         .remove(&path("inputs/RPMS/repodata/repomd.xml"));
     let left_out = &carry(&mut without).expect("read")[&path("inputs/RPMS")].left_out;
-    assert_eq!(left_out["repomd.xml"], "it is not there");
+    assert_eq!(left_out["repomd.xml"], "it is missing");
 }
 
 #[test]
