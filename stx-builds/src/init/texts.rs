@@ -26,13 +26,13 @@ pub(super) fn configuration(answers: &Answers) -> String {
     let mut text = format!(
         "# The configuration of stx-builds, written by `stx-builds init`. Relative paths are relative to this file.\n\
          # `stx-builds doctor` finds every mistake; `man stx-builds.toml` describes each key.\n\n\
-         # The mirror: what the web server serves. Commands that publish make it.\n\
+         # The mirror, which the web server serves. Commands that publish create it.\n\
          mirror = {}\n\n\
-         # Where builds work: sources, workspaces, logs. Keep it outside of the mirror.\n\
+         # The state directory: sources, workspaces, logs. It must be outside of the mirror.\n\
          state = {}\n\n\
-         # How the distribution is built (docs/recipe.md).\n\
+         # The recipe of the distribution (docs/recipe.md).\n\
          recipe = {}\n\n\
-         # How long builds stay (docs/retention.md).\n\
+         # The retention policy (docs/retention.md).\n\
          policy = {}\n",
         of("mirror"),
         of("state"),
@@ -52,9 +52,9 @@ pub(super) fn configuration(answers: &Answers) -> String {
     text.push_str(
         "\n# `stx-builds daemon` builds by the clock, on commits and on demand (docs/operations.md).\n\
          [service]\n\
-         # When retention is applied: cron, UTC.\n\
+         # The schedule of retention: cron, UTC.\n\
          prune = \"30 3 * * *\"\n\
-         # A command that is given failures and alarms, one JSON object on its standard input.\n\
+         # A command that receives failures and alarms, each as a JSON object on its standard input.\n\
          #hook = [\"/etc/stx-builds/notify\"]\n",
     );
     let _ = write!(
@@ -64,15 +64,15 @@ pub(super) fn configuration(answers: &Answers) -> String {
     );
     match given(answers, "schedule") {
         Some(schedule) => {
-            let _ = writeln!(text, "# When it is built: cron, UTC.\nschedule = {}", quoted(schedule));
+            let _ = writeln!(text, "# Its schedule: cron, UTC.\nschedule = {}", quoted(schedule));
         }
         None => text.push_str("# On demand: `stx-builds trigger`. By the clock (cron, UTC):\n#schedule = \"0 6 * * *\"\n"),
     }
     text.push_str(
-        "# Built as well when commits arrive here, and how often they are looked for.\n\
+        "# The repositories whose new commits also start builds, and the interval between searches.\n\
          #manifest = \"https://opendev.org/starlingx/manifest.git\"\n#poll = \"2m\"\n",
     );
-    text.push_str("\n# Who signs what is published (docs/signing.md).\n");
+    text.push_str("\n# The signer of published builds (docs/signing.md).\n");
     match given(answers, "signing") {
         None => text.push_str("#[signing]\n#gpg = \"builds@example.org\"\n"),
         Some(how) => {
@@ -80,7 +80,7 @@ pub(super) fn configuration(answers: &Answers) -> String {
             let _ = writeln!(text, "[signing]\n{key} = {}", of("key"));
         }
     }
-    text.push_str("\n# Who answers for the builds, in their provenance (docs/provenance.md).\n");
+    text.push_str("\n# The builder that the provenance names (docs/provenance.md).\n");
     match given(answers, "builder") {
         None => text.push_str("#[provenance]\n#builder = \"https://builds.example.org/stx/v1\"\n"),
         Some(builder) => {
@@ -97,12 +97,12 @@ pub(super) fn policy(answers: &Answers) -> String {
         answers.get("newest").map_or("2", String::as_str),
     );
     format!(
-        "# How long builds stay, written by `stx-builds init`; docs/retention.md describes the form. Kinds that are not named\n\
-         # here have the specification's rules: releases stay for ever.\n\
+        "# The retention policy, written by `stx-builds init`; docs/retention.md describes the form. Kinds that are not named\n\
+         # here have the rules of the specification: releases are kept for ever.\n\
          # `stx-builds prune --dry-run` shows what would be retired now, `stx-builds forecast` what will be retired later.\n\n\
          [kind.master]\n\
          keep = {keep}\n\
-         # Successes that stay however old they are.\n\
+         # The number of successes that are kept at any age.\n\
          newest = {newest}\n\n\
          [kind.feature]\n\
          keep = {keep}\n\
