@@ -360,7 +360,7 @@ mod tests {
             ..full()
         };
         let text = dashboard(&idle);
-        for part in ["No alarm is on.", "No build runs.", "No request waits."] {
+        for part in ["No alarms.", "No build runs.", "No request waits."] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("<svg"), "{text}");
