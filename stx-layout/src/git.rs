@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_listed() {
+    fn the_error_of_an_unknown_branch_lists_the_forms() {
         let error = ReleaseId::from_git("devel").unwrap_err();
         assert_eq!(error.offset, 0);
         for form in ["master", "f/NAME", "r/NAME", "r/stx.VERSION", "m/TAG"] {
@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn back_and_forth(id in strategies::release_id(), real in any::<bool>()) {
+        fn releases_and_branches_round_trip(id in strategies::release_id(), real in any::<bool>()) {
             let mapping = if real { GitMapping::Candidate } else { GitMapping::Release };
             if let Some(git) = id.to_git(mapping) {
                 prop_assert_eq!(ReleaseId::from_git_as(&git, mapping).unwrap(), id);
@@ -170,7 +170,7 @@ mod tests {
         }
 
         #[test]
-        fn never_panics(text in strategies::any_text()) {
+        fn parsing_any_text_causes_no_panic(text in strategies::any_text()) {
             if let Err(error) = ReleaseId::from_git(&text) {
                 prop_assert!(error.offset <= text.len());
             }

@@ -216,7 +216,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(text in any::<String>()) {
+        fn parsing_and_comparing_any_text_causes_no_panic(text in any::<String>()) {
             if let Err(error) = text.parse::<Evr>() {
                 prop_assert!(text.is_char_boundary(error.offset));
             }

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_words() {
+    fn near_kinds_of_releases_are_suggested() {
         assert_eq!(near_kind("MASTER"), Some("master"));
         assert_eq!(near_kind("releases"), Some("release"));
         assert_eq!(near_kind("relaese"), Some("release"));

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stops() {
+    fn words_that_end_a_channel_are_recognised() {
         assert_eq!(stop("20181105T060000Z"), Some(Stop::Build));
         assert!(matches!(
             stop("20181105T0600Z"),

@@ -171,7 +171,7 @@ fn every_git_name() {
 }
 
 #[test]
-fn typed_views() {
+fn a_path_gives_its_parts_as_types() {
     let path =
         MirrorPathRef::parse("r2018.10/centos/latest_build/outputs/success").expect("a path");
     let aliases: Vec<_> = path.aliases().map(|alias| alias.to_string()).collect();

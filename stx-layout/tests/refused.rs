@@ -136,7 +136,7 @@ const PATHS: &[Refused] = &[
 ];
 
 #[test]
-fn refused_paths() {
+fn wrong_paths_are_refused_at_their_offset() {
     let mut wrong = Vec::new();
     for (text, offset, suggestion) in PATHS {
         let error = text.parse::<MirrorPath>().expect_err(text);
@@ -157,7 +157,7 @@ fn refused_paths() {
 }
 
 #[test]
-fn limits() {
+fn length_limits_are_enforced() {
     let long = format!("master/{}", "x".repeat(255));
     assert!(MirrorPathRef::is_accepted(&long));
     let error = format!("{long}x/")
@@ -269,7 +269,7 @@ fn a_misspelt_alias_is_suggested_right() {
 }
 
 #[test]
-fn refused_image_names() {
+fn wrong_image_names_are_refused() {
     let long = format!("starlingx/a:{}", "x".repeat(129));
     for (text, offset, suggestion) in [
         ("stx-nova:latest", 0, Some("starlingx/stx-nova:latest")),

@@ -21,7 +21,7 @@ impl fmt::Display for Problem {
 }
 
 /// The lines of a finding, and the number of further ones.
-fn where_seen(seen: &Occurrences) -> String {
+fn occurrences(seen: &Occurrences) -> String {
     let lines: Vec<_> = seen.lines.iter().map(ToString::to_string).collect();
     let word = if lines.len() == 1 { "line" } else { "lines" };
     let times = match seen.count {
@@ -94,7 +94,7 @@ pub enum ProblemKind {
     #[error("is both a file and a directory")]
     FileAndDirectory,
     /// A text that contains private data of the build server.
-    #[error("reveals the build server: {what}{}", where_seen(seen))]
+    #[error("reveals the build server: {what}{}", occurrences(seen))]
     Private {
         /// The kind of private data that was found: host, address, account or secret.
         what: Private,
@@ -117,7 +117,7 @@ pub enum ProblemKind {
     #[error(
         "{} in it reveals the build server: {what}{}",
         stx_layout::printable(file),
-        where_seen(seen)
+        occurrences(seen)
     )]
     PrivateInPackage {
         /// The path of the file in the package, or `(header)`.
