@@ -3,28 +3,28 @@ CARGO ?= cargo
 DEMO ?= demo
 DISTRO ?= centos
 export CARGO_TERM_COLOR ?= auto
-# Incremental compilation takes a fifth longer at first, so `make` uses it only where its state exists: where cargo was run without `make`. Cargo
-# stores the results of the two modes separately, so a change of the mode would compile everything again.
+# The first incremental compilation takes a fifth longer, so `make` uses this mode only if its state exists, because cargo was run without
+# `make`. Cargo stores the results of the two modes separately: a change of the mode would recompile everything.
 export CARGO_INCREMENTAL ?= $(if $(wildcard target/debug/incremental/*),1,0)
 # The features and the profile of the tests: `make demo` and `make test` share the compiled code.
 SHARED = --locked --workspace --all-features
 
 .PHONY: demo test setup check lint clippy scripts unit fuzz kubectl bench packages publish-check clean
 
-## Builds the sample distribution twice into a new mirror below ./demo and says where to look; DISTRO=debian as Debian
-## packages, DISTRO=all as both.
+## Builds the sample distribution twice into a new mirror below ./demo and prints where to look; DISTRO=debian builds Debian
+## packages, DISTRO=all both kinds.
 demo:
 	$(if $(filter all,$(DISTRO)),scripts/setup.sh demo-debian)
 	scripts/setup.sh $(if $(filter debian,$(DISTRO)),demo-debian,demo) $(CARGO) build $(SHARED) --bin stx-builds
 	target/debug/stx-builds demo --distro $(DISTRO) $(DEMO)
-	@test '$(DISTRO)' != centos || echo 'the same as Debian packages, into the same mirror: DISTRO=debian make demo'
+	@test '$(DISTRO)' != centos || echo 'to build Debian packages into the same mirror: DISTRO=debian make demo'
 
-## Everything that decides whether a change is right.
+## All checks that a change must pass.
 test:
 	scripts/setup.sh test $(MAKE) clippy
 	$(MAKE) scripts unit
 
-## Installs what is missing for `make test`; says what, and why.
+## Installs the missing tools of `make test`, and reports each with its purpose.
 setup:
 	scripts/setup.sh test
 
@@ -41,34 +41,34 @@ scripts:
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
 	grep -lE '^#!.*(bash|/sh)' -r recipes/sample recipes/sample-debian recipes/rehearsal | xargs shellcheck -x -P SCRIPTDIR
 
-# One and a half times as many tests as processors: many wait for servers, other programs and the clock. They are also tested with
-# twice as many.
+# One and a half times as many tests as processors run at the same time: many wait for servers, other programs and the clock. They also
+# pass with twice as many as processors.
 unit: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 unit:
 	$(CARGO) test $(SHARED)
 
-## Runs each fuzz target for a time, one after another; needs cargo-fuzz: docs/fuzzing.md. No part of `make test`.
+## Runs each fuzz target for FUZZ_SECONDS, one after another; needs cargo-fuzz: docs/fuzzing.md. Not part of `make test`.
 FUZZ_SECONDS ?= 60
 fuzz:
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
-## Runs phases through the real `kubectl exec`; needs kubectl 1.31 or newer, which Debian 12 does not have. No part of `make test`.
+## Runs phases through the real `kubectl exec`; needs kubectl 1.31 or newer, which Debian 12 does not have. Not part of `make test`.
 kubectl:
 	$(CARGO) test --locked -p stx-tests --all-features --test it -- --ignored places_kubectl
 
-## How long things take, next to other tools where there are any; the publishing part needs 12 GiB and some minutes.
+## Runs the benchmarks, which compare with other tools if there are any; those of publishing need 12 GiB and some minutes.
 bench:
 	scripts/setup.sh bench
 	$(CARGO) bench --locked --workspace --all-features
 
-## A .deb and an .rpm in target/packages. The binary tells nothing of where it was built.
+## Makes a .deb and an .rpm in target/packages. The binary contains no paths of the directory in which it was built.
 packages: export RUSTFLAGS += --remap-path-prefix=$(CURDIR)=stx-builds --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 packages:
 	scripts/setup.sh packages
 	$(CARGO) build --release --locked -p stx-cli --features full
 	scripts/packages.sh target/release/stx-builds target/packages
 
-## Whether each crate could be published: packaged, and built from its package as a stranger would. Compiles everything anew.
+## Checks that each crate could be published: packages it, and builds it from its package. Recompiles everything.
 publish-check:
 	$(CARGO) publish --workspace --dry-run --locked
 
