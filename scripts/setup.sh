@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs missing tools on this machine, and reports each with its purpose.
 #
-#   scripts/setup.sh build    what cargo needs to build stx-builds
-#   scripts/setup.sh demo     and what the sample distribution is built with
-#   scripts/setup.sh demo-debian     the same for the sample distribution as Debian packages
-#   scripts/setup.sh test     and what the tests use (the default)
-#   scripts/setup.sh bench    and what the benchmarks compare with
-#   scripts/setup.sh packages what cargo needs, and what packages of stx-builds are made with
+#   scripts/setup.sh build       the tools that build stx-builds
+#   scripts/setup.sh demo        these, and the tools that build the sample distribution
+#   scripts/setup.sh demo-debian the same for the sample distribution as Debian packages
+#   scripts/setup.sh test        all of these, and the tools that the tests use (the default)
+#   scripts/setup.sh bench       all of these, and the tools with which the benchmarks compare
+#   scripts/setup.sh packages    the tools that build stx-builds and its packages
 #
 # With a command after the group, as in `scripts/setup.sh demo cargo build`, it installs what cargo needs, then runs the command and installs
 # the rest at the same time. The output of apt, dnf and pip is then shown only if the set-up fails.
@@ -18,10 +18,10 @@ export PATH="$PATH:/usr/sbin:/sbin"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=/usr/bin/python3
 
-# group | what has to be there | apt package | dnf package | what for
+# group | need | apt package | dnf package | purpose
 #
-# cmd: a program. file: one of these files. python: a module of the system's python. The names for dnf are those of Fedora;
-# scripts/fedora-packages.txt says how each was found. -: there is no package.
+# A need is cmd: a program; file: one of these files; python: a module of the system's python. The names for dnf are those of Fedora;
+# scripts/fedora-packages.txt has the source of each. `-` means that no package is known.
 needs='
 build | cmd:gcc                | gcc                | gcc                  | links Rust programs; compiles the C packages
 build | file:/usr/include/stdio.h | libc6-dev       | glibc-devel          | the C library to compile with
@@ -33,7 +33,7 @@ rpms  | cmd:rpmbuild           | rpm                | rpm-build            | bui
 rpms  | cmd:rpmspec            | rpm                | rpm-build            | reads spec files
 rpms  | cmd:rpm                | rpm                | rpm                  | checks that packages fit together
 rpms  | cmd:rpm2cpio           | rpm2cpio           | rpm                  | unpacks packages
-rpms  | cmd:file               | file               | file                 | rpmbuild tells programs from scripts with it
+rpms  | cmd:file               | file               | file                 | rpmbuild distinguishes programs and scripts with it
 rpms  | cmd:readelf            | binutils           | binutils             | checks that busybox is static
 demo  | cmd:dpkg-deb           | dpkg               | dpkg                 | unpacks the kernel
 rpms  | cmd:createrepo_c       | createrepo-c       | createrepo_c         | repository metadata
@@ -57,21 +57,21 @@ demo  | python:yaml            | python3-yaml       | python3-pyyaml       | Hel
 debs  | cmd:mmdebstrap         | mmdebstrap         | -                    | the root that packages are built in; the live system
 debs  | cmd:apt-get            | apt                | apt                  | packages of the Debian archive
 debs  | cmd:apt-ftparchive     | apt-utils          | apt-utils            | the repository in the ISO image
-debs  | cmd:unshare            | util-linux         | util-linux           | builds without network, as root of nothing else
-debs  | file:/usr/share/keyrings/debian-archive-keyring.gpg | debian-archive-keyring | debian-keyring | checks what comes from the archive
+debs  | cmd:unshare            | util-linux         | util-linux           | builds packages in namespaces, without network
+debs  | file:/usr/share/keyrings/debian-archive-keyring.gpg | debian-archive-keyring | debian-keyring | checks packages of the archive
 debs-user | cmd:newuidmap      | uidmap             | shadow-utils         | lets an ordinary user own the files of a root
 packages | cmd:dpkg-buildpackage | dpkg-dev       | dpkg-dev             | makes a .deb
-packages | cmd:dh             | debhelper          | debhelper            | makes it the way of Debian
-packages | cmd:fakeroot       | fakeroot           | fakeroot             | says that root owns its files
+packages | cmd:dh             | debhelper          | debhelper            | runs the usual steps for it
+packages | cmd:fakeroot       | fakeroot           | fakeroot             | makes root the owner of its files
 packages | cmd:rpmbuild       | rpm                | rpm-build            | makes an .rpm
-packages | cmd:file           | file               | file                 | finds out what a program depends on
-packages | cmd:strip          | binutils           | binutils             | leaves out what only a debugger reads
-test  | cmd:debdiff            | devscripts         | devscripts           | says what differs between two Debian packages
-test  | cmd:wdiff              | wdiff              | wdiff                | shows it what differs between two control files
+packages | cmd:file           | file               | file                 | finds the dependencies of a program
+packages | cmd:strip          | binutils           | binutils             | removes debug information
+test  | cmd:debdiff            | devscripts         | devscripts           | compares two Debian packages
+test  | cmd:wdiff              | wdiff              | wdiff                | compares two control files for debdiff
 test  | cmd:dpkg-source        | dpkg-dev           | dpkg-dev             | makes source packages
-test  | cmd:apt-get            | apt                | apt                  | downloads packages of the archive, and from a mirror
+test  | cmd:apt-get            | apt                | apt                  | downloads packages from the archive and from a mirror
 test  | cmd:apt-ftparchive     | apt-utils          | apt-utils            | lists packages
-test  | cmd:dpkg-scanpackages  | dpkg-dev           | dpkg-dev             | lists packages as the real builders do
+test  | cmd:dpkg-scanpackages  | dpkg-dev           | dpkg-dev             | lists packages like the builders of StarlingX
 test  | cmd:aptly              | aptly              | -                    | makes and mirrors repositories of packages
 test  | cmd:reprepro           | reprepro           | reprepro             | mirrors them too
 test  | cmd:diff               | diffutils          | diffutils            | compares the files of packages
@@ -82,56 +82,56 @@ test  | cmd:mandoc            | mandoc             | mandoc               | chec
 test  | cmd:bash              | bash               | bash                 | completes command lines
 test  | cmd:zsh               | zsh                | zsh                  | completes them too
 test  | cmd:fish              | fish               | fish                 | completes them too
-test  | file:/usr/lib/systemd/systemd,/lib/systemd/systemd | systemd | systemd | runs the service where the packages are tried
+test  | file:/usr/lib/systemd/systemd,/lib/systemd/systemd | systemd | systemd | runs the service in the test of the packages
 test  | cmd:dnf                | dnf                | dnf                  | installs published packages
 test  | python:dnfpluginscore  | dnf-plugins-core | dnf-plugins-core | downloads published packages with dnf
 test  | cmd:gpg                | gpg                | gnupg2               | signs and checks signatures
-test  | cmd:gpgconf            | gpgconf            | gnupg2               | ends its agent
-test  | cmd:gpg-agent          | gpg-agent          | gnupg2               | keeps keys of the tests
+test  | cmd:gpgconf            | gpgconf            | gnupg2               | ends the agent of gpg
+test  | cmd:gpg-agent          | gpg-agent          | gnupg2               | holds keys of the tests
 test  | cmd:rpmsign            | rpm                | rpm-sign             | signs packages as packagers do
 test  | cmd:rpmkeys            | rpm                | rpm                  | checks signatures of packages
 test  | cmd:skopeo             | skopeo             | skopeo               | reads published container images
 test  | cmd:docker-registry,registry | docker-registry | docker-distribution | is a registry of container images
 test  | cmd:nginx              | nginx-light        | nginx-core           | serves a mirror
-test  | cmd:zsync              | zsync              | zsync                | downloads what of a file is new
-test  | cmd:zsyncmake          | zsync              | zsync                | makes the control files for that
+test  | cmd:zsync              | zsync              | zsync                | downloads the new parts of a file
+test  | cmd:zsyncmake          | zsync              | zsync                | makes control files for zsync
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror
-test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
+test  | cmd:strace             | strace             | strace               | traces writes to the disk and their order
 test  | cmd:ssh                | openssh-client     | openssh-clients      | runs phases on another host
-test  | cmd:sshd               | openssh-server     | openssh-server       | is that host
+test  | cmd:sshd               | openssh-server     | openssh-server       | serves as that host
 test  | cmd:sbatch             | slurm-client       | slurm                | runs phases on a cluster
-test  | cmd:slurmctld          | slurmctld          | slurm-slurmctld      | is that cluster
-test  | cmd:slurmd             | slurmd             | slurm-slurmd         | is its nodes
-test  | file:/usr/lib/x86_64-linux-gnu/slurm-wlm/select_cons_tres.so,/usr/lib/aarch64-linux-gnu/slurm-wlm/select_cons_tres.so,/usr/lib64/slurm/select_cons_tres.so | slurm-wlm-basic-plugins | slurm | gives its processors to phases
-test  | cmd:munged             | munge              | munge                | tells its daemons who is who
-test  | cmd:mkfs.ext4          | e2fsprogs          | e2fsprogs            | makes a disk that is soon full
-test  | cmd:mount              | mount              | util-linux-core      | mounts it
-test  | cmd:ip                 | iproute2           | iproute              | gives a machine an address
-test  | cmd:unshare            | util-linux         | util-linux           | gives a machine a name
+test  | cmd:slurmctld          | slurmctld          | slurm-slurmctld      | controls that cluster
+test  | cmd:slurmd             | slurmd             | slurm-slurmd         | serves as its nodes
+test  | file:/usr/lib/x86_64-linux-gnu/slurm-wlm/select_cons_tres.so,/usr/lib/aarch64-linux-gnu/slurm-wlm/select_cons_tres.so,/usr/lib64/slurm/select_cons_tres.so | slurm-wlm-basic-plugins | slurm | allocates processors of the cluster
+test  | cmd:munged             | munge              | munge                | authenticates the daemons of the cluster
+test  | cmd:mkfs.ext4          | e2fsprogs          | e2fsprogs            | makes a small disk that fills quickly
+test  | cmd:mount              | mount              | util-linux-core      | mounts that disk
+test  | cmd:ip                 | iproute2           | iproute              | sets the address of a namespace
+test  | cmd:unshare            | util-linux         | util-linux           | sets the host name of a namespace
 test  | cmd:setpriv            | util-linux         | util-linux           | publishes as an ordinary user
-test  | cmd:gzip               | gzip               | gzip                 | packs logs
-test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the benchmark of compare measures itself against it
+test  | cmd:gzip               | gzip               | gzip                 | compresses logs
+test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the benchmark of compare compares with it
 test  | cmd:apache2,httpd      | apache2            | httpd                | serves a mirror too
 test  | cmd:chromium,chromium-browser | chromium    | chromium             | shows the catalog pages
-test  | cmd:chromedriver       | chromium-driver    | chromedriver         | drives it
+test  | cmd:chromedriver       | chromium-driver    | chromedriver         | controls chromium
 test  | cmd:tidy               | tidy               | tidy                 | checks the HTML of the pages
-test  | cmd:promtool           | prometheus         | golang-github-prometheus | judges the metrics of the service
-test  | cmd:unzip              | unzip              | unzip                | unpacks what looks at the pages
-test  | cmd:radosgw            | radosgw            | ceph-radosgw         | is an object store
-test  | cmd:ceph-mon           | ceph-mon           | ceph-mon             | is its monitor
-test  | cmd:ceph-mgr           | ceph-mgr           | ceph-mgr             | is its manager
-test  | cmd:ceph-osd           | ceph-osd           | ceph-osd             | keeps its objects
-test  | cmd:ceph               | ceph-common        | ceph-common          | sets it up
-test  | cmd:uuidgen            | uuid-runtime       | util-linux           | names it
+test  | cmd:promtool           | prometheus         | golang-github-prometheus | checks the metrics of the service
+test  | cmd:unzip              | unzip              | unzip                | unpacks axe-core
+test  | cmd:radosgw            | radosgw            | ceph-radosgw         | serves a bucket: the object store of Ceph
+test  | cmd:ceph-mon           | ceph-mon           | ceph-mon             | the monitor of that store
+test  | cmd:ceph-mgr           | ceph-mgr           | ceph-mgr             | the manager of that store
+test  | cmd:ceph-osd           | ceph-osd           | ceph-osd             | stores its objects
+test  | cmd:ceph               | ceph-common        | ceph-common          | configures that store
+test  | cmd:uuidgen            | uuid-runtime       | util-linux           | makes the identifier of that store
 test  | cmd:openssl            | openssl            | openssl              | signs and checks provenance
-test  | cmd:jq                 | jq                 | jq                   | takes provenance apart
-test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
+test  | cmd:jq                 | jq                 | jq                   | reads provenance
+test  | cmd:timeout            | coreutils          | coreutils            | ends commands that hang
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
-bench | cmd:zsync              | zsync              | zsync                | what fetch of the next image is compared with
+bench | cmd:zsync              | zsync              | zsync                | fetch of the next image is compared with it
 test  | cmd:aria2c             | aria2              | aria2                | downloads by metalink files; fetch is compared with it
-bench | file:/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4,/usr/lib/aarch64-linux-gnu/libtcmalloc_minimal.so.4,/usr/lib64/libtcmalloc_minimal.so.4 | libtcmalloc-minimal4 | gperftools-libs | allocates the memory of the object store that is measured
-bench | python:ensurepip      | python3-venv       | python3-libs         | what uploads to buckets are compared with
+bench | file:/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4,/usr/lib/aarch64-linux-gnu/libtcmalloc_minimal.so.4,/usr/lib64/libtcmalloc_minimal.so.4 | libtcmalloc-minimal4 | gperftools-libs | allocates the memory of the measured object store
+bench | python:ensurepip      | python3-venv       | python3-libs         | installs the tools with which uploads to buckets are compared
 '
 
 say() { echo "setup: $*"; }
@@ -161,7 +161,7 @@ else
     system=none
 fi
 
-# there NEED: succeeds if it is installed.
+# there NEED: succeeds if the need is met.
 there() {
     local file
     case $1 in
@@ -189,7 +189,7 @@ shown() {
     esac
 }
 
-# missing: prints a line "need package why" for each unmet need of the groups.
+# missing: prints a line "NEED PACKAGE PURPOSE" for each unmet need of the groups.
 missing() {
     local in need apt dnf why package
     while IFS='|' read -r in need apt dnf why; do
@@ -208,7 +208,7 @@ as_root() {
     elif [[ -n $(type -P sudo) ]]; then
         sudo "$@"
     else
-        die "this has to be run as root, and there is no sudo: $*"
+        die "this must run as root, and sudo is not installed: $*"
     fi
 }
 
@@ -234,7 +234,7 @@ install_packages() {
         apt_get install --no-install-recommends "$@"
         ;;
     dnf) as_root dnf install -y --setopt=install_weak_deps=False "$@" ;;
-    none) die "neither apt-get nor dnf is here; install these by other means: $*" ;;
+    none) die "neither apt-get nor dnf is installed; install these packages by other means: $*" ;;
     esac
 }
 
@@ -290,7 +290,7 @@ if [[ $groups == *' rpms '* ]]; then
     get_kernel=("$build_tools/download-mirror" --cache-only)
     if ! said=$("${get_kernel[@]}" 2>&1); then
         [[ $system == apt ]] || die "$said"
-        say "the package lists do not lead to a kernel, updating them"
+        say "the package lists have no kernel, updating them"
         update_lists
         said=$("${get_kernel[@]}" 2>&1) || die "$said"
     fi
@@ -352,4 +352,4 @@ if [[ $group == test || $group == bench ]]; then
     fi
 fi
 
-say "everything for '$group' is here"
+say "everything for '$group' is installed"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A package's life on a server, by docs/install.md: installed, configured, started, asked for a build, upgraded, removed.
+# Installs a package on a server by docs/install.md, configures and starts the service, requests a build, upgrades and removes the package.
 #
 # Runs in the system that root.sh makes, with the package in /files and its kind in /files/kind.
 set -xeuo pipefail
@@ -16,7 +16,7 @@ fails() {
     fi
 }
 
-# Waits for what has to come true.
+# until_true COMMAND...: waits until COMMAND succeeds, 2 minutes at most.
 until_true() {
     for _ in $(seq 600); do
         if "$@"; then return 0; fi
@@ -34,7 +34,7 @@ deb)
     remove_it() { dpkg --remove stx-builds; }
     ;;
 rpm)
-    # Where rpm is not the system's own, its database is empty: a package stands for what the system has.
+    # On a system without rpm packages, the database of rpm is empty: a package stands for the installed dependencies.
     if ! rpm -q --whatprovides systemd; then
         libraries=$(ldconfig -p | sed -nE 's#^.*(ld-linux|libc\.|libm\.|libgcc_s\.).* => ##p')
         mkdir /tmp/base
@@ -55,7 +55,7 @@ rpm)
     ;;
 esac
 
-# Installed: everything is there, and nothing runs or will.
+# Installation: everything exists, and the service is neither started nor enabled.
 install_it
 verify_it
 stx-builds --version
@@ -67,7 +67,7 @@ fails systemctl is-active stx-builds
 systemd-analyze verify stx-builds.service
 systemd-analyze security --threshold=30 --no-pager stx-builds.service
 
-# As it comes, the configuration lacks the mirror's directory only; the rest are warnings.
+# With the installed configuration, the only error is the missing directory of the mirror; the rest are warnings.
 fails stx-builds doctor --config $conf
 [[ $(stx-builds doctor --config $conf || true) == *'/srv/mirror/starlingx does not exist'* ]]
 fails systemctl start stx-builds
@@ -77,7 +77,7 @@ stx-builds doctor --config $conf
 systemctl start stx-builds
 systemctl stop stx-builds
 
-# Configured: a distribution of one file.
+# Configuration: a distribution of one file.
 useradd --groups stx-build-team alice
 useradd mallory
 install -d -o stx-builds /srv/upstream
@@ -93,25 +93,25 @@ printf '\n[[branch]]\nname = "master"\n' >> $conf
 export STX_BUILDS_CONFIG=$conf
 stx-builds daemon --check
 
-# Started, and enabled, by the administrator: up once it says that it is ready.
+# Start: the administrator enables and starts the service; `systemctl` returns when the service is ready.
 systemctl enable --now stx-builds
 systemctl is-active stx-builds
 [[ -n $(systemctl show --value -p StatusText stx-builds) ]]
 [[ $(stat -c '%U %a' /var/lib/stx-builds) == 'stx-builds 700' ]]
 systemctl reload stx-builds
 
-# Asked: by one of the group, and by nobody else.
+# Request: only members of the group can request a build.
 fails runuser -u mallory -- stx-builds trigger master --reason mischief
 runuser -u alice -- stx-builds trigger master --reason 'the first one'
 until_true test -L /srv/mirror/starlingx/master/centos/latest_build
 [[ $(cat /srv/mirror/starlingx/master/centos/latest_build/outputs/wheels/message.whl) == hello ]]
 runuser -u alice -- stx-builds list
 runuser -u stx-builds -- stx-builds --format json history | grep "\"uid\": $(id -u alice)"
-# Who may request builds sees them in the spool; others see nothing.
+# Members of the group see requests in the spool; other users see nothing.
 runuser -u alice -- stx-builds history | grep 'the first one'
 fails runuser -u mallory -- stx-builds history
 
-# Upgraded: what runs goes on, what was changed stays.
+# Upgrade: the service continues to run, and a changed configuration is kept.
 pid=$(systemctl show --value -p MainPID stx-builds)
 cp $conf /tmp/changed.toml
 upgrade_it
@@ -119,7 +119,7 @@ upgrade_it
 systemctl is-enabled stx-builds
 cmp $conf /tmp/changed.toml
 
-# Removed: the service ends; the configuration stays where that is the custom, and what was built always.
+# Removal: the service ends. Debian keeps the configuration until `purge`, rpm as `.rpmsave`; the mirror and the state always stay.
 remove_it
 fails systemctl is-active stx-builds
 fails test -e /usr/bin/stx-builds
@@ -132,7 +132,7 @@ deb)
 rpm) cmp $conf.rpmsave /tmp/changed.toml ;;
 esac
 fails test -e $conf
-# What the administrator put there is nobody else's.
+# Files that the administrator added are not removed.
 test -e /etc/stx-builds/small.toml
 test -e /var/lib/stx-builds/.service/ledger.sqlite
 test -d /srv/mirror/starlingx/master/centos/latest_build/outputs

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A copy of this system that forgets: an overlay with namespaces of its own, in which systemd runs one script.
+# Runs one script by systemd in a temporary copy of this system: an overlay with namespaces of its own.
 #
 #   unshare --mount --pid --fork --kill-child --net --uts --ipc --cgroup root.sh DIR SCRIPT
 #
-# DIR is an empty directory; what it holds as `files` is /files in there. SCRIPT runs with its output in /files/log, in the
-# running system; its exit status is that of this script.
+# DIR contains only `files`, which is /files in the copy. SCRIPT runs in the started system with its output in /files/log; its exit
+# status is that of this script.
 set -euo pipefail
 dir=$1 script=$2
 mount --make-rprivate /
@@ -14,7 +14,7 @@ mkdir "$dir"/root/{upper,work,merged}
 mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/root/upper,workdir=$dir/root/work" "$dir/root/merged"
 cd "$dir/root/merged"
 
-# As a container has them: the kernel's settings are there to be read.
+# As in a container, the kernel's settings are read-only.
 mount -t proc proc proc
 mount --bind -o ro proc/sys proc/sys
 mount -t sysfs -o ro sysfs sys
@@ -39,7 +39,7 @@ mount --bind "$dir/files/console" dev/console
 mkdir files
 mount --bind "$dir/files" files
 
-# Nothing of this machine starts: neither its services nor its mounts. A package may start services, as on a server.
+# Services and mounts of this machine do not start. A package may start services, as on a server.
 rm -f usr/sbin/policy-rc.d
 rm -rf etc/systemd/system/*.wants etc/systemd/system/*.requires
 : > etc/fstab

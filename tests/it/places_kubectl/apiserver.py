@@ -1,7 +1,7 @@
-"""apiserver LOG WORD...: as much of a Kubernetes API server as `kubectl exec` asks for.
+"""apiserver LOG WORD...: the part of a Kubernetes API server that `kubectl exec` needs.
 
-It knows one deployment with one pod, `stx-builder` of the namespace in the environment variable NAMESPACE. What `kubectl exec` asks
-for is run by WORD..., and its output goes back over the WebSocket. LOG has a line for each such request. Prints its port.
+It has one deployment with one pod, `stx-builder` of the namespace in the environment variable NAMESPACE. WORD... runs the command of
+`kubectl exec`, and the output is sent back over the WebSocket. LOG gets a line for each such request. Prints the port of the server.
 """
 import base64
 import hashlib
@@ -100,7 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Sec-WebSocket-Protocol", "v5.channel.k8s.io")
         self.end_headers()
         self.close_connection = True
-        # The client may go while the command runs on.
+        # The command continues if the client disconnects.
         ran = subprocess.Popen(WORDS + words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         lock = threading.Lock()
         copies = [

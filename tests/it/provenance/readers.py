@@ -1,4 +1,4 @@
-"""Reads provenance and bills of materials with the libraries of those who specified the forms.
+"""Reads provenance and bills of materials with the libraries of the authors of the formats.
 
 statement FILE          an in-toto statement with SLSA provenance, by in-toto's own definitions
 envelope FILE PUBLIC    a DSSE envelope, by the reference implementation; prints the payload
@@ -16,13 +16,13 @@ def statement(text):
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
     from in_toto_attestation.v1.statement import Statement
 
-    # Fields that the definitions do not have are errors here.
+    # `Parse` refuses fields that the definitions do not have.
     parsed = json_format.Parse(text, statement_pb2.Statement())
     Statement.copy_from_pb(parsed).validate()
     predicate = json_format.Parse(
         json.dumps(json.loads(text)["predicate"]), provenance_pb2.Provenance()
     )
-    # What the specification of SLSA requires.
+    # The fields that the specification of SLSA requires.
     definition, run = predicate.build_definition, predicate.run_details
     assert definition.build_type and definition.external_parameters.fields
     assert run.builder.id and parsed.predicate_type == "https://slsa.dev/provenance/v1"
