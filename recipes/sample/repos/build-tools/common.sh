@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the build tools share; sourced first by each of them.
+# Functions that the build tools share; each of them sources this file first.
 set -euo pipefail
 umask 022
 export LC_ALL=C.UTF-8
@@ -31,21 +31,21 @@ enter_build() {
     mkdir "$HOME"
     export TMPDIR=$work
     unset SOURCE_DATE_EPOCH
-    # git is not to take a broken source tree for a part of the repository around it.
+    # With this, git does not treat a broken source tree as a part of a repository above it.
     export GIT_CEILING_DIRECTORIES=$MY_REPO_ROOT
 }
 
-# use_date SECONDS...: the newest of these is the date of what is made from now on.
+# use_date SECONDS...: sets the date of later artifacts to the newest of these.
 #
-# An artifact is as old as what it is made of, not as the newest commit of all: so
-# what did not change between two builds is the same file in both.
+# An artifact has the date of its own sources, not that of the newest commit of all, so
+# that unchanged artifacts of two builds are the same file.
 use_date() {
     SOURCE_DATE_EPOCH=$(printf '%s\n' "$@" | sort -n | tail -n 1)
     [[ $SOURCE_DATE_EPOCH =~ ^[0-9]+$ ]] || die "no date among: $*"
     export SOURCE_DATE_EPOCH
 }
 
-# dates_of DIR...: when each directory was last changed, by its git.
+# dates_of DIR...: the time of the last commit to each directory.
 dates_of() {
     local dir
     for dir in "$@"; do
@@ -53,7 +53,7 @@ dates_of() {
     done
 }
 
-# dates_of_rpms FILE...
+# dates_of_rpms FILE...: the build times of packages.
 dates_of_rpms() { rpm -qp --qf '%{BUILDTIME}\n' "$@"; }
 
 # listed FILE: the lines of FILE without comments and empty lines.
@@ -62,21 +62,21 @@ listed() {
     sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$1"
 }
 
-# listed_dirs LIST: the directories that the file LIST of every git names.
+# listed_dirs LIST: the directories that the files LIST of all repositories list.
 listed_dirs() {
     local list dir found=
     for list in "$root"/*/"$1" "$root"/stx/*/"$1"; do
         [[ -f $list ]] || continue
         for dir in $(listed "$list"); do
-            [[ -d ${list%/*}/$dir ]] || die "$list names $dir, which is not there"
+            [[ -d ${list%/*}/$dir ]] || die "$list names $dir, which does not exist"
             echo "${list%/*}/$dir"
             found=yes
         done
     done
-    [[ -n $found ]] || die "no git below $root has anything in a file $1"
+    [[ -n $found ]] || die "no repository below $root lists a directory in a file $1"
 }
 
-# age DIR: gives everything in DIR the date in use.
+# age DIR: sets the times of all files in DIR to the date of use_date.
 age() {
     find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 }
@@ -88,17 +88,17 @@ rpm_named() {
     for file in $(find "$@" -name "$name-*.rpm" ! -name '*src.rpm' | sort); do
         [[ $(rpm -qp --qf '%{NAME}' "$file") == "$name" ]] && found+=("$file")
     done
-    ((${#found[@]} == 1)) || die "${#found[@]} packages called $name in $*, there has to be one"
+    ((${#found[@]} == 1)) || die "${#found[@]} packages called $name in $*, expected one"
     echo "${found[0]}"
 }
 
-# unpack_rpm FILE DIR
+# unpack_rpm FILE DIR: unpacks a package into DIR.
 unpack_rpm() {
     mkdir -p "$2"
     (cd "$2" && rpm2cpio "$1" | cpio --quiet -idmu --no-absolute-filenames) || die "cannot unpack $1 into $2"
 }
 
-# check_closed FILE...: nothing that these RPMs require is missing among them.
+# check_closed FILE...: fails unless these RPMs provide all their requirements.
 check_closed() {
     local on_debian=()
     [[ ! -f /etc/debian_version ]] || on_debian=(--force-debian)

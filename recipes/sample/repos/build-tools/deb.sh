@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# How Debian packages are built and taken apart: sourced after common.sh.
-# as_root COMMAND...: runs it as root in namespaces of its own, without network. What
-# it mounts and starts ends with it. An ordinary user is root there of the files that
-# /etc/subuid gives them.
+# Functions that build and unpack Debian packages: sourced after common.sh.
+
+# as_root COMMAND...: runs COMMAND as root in namespaces of its own, without network. Its
+# mounts and processes end with it. For an ordinary user, the namespace maps root and the
+# users of /etc/subuid.
 as_root() {
     local enter=(unshare --mount --pid --net --fork --kill-child)
     ((EUID == 0)) || enter+=(--map-root-user --map-auto)
@@ -24,7 +25,7 @@ deb_named() {
     local name=$1 found
     shift
     mapfile -t found < <(find "$@" -name "${name}_*deb" | sort)
-    ((${#found[@]} == 1)) || die "${#found[@]} packages called $name in $*, there has to be one"
+    ((${#found[@]} == 1)) || die "${#found[@]} packages called $name in $*, expected one"
     echo "${found[0]}"
 }
 
@@ -50,7 +51,7 @@ closure() {
         cat "$empty/log" >&2
         die "apt cannot install $* from $ours and $theirs"
     }
-    # apt writes them as addresses, in which %2b stands for +.
+    # apt prints URLs, which contain %2b for +.
     sed -n "s,^'file:\(/[^']*\)'.*,\1,p" "$empty/uris" | sed 's,/\./,/,; s/%/\\x/g' | sort | while read -r dir; do
         printf '%b\n' "$dir"
     done

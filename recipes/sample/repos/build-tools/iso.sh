@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# How initrds and ISO images are made: sourced after common.sh.
+# Functions that make initrds and ISO images: sourced after common.sh.
 
-# first_of FILE...: the first one that is there.
+# first_of FILE...: the first file that exists.
 first_of() {
     local file
     for file in "$@"; do
         [[ -f $file ]] && echo "$file" && return
     done
-    die "none of these is there: $*; install isolinux and syslinux-common (on Fedora: syslinux)"
+    die "none of these files exists: $*; install isolinux and syslinux-common (on Fedora: syslinux)"
 }
 
-# copy_modules FROM RELEASE TO MODULE...: kernel modules, and what they need, from the
-# root directory FROM to the root directory TO.
+# copy_modules FROM RELEASE TO MODULE...: copies kernel modules and their dependencies
+# from the root directory FROM to the root directory TO.
 copy_modules() {
     local from=$1 release=$2 to=$3 module needed path
     shift 3
@@ -29,15 +29,15 @@ copy_modules() {
     depmod -b "$to" "$release"
 }
 
-# pack_initrd DIR FILE
+# pack_initrd DIR FILE: makes an initrd of DIR.
 pack_initrd() {
     age "$1"
     (cd "$1" && find . -print0 | sort -z |
         cpio --quiet --null --create --format=newc --reproducible --owner=0:0 | gzip --no-name -6) > "$2"
 }
 
-# make_iso DIR FILE CONFIGURATION: an ISO image of DIR that boots kernel and initrd in
-# DIR/isolinux as the isolinux configuration says. SHA256SUMS is added.
+# make_iso DIR FILE CONFIGURATION: makes an ISO image of DIR that boots the kernel and the
+# initrd in DIR/isolinux by this isolinux configuration. Adds SHA256SUMS.
 make_iso() {
     local dir=$1 file=$2
     cp "$(first_of /usr/lib/ISOLINUX/isolinux.bin /usr/share/syslinux/isolinux.bin)" "$dir/isolinux/"

@@ -1,14 +1,15 @@
 # shellcheck shell=bash
-# How RPMs are built: sourced after common.sh, once enter_build was called.
+# A function that builds RPMs: sourced after common.sh and the call of enter_build.
 
-# rpm_build TOPDIR PHASE SPEC [DEFINITION...]: the source RPM of SPEC in TOPDIR/SRPMS
-# and then its binary RPMs in TOPDIR/RPMS; a definition is "NAME VALUE" of a macro.
+# rpm_build TOPDIR PHASE SPEC [DEFINITION...]: builds the source RPM of SPEC in
+# TOPDIR/SRPMS and then its binary RPMs in TOPDIR/RPMS; a definition is "NAME VALUE" of a
+# macro.
 #
-# Nothing in them depends on when, where or by whom they are built. A source RPM holds
-# its spec file with all macros expanded, so it is made with directories that are all
-# called "."; the binary RPMs hold no directory of the build. BuildRequires are not
-# looked up in an RPM database, which a Debian host does not have: build-pkgs sees to
-# them. Definitions whose name begins with host_ are for the binary RPMs only.
+# The packages do not depend on the time, the place or the user of the build. A source
+# RPM contains its spec file with all macros expanded, so it is made with directories
+# that are all called "."; binary RPMs contain no directory of the build. rpmbuild does
+# not check BuildRequires, because a Debian host has no RPM database: build-pkgs does.
+# Definitions whose names begin with host_ apply to the binary RPMs only.
 rpm_build() {
     local top=$1 phase=$2 spec=$3 definition
     shift 3
