@@ -5,7 +5,7 @@ from setuptools import setup
 setup(
     name="platformclient",
     version="1.0.0",
-    description="Reads what a StarlingX sample host says of itself",
+    description="Reads the release of a StarlingX sample host",
     url="https://www.starlingx.io/",
     license="Apache-2.0",
     python_requires=">=3.6",

@@ -1,4 +1,4 @@
-/* Says which platform this is, and how this program was built. */
+/* Prints the release of the platform, and how this program was built. */
 #include <errno.h>
 #include <sched.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Says whether this host is fit for service: exit status 0 if it is. */
+/* Checks that this host is fit for service: exit status 0 if it is. */
 #include <stdio.h>
 #include <sys/statvfs.h>
 

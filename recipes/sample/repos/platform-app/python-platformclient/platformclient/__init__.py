@@ -1,4 +1,4 @@
-"""Reads what a StarlingX sample host says of itself."""
+"""Reads the release of a StarlingX sample host."""
 
 
 def read_release(lines):

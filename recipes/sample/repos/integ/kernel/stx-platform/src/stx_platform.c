@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Says in /proc/stx_platform which kernel this is and how it schedules. */
+/* Shows the kernel release and its kind of scheduling in /proc/stx_platform. */
 #include <generated/utsrelease.h>
 #include <linux/init.h>
 #include <linux/module.h>
@@ -29,6 +29,6 @@ module_init(stx_platform_init);
 module_exit(stx_platform_exit);
 
 MODULE_AUTHOR("StarlingX Sample");
-MODULE_DESCRIPTION("Says which kernel this is and how it schedules");
+MODULE_DESCRIPTION("Shows the kernel release and its kind of scheduling");
 MODULE_LICENSE("GPL v2");
 MODULE_VERSION("1.0");
