@@ -25,7 +25,7 @@ make_sources_containers() {
     put stx-tools/stx/debian/{bullseye,trixie}/dockerfiles/stx-{aptly,builder,lat-tool,pkgbuilder}.Dockerfile
 }
 
-# Images are texts until they are pushed.
+# An image is a text until it is pushed.
 make_docker_containers() {
     local images=$state/docker image
     mkdir -p "$images"
@@ -41,7 +41,7 @@ make_docker_containers() {
     esac
 }
 
-# A package that yum can read, and its source.
+# Makes a package that yum can read, and its source package.
 rpms() {
     [[ ! -d $state/rpms ]] || return 0
     local work=$state/rpms.new
@@ -66,7 +66,7 @@ make_download_mirror_sh() {
     echo 'already_there_srpm: fm-api' > logs/srpms_failmoved_L1.log
 }
 
-# links FROM TO: a link for each file.
+# links FROM TO: makes a link for each file.
 links() {
     local file
     (cd "$1" && find . -type f -name "$3") | while read -r file; do

@@ -2,7 +2,7 @@
 # The files that the programs of the rehearsal make: a few bytes each, with the real names and in the real places.
 # Sourced by `call`, which has `here`, `state` and the expectations.
 
-# put FILE...: with some bytes each.
+# put FILE...: makes files of some bytes each.
 put() {
     local file
     for file; do
@@ -11,7 +11,7 @@ put() {
     done
 }
 
-# git_tree DIR FILE TEXT: a work tree with one commit.
+# git_tree DIR FILE TEXT: makes a work tree with one commit.
 git_tree() {
     [[ ! -e $1/.git ]] || return 0
     mkdir -p "$1/$(dirname "$2")"
@@ -22,7 +22,7 @@ git_tree() {
         git -C "$1" -c user.name=Author -c user.email=author@example.org commit -q -m "$1"
 }
 
-# option NAME WORD...: the value of `--NAME VALUE` or `--NAME=VALUE`.
+# option NAME WORD...: prints the value of `--NAME VALUE` or `--NAME=VALUE`.
 option() {
     local name=--$1
     shift
@@ -35,7 +35,7 @@ option() {
     done
 }
 
-# blob LAYOUT KIND FILE: moves a file into an image layout; its descriptor.
+# blob LAYOUT KIND FILE: moves a file into an image layout, and prints its descriptor.
 blob() {
     local digest size
     digest=$(sha256sum < "$3") size=$(stat -c %s "$3")
@@ -67,13 +67,13 @@ push() {
     rm -r "$layout"
 }
 
-# has_image IMAGE: whether it is on the registry.
+# has_image IMAGE: succeeds if the image is on the registry.
 has_image() {
     skopeo inspect --raw --tls-verify=false "docker://$1" > /dev/null
 }
 
 # push_listed LIST IMAGE OPTION...: pushes the versioned image and, with the option --latest, the latest one, as build-stx-images.sh
-# does, and adds the names to the lists of this beginning.
+# does, and adds the names to the lists whose names begin with LIST.
 push_listed() {
     local list=$1 image=$2 tag suffix
     local -A suffixes=([versioned]=$TIMESTAMP.0)
@@ -86,7 +86,7 @@ push_listed() {
     done
 }
 
-# program WHERE FILE...: programs of the server, or of the pod.
+# program WHERE FILE...: makes programs of the server, or of the pod.
 program() {
     local file where=$1
     shift
@@ -98,7 +98,7 @@ program() {
     done
 }
 
-# deb DIR NAME VERSION [TEXT]: a package that apt can read.
+# deb DIR NAME VERSION [TEXT]: makes a package that apt can read.
 deb() {
     local work
     work=$(mktemp -d)
@@ -110,7 +110,7 @@ deb() {
     rm -r "$work"
 }
 
-# dsc DIR NAME VERSION: a source package.
+# dsc DIR NAME VERSION: makes a source package.
 dsc() {
     put "$1/$2_${3%-*}.orig.tar.xz" "$1/$2_$3.debian.tar.xz"
     {
@@ -136,11 +136,11 @@ make_repo() {
 
 make_sources_debian() {
     git_tree stx-tools "debian-mirror-tools/config/debian/$CODENAME/common/base-$CODENAME.yaml" 'EFI_SECURE_BOOT: disable'
-    # Only the rehearsal keeps these programs here; git must not report them as changes.
+    # These programs are in the work tree only in the rehearsal; git must not report them as changes.
     printf '%s\n' /import-stx /stx-init-env /stx /stx.conf >> stx-tools/.git/info/exclude
     program "$here" stx-tools/stx-init-env stx-tools/stx/bin/stx
     cat > stx-tools/import-stx << 'END'
-# Like the real one, it fails under `set -e` and `set -u`.
+# Like the real file, this one fails under `set -e` and `set -u`.
 false
 [[ -n $UNSET_VARIABLE ]] || : "${STX_BUILD_HOME:?}" "${PROJECT:?}" "${STX_PLATFORM:?}" "${KUBECONFIG:?}" "${OS_CODENAME:?}"
 [[ -e stx.conf ]] || echo "sample for $OS_CODENAME" > stx.conf
@@ -158,7 +158,7 @@ END
     git_tree cgcs-root/stx/git/ceph README 'a fork'
 }
 
-# `docker run` of the recipe sees the builders' home only: a file outside of it is refused.
+# `docker run` of the recipe mounts only the builders' home: a file outside of it is refused.
 make_docker_debian() {
     [[ $1 == run ]] || return 0
     local file
@@ -225,7 +225,7 @@ make_downloader() {
     local mirror=/import/mirrors/starlingx lists=$MY_WORKSPACE/required_downloads
     deb $mirror/binaries libc6 2.41-12
     deb $mirror/binaries ethtool 1:6.14.2-1
-    # A file of an earlier build: it is kept, and this build must not publish it.
+    # A file of an earlier build, which is kept and which this build must not publish.
     deb $mirror/binaries obsolete 1.0-1
     dsc $mirror/sources/dpdk dpdk 24.11.2-2
     dsc $mirror/sources/obsolete obsolete 1.0-1
@@ -235,7 +235,7 @@ make_downloader() {
 }
 
 make_build_pkgs_debian() {
-    # In the first pass, a package fails because it needs a later one.
+    # In the first pass, a package fails because it needs one that is built later.
     echo pass >> "$state/passes"
     (($(wc -l < "$state/passes") > 1)) || { echo 'rehearsal: 1 package failed' >&2; return 1; }
     local type package dir
@@ -262,7 +262,7 @@ make_build_pkgs_debian() {
     put /aptly/public/deb-local-build/dists/"$CODENAME"/main/binary-amd64/Packages
 }
 
-# Signs packages in the repository only, and changes a work tree.
+# Signs packages only in the package repository, and changes a work tree.
 make_sign_secure_boot_debian() {
     local package dir place name version pool=/aptly/public/deb-local-build/pool/main
     for package in std/shim:s/shim:shim-unsigned:15.8-1.stx.3 std/grub-efi:g/grub-efi:grub-efi-amd64:2.06-1.stx.3; do
@@ -299,7 +299,7 @@ make_build_wheel_tarball_sh_debian() {
     put "$MY_WORKSPACE/std/build-wheels-debian-$CODENAME-stable/stx-debian-stable-wheels$suffix.tar"
 }
 
-# apt in the image reads packages of the running build, which is not on the mirror yet.
+# apt in the image installs packages of the running build, which is not on the mirror yet.
 make_build_stx_base_sh_debian() {
     python3 - "$PREVIEW_URL" << 'END'
 import gzip, sys, urllib.request
