@@ -64,7 +64,7 @@ end_group() {
 # Two runs of a phase must never overlap: a lost run may still be alive on an unreachable host.
 exec 9>> "$lock" || exit 74
 until flock -n 9; do
-    ((SECONDS > 0)) || echo "stx-builds: an earlier run of this phase goes on, waiting for its end"
+    ((SECONDS > 0)) || echo "stx-builds: an earlier run of this phase still runs; waiting for its end"
     ((stopping == 0)) || exit 143
     ((SECONDS < patience)) || finish "not-started an earlier run of the phase still holds $lock" 75
     pause 1

@@ -1,5 +1,5 @@
--- Moves the rows of version 3 into the tables of version 4. Columns that contain JSON or times are copied unchanged. `json`
--- encloses a subquery because SQLite treats the result of a subquery as text, not as JSON.
+-- Moves the rows of version 3 into the tables of version 4. Texts that are JSON or times are not changed. `json` encloses subqueries,
+-- because their results are texts and no longer JSON.
 CREATE TEMP VIEW old_runs AS
 SELECT id, request, ended, json_object(
     'id', id,
@@ -55,7 +55,7 @@ INSERT INTO state
 SELECT 'alarms', json_object('kind', kind, 'subject', subject), json_array(since, text) FROM alarms;
 INSERT INTO state SELECT 'messages', id, json_quote(id) FROM messages;
 
--- All requests. For a request that is waiting or running, the entry in `state` takes precedence.
+-- All requests. For requests that wait or run, the entry in `state` takes precedence.
 INSERT INTO history
 SELECT id, 'request', channel, json_set(
     value,

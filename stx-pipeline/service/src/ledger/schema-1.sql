@@ -1,4 +1,4 @@
--- Version 1. Times have the form of RFC 3339 in UTC; JSON values are serialized types of the crate.
+-- Version 1. Times are RFC 3339 in UTC; JSON has the form of the crate's types.
 CREATE TABLE requests (
     id           INTEGER PRIMARY KEY,
     channel      TEXT NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE requests (
 CREATE INDEX requests_channel ON requests (channel, id);
 CREATE INDEX requests_waiting ON requests (id) WHERE state = 'waiting';
 
--- The reasons of each request, with the user id of the requester.
+-- The reasons and requesters of requests.
 CREATE TABLE reasons (
     request INTEGER NOT NULL REFERENCES requests (id),
     number  INTEGER NOT NULL,
@@ -50,7 +50,7 @@ CREATE TABLE phases (
     UNIQUE (run, name)
 ) STRICT, WITHOUT ROWID;
 
--- The state of each watch: its last tick, the heads, and the commits that it is collecting.
+-- The memory of each watch: its last tick, the heads, the commits that wait for a build.
 CREATE TABLE marks (
     key  TEXT PRIMARY KEY,
     mark TEXT NOT NULL

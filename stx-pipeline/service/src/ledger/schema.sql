@@ -1,5 +1,5 @@
--- Version 4. Each value is JSON of the type named above its table; kinds, keys and channels are columns for queries.
--- The entries of `State`: a row for each entry of its maps, under the entry's key, and `last_id` under an empty key.
+-- Version 4. A value is JSON of the type that the comment of its table names; kinds, keys and channels are columns for queries.
+-- The entries of `State`: those of its maps by their keys, and `last_id` with an empty key.
 CREATE TABLE state (
     part  TEXT NOT NULL CHECK (
         part IN ('last_id', 'marks', 'queue', 'runs', 'verdicts', 'last', 'alarms', 'messages')
@@ -9,7 +9,7 @@ CREATE TABLE state (
     PRIMARY KEY (part, key)
 ) STRICT;
 
--- A `Filed` for each request that ended or has runs that ended, and a `FiledVerdict` for each verdict that ended.
+-- A `Filed` for each request that ended or has ended runs, a `FiledVerdict` for each verdict that ended.
 CREATE TABLE history (
     id      INTEGER PRIMARY KEY,
     kind    TEXT NOT NULL CHECK (kind IN ('request', 'verdict')),
