@@ -58,14 +58,14 @@ const NAMES: [(u32, &str); 18] = [
 ];
 
 /// Tags that become part of another field, or that follow from other fields: sizes, digests, inodes, classes, colors, the
-/// cookie.
+/// cookie; and the text of the spec, which is a file of a source package as well.
 fn is_covered(tag: u32) -> bool {
     matches!(tag,
         ..1000
         | 1000..=1003 | 1006..=1009 | 1022..=1043 | 1045..=1050 | 1053..=1055 | 1064..=1069
         | 1079..=1082 | 1085..=1088 | 1090..=1092 | 1094..=1097 | 1100 | 1106 | 1112..=1118
         | 1124..=1126 | 1140..=1146 | 1151..=1154 | 1156..=1161 | 1177
-        | 5008..=5010 | 5020..=5027 | 5045..=5057 | 5062..=5082 | 5090..=5093 | 5097 | 5103..=5108
+        | 5008..=5010 | 5020..=5027 | 5045..=5057 | 5062..=5082 | 5090..=5093 | 5097 | 5099 | 5103..=5108
         | 5112..=5113 | 5115..=5124)
 }
 

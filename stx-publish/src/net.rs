@@ -11,6 +11,7 @@ use chrono::DateTime;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, StatusCode, Url, redirect};
+use rustls::CertificateError;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 pub use crate::web_page::WebPage;
@@ -121,9 +122,43 @@ pub fn proxy(url: &str) -> Option<String> {
     Some(proxy.to_string())
 }
 
-/// Returns true if a request failed because the server's certificate is not trusted.
-pub fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
-    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
+/// The reason for which a server's certificate is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateFault {
+    /// The time of its validity is over.
+    Expired,
+    /// The time of its validity has not begun.
+    NotYetValid,
+    /// It is valid for other host names than that of the URL.
+    OtherName,
+    /// It is the certificate of an authority, which a server must not use as its own.
+    Authority,
+    /// No trusted authority has issued it, or it is refused for another reason.
+    Untrusted,
+}
+
+/// The reason for which the server's certificate was refused; `None` if the request failed for another reason.
+pub fn certificate_fault(error: &(dyn Error + 'static)) -> Option<CertificateFault> {
+    let Some(rustls::Error::InvalidCertificate(fault)) = tls_error(error) else {
+        return None;
+    };
+    Some(match fault {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            CertificateFault::Expired
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            CertificateFault::NotYetValid
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            CertificateFault::OtherName
+        }
+        // `rustls` has no variant for this reason, only the text of the verifier.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            CertificateFault::Authority
+        }
+        _ => CertificateFault::Untrusted,
+    })
 }
 
 /// Returns true if a request failed because the server answered without TLS.
@@ -180,20 +215,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_untrusted_certificate_is_found_in_the_errors_around_it() {
-        let unknown = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        assert!(is_untrusted_certificate(&unknown()));
+    fn the_fault_of_a_certificate_is_found_in_the_errors_around_it() {
+        let refused = rustls::Error::InvalidCertificate;
+        let unknown = || refused(CertificateError::UnknownIssuer);
+        let untrusted = Some(CertificateFault::Untrusted);
+        assert_eq!(certificate_fault(&unknown()), untrusted);
         let open = rustls::InvalidMessage::InvalidContentType;
         assert!(is_not_tls(&io::Error::other(rustls::Error::from(open))));
         assert!(!is_not_tls(&unknown()));
-        assert!(is_untrusted_certificate(&io::Error::other(unknown())));
-        assert!(is_untrusted_certificate(&io::Error::other(
-            io::Error::other(unknown())
-        )));
+        let within = io::Error::other(io::Error::other(unknown()));
+        assert_eq!(certificate_fault(&within), untrusted);
+        for (fault, expected) in [
+            (CertificateError::Expired, CertificateFault::Expired),
+            (CertificateError::NotValidYet, CertificateFault::NotYetValid),
+            (CertificateError::NotValidForName, CertificateFault::OtherName),
+        ] {
+            assert_eq!(certificate_fault(&refused(fault)), Some(expected));
+        }
         let other = rustls::Error::HandshakeNotComplete;
-        assert!(!is_untrusted_certificate(&io::Error::other(other)));
-        assert!(!is_untrusted_certificate(&io::Error::from(
-            io::ErrorKind::ConnectionRefused
-        )));
+        assert_eq!(certificate_fault(&io::Error::other(other)), None);
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(certificate_fault(&refused), None);
     }
 }

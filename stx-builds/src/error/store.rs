@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use stx_publish::net::{is_not_tls, is_untrusted_certificate, proxy};
+use stx_publish::net::{CertificateFault, certificate_fault, is_not_tls, proxy};
 use stx_publish::{NoLength, StoreError, WebPage};
 use stx_publish_s3::RequestFailure;
 
@@ -33,10 +33,8 @@ pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<
                 .to_owned(),
         );
     }
-    if is_untrusted_certificate(source) {
-        return Some(
-            "this machine does not trust the server's certificate: install that of its authority, or name it in SSL_CERT_FILE".to_owned(),
-        );
+    if let Some(fault) = certificate_fault(source) {
+        return Some(refused_certificate(fault).to_owned());
     }
     if is_not_tls(source) {
         return Some(
@@ -49,6 +47,29 @@ pub(crate) fn unreached(url: &str, source: &(dyn StdError + 'static)) -> Option<
         "requests for this URL pass through the proxy {proxy}, which the environment names (http_proxy, https_proxy or all_proxy); \
          no_proxy names hosts that are reached without it"
     ))
+}
+
+/// The next step after a server's certificate was refused.
+fn refused_certificate(fault: CertificateFault) -> &'static str {
+    match fault {
+        CertificateFault::Expired => {
+            "the server's certificate has expired: its operator must renew it; if it is valid elsewhere, check the clock of this machine"
+        }
+        CertificateFault::NotYetValid => {
+            "the server's certificate is not valid yet: check the clock of this machine"
+        }
+        CertificateFault::OtherName => {
+            "the server's certificate was issued for other names: use one of them in the URL, or ask the operator of the server"
+        }
+        CertificateFault::Authority => {
+            "the server presents the certificate of an authority as its own, which clients refuse: its operator must issue one \
+             with `basicConstraints=CA:FALSE`"
+        }
+        // Includes reasons that a later version of the library adds.
+        _ => {
+            "this machine does not trust the server's certificate: install that of its authority, or name it in SSL_CERT_FILE"
+        }
+    }
 }
 
 /// The hint if another publisher is at work.

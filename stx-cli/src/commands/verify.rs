@@ -40,10 +40,15 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
             FindingKind::ImageMissing | FindingKind::ImageTagNotNewest
         )
     });
+    let damaged = findings
+        .iter()
+        .any(|finding| finding.build.is_some() && finding.severity == Severity::Error);
     Err(if repairable {
         failure.hint("run `stx-builds verify --repair` to repair derived files")
     } else if images {
         failure.hint("run `stx-builds image push BUILD` to push the missing images")
+    } else if damaged {
+        failure.hint("restore the files from another mirror; docs/recovery.md, Restore files from a copy")
     } else {
         failure
     })
