@@ -334,7 +334,7 @@ fn missing_tools_name_their_packages() {
         .collect();
     assert_eq!(
         missing,
-        ["no-such-tool is not in PATH: `apt install a` or `dnf install d` brings it"]
+        ["no-such-tool is not in PATH: `apt install a` or `dnf install d` installs it"]
     );
 }
 
