@@ -51,23 +51,23 @@ fn liars() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "strings",
             with(&header(&[[1000, 8, 0, huge]], 29_000)),
-            "tag 1000 leads out",
+            "tag 1000 points outside",
         ),
         (
             "numbers",
             with(&header(&[[1000, 5, 0, u32::MAX]], 100)),
-            "tag 1000 leads out",
+            "tag 1000 points outside",
         ),
         (
             "offset",
             with(&header(&[[1000, 6, u32::MAX, 1]], 100)),
-            "tag 1000 leads out",
+            "tag 1000 points outside",
         ),
         // 16 MB.
         (
             "shared",
             with(&header(&shared, 16 << 20)),
-            "tag 1001 leads out",
+            "tag 1001 points outside",
         ),
         ("tags", with(&header(&many, 0)), "100000 tags"),
         ("count", with(&sizes(u32::MAX, 0)), "4294967295 tags"),
