@@ -228,7 +228,10 @@ mod tests {
         for (fault, expected) in [
             (CertificateError::Expired, CertificateFault::Expired),
             (CertificateError::NotValidYet, CertificateFault::NotYetValid),
-            (CertificateError::NotValidForName, CertificateFault::OtherName),
+            (
+                CertificateError::NotValidForName,
+                CertificateFault::OtherName,
+            ),
         ] {
             assert_eq!(certificate_fault(&refused(fault)), Some(expected));
         }

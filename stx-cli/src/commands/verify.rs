@@ -48,7 +48,9 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
     } else if images {
         failure.hint("run `stx-builds image push BUILD` to push the missing images")
     } else if damaged {
-        failure.hint("restore the files from another mirror; docs/recovery.md, Restore files from a copy")
+        failure.hint(
+            "restore the files from another mirror; docs/recovery.md, Restore files from a copy",
+        )
     } else {
         failure
     })
