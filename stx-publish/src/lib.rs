@@ -18,7 +18,7 @@
 //! | `ingest` | reads, hashes and recognises the files of a workspace; feature `local` |
 //! | `scan` | a finished tree as a value; feature `local` |
 //! | [`metadata`] | the metadata of RPM and apt repositories |
-//! | [`store`] | the operations of a mirror: [`MirrorRead`], [`MirrorStore`], and the [rules](store::rules) that every mirror keeps |
+//! | [`store`] | the operations of a mirror: [`MirrorRead`], [`MirrorStore`], the [rules](store::rules) that every mirror keeps, and a mirror over the [rows](store::rows) of any key-value database |
 //! | [`memory`], `local`, `http` | the mirrors: in memory, in a directory, behind a web server; the last two are features |
 //! | [`guard`] | searches a tree before it is published |
 //! | [`plan`](mod@plan) | decides the effects of publishing a tree; pure |

@@ -43,6 +43,7 @@ mod owed;
 mod page_writer;
 mod read;
 mod root;
+pub mod rows;
 pub mod rules;
 
 pub use crate::audit::{Audit, StoredFile};

@@ -1,7 +1,8 @@
 //! The rules of a mirror, as pure functions: what a store refuses and what it writes, independent of its storage.
 //!
-//! Each store reads the current state and moves bytes; the decisions are made here, so that all stores make the same ones. A new
-//! store calls these functions under the lock of its channel:
+//! Each store reads the current state and moves bytes; the decisions are made here, so that all stores make the same ones. For a
+//! key-value database, [`RowStore`](super::rows::RowStore) does all of this; another new store calls these functions under the lock
+//! of its channel:
 //!
 //! | call of a [`ChannelWriter`](super::ChannelWriter) or [`StagedBuild`](super::StagedBuild) | rules |
 //! |---|---|
