@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::{BuildId, Catalog, Pin, VerdictEntry};
+use stx_layout::{BuildId, Catalog, Channel, Pin, VerdictEntry};
 use stx_publish::verdicts::{listed_verdicts, newest_verdicts, readable_verdicts};
 use stx_publish::{
     Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, store,
 };
-use stx_retention::{FileFact, PolicyFile, PolicyInputs, PrunePlan, plan_with};
+use stx_retention::{Bearing, FileFact, PolicyFile, PolicyInputs, PrunePlan, plan_with};
 
 use crate::error::Error;
 use crate::options::policy_file;
@@ -128,9 +128,13 @@ pub async fn known_decisions(
     site: &Site,
     reader: &Reader,
     catalog: &Catalog,
+    elsewhere: BTreeMap<Channel, Bearing>,
 ) -> Result<Option<PrunePlan>, Error> {
     match reader {
-        Reader::Own(mirror) => decisions(site, &**mirror, catalog).await.map(Some),
+        Reader::Own(mirror) => {
+            let plan = decisions(site, &**mirror, catalog, elsewhere).await?;
+            Ok(Some(plan))
+        }
         Reader::Http(_) | Reader::Trusted(..) => {
             site.note(
                 "note: a mirror read by URL shows neither pins nor readers, so the report leaves out how long builds stay",
@@ -140,15 +144,26 @@ pub async fn known_decisions(
     }
 }
 
-/// The decision of the policy on every build, for readers.
+/// The decision of the policy on every build of the catalog, for readers. The channels that the catalog leaves out are `elsewhere`.
 pub async fn decisions(
     site: &Site,
     store: &dyn MirrorStore,
     catalog: &Catalog,
+    elsewhere: BTreeMap<Channel, Bearing>,
 ) -> Result<PrunePlan, Error> {
-    let facts = visible(site, store, catalog).await?;
+    let mut facts = visible(site, store, catalog).await?;
+    facts.elsewhere = elsewhere;
     let policy = policy(site)?.policy;
     Ok(plan_with(catalog, &facts, &policy, site.now))
+}
+
+/// The part of the mirror that a catalog describes, for narrower questions to the store.
+pub(crate) fn scope_of(catalog: &Catalog) -> Scope {
+    let mut channels = catalog.channels.keys();
+    match (channels.next(), channels.next()) {
+        (Some(only), None) => Scope::Channel(only.clone()),
+        (None, _) | (_, Some(_)) => Scope::All,
+    }
 }
 
 /// The inputs known to a reader: if the private area is not readable, without pins, and with a note.
@@ -157,13 +172,14 @@ async fn visible(
     store: &dyn MirrorStore,
     catalog: &Catalog,
 ) -> Result<PolicyInputs, Error> {
-    match protections(store, &Scope::All, catalog).await {
+    let scope = scope_of(catalog);
+    match protections(store, &scope, catalog).await {
         Ok(mut facts) => {
-            add_verdicts(store, &Scope::All, catalog, &mut facts).await?;
+            add_verdicts(store, &scope, catalog, &mut facts).await?;
             Ok(facts)
         }
         Err(failure) => {
-            match store.pins(&Scope::All).await {
+            match store.pins(&scope).await {
                 Err(StoreError::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::PermissionDenied =>
                 {

@@ -22,13 +22,14 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState,
-    Catalog, Channel, RootAlias, RootEntry, VerdictEntry,
+    Catalog, Channel, ChannelEntry, RootAlias, RootEntry, VerdictEntry,
 };
 use stx_publish::{Scope, ThinnedSection};
-use stx_retention::{Decision, PrunePlan};
+use stx_retention::{Bearing, Decision, PrunePlan};
 
 use crate::decisions::{known_decisions, thinned};
 use crate::error::Error;
+use crate::pages::elsewhere;
 use crate::verdicts::{by_build, verdicts};
 use crate::{Reader, Site, build_ref, refused};
 
@@ -163,8 +164,11 @@ impl Site {
     /// Lists builds. `NotFound` if the requested channel does not exist.
     pub async fn list(&self, options: &ListOptions) -> Result<Listing, Error> {
         let reader = self.reader()?;
-        let catalog = whole_catalog(self, &reader, options.channel.as_ref()).await?;
-        let plan = known_decisions(self, &reader, &catalog).await?;
+        let (catalog, elsewhere) = match &options.channel {
+            Some(channel) => one_channel(self, &reader, channel).await?,
+            None => (whole_catalog(self, &reader).await?, BTreeMap::new()),
+        };
+        let plan = known_decisions(self, &reader, &catalog, elsewhere).await?;
         let mut aliases = reader.store().root_aliases().await.map_err(refused)?;
         if let Some(channel) = &options.channel {
             aliases.retain(|_, to| to.target().is_some_and(|to| to.holds(channel)));
@@ -194,10 +198,10 @@ impl Site {
     /// Lists all channels, or only the requested one. `NotFound` if that does not exist.
     pub async fn list_channels(&self, only: Option<&Channel>) -> Result<ChannelListing, Error> {
         let reader = self.reader()?;
-        let mut catalog = whole_catalog(self, &reader, only).await?;
-        if let Some(only) = only {
-            catalog.channels.retain(|channel, _| channel == only);
-        }
+        let catalog = match only {
+            Some(only) => catalog_of(&reader, only).await?,
+            None => whole_catalog(self, &reader).await?,
+        };
         let listed = catalog.channels.into_iter().map(|(channel, entry)| {
             let result = |build: &BuildEntry| Some(build.record()?.result);
             let newest = entry.builds.last_key_value();
@@ -221,19 +225,13 @@ impl Site {
     pub async fn show(&self, build: &str) -> Result<ShownBuild, Error> {
         let reader = self.reader()?;
         let id = build_ref::resolve(reader.store(), build).await?;
-        // A build of another channel keeps the build on which it is based, and a release keeps milestones. Behind a URL, where no
-        // decision is known, one index suffices.
-        let scope = match &reader {
-            Reader::Own(_) => Scope::All,
-            Reader::Http(_) | Reader::Trusted(..) => Scope::Channel(id.channel.clone()),
-        };
-        let catalog = reader.store().catalog(&scope).await.map_err(refused)?;
+        let (catalog, elsewhere) = one_channel(self, &reader, &id.channel).await?;
         let Some(entry) = catalog.build(&id) else {
-            // The catalog covers this channel only; the hint may name others.
+            // The catalog may cover this channel only; the hint may name others.
             let all = reader.store().catalog(&Scope::All).await;
             return Err(build_ref::missing_build(&all.map_err(refused)?, &id));
         };
-        let plan = known_decisions(self, &reader, &catalog).await?;
+        let plan = known_decisions(self, &reader, &catalog, elsewhere).await?;
         let thinned = thinned(reader.store(), &id).await?;
         let mut verdicts = by_build(verdicts(self, &reader, &catalog).await?);
         let verdicts = verdicts.remove(&id).unwrap_or_default();
@@ -245,18 +243,9 @@ impl Site {
     }
 }
 
-/// The catalog of the whole mirror, even for one channel: the retention of its builds depends on builds of other channels.
-async fn whole_catalog(
-    site: &Site,
-    reader: &Reader,
-    wanted: Option<&Channel>,
-) -> Result<Catalog, Error> {
+/// The catalog of the whole mirror.
+async fn whole_catalog(site: &Site, reader: &Reader) -> Result<Catalog, Error> {
     let catalog = reader.store().catalog(&Scope::All).await.map_err(refused)?;
-    if let Some(channel) = wanted
-        && !catalog.channels.contains_key(channel)
-    {
-        return Err(build_ref::missing_channel(&catalog, channel));
-    }
     if catalog.channels.is_empty() {
         let mirror = site.root()?;
         site.note(&format!(
@@ -264,6 +253,44 @@ async fn whole_catalog(
         ));
     }
     Ok(catalog)
+}
+
+/// The catalog of one channel, which has to exist.
+async fn catalog_of(reader: &Reader, channel: &Channel) -> Result<Catalog, Error> {
+    let scope = Scope::Channel(channel.clone());
+    let mut catalog = reader.store().catalog(&scope).await.map_err(refused)?;
+    // In a directory, a channel may have nothing but stray names, or channels below it.
+    let is_there = |entry: &ChannelEntry| !entry.builds.is_empty() || !entry.aliases.is_empty();
+    catalog.channels.retain(|_, entry| is_there(entry));
+    if catalog.channels.is_empty() {
+        // The hint names other channels.
+        let all = reader.store().catalog(&Scope::All).await.map_err(refused)?;
+        return Err(build_ref::missing_channel(&all, channel));
+    }
+    Ok(catalog)
+}
+
+/// The catalog of one channel, which has to exist, and the facts of other channels on which the retention of its builds depends: a
+/// build of another channel keeps the build on which it is based, and a release keeps milestones. If these facts are not known
+/// without the records of all builds, the catalog is that of the whole mirror. Behind a URL, where no decision is known, it is that
+/// of the channel.
+async fn one_channel(
+    site: &Site,
+    reader: &Reader,
+    channel: &Channel,
+) -> Result<(Catalog, BTreeMap<Channel, Bearing>), Error> {
+    let known = match reader {
+        Reader::Own(mirror) => elsewhere(&**mirror, channel, site.now).await?,
+        Reader::Http(_) | Reader::Trusted(..) => Some(BTreeMap::new()),
+    };
+    if let Some(elsewhere) = known {
+        return Ok((catalog_of(reader, channel).await?, elsewhere));
+    }
+    let all = reader.store().catalog(&Scope::All).await.map_err(refused)?;
+    if !all.channels.contains_key(channel) {
+        return Err(build_ref::missing_channel(&all, channel));
+    }
+    Ok((all, BTreeMap::new()))
 }
 
 /// The requested builds, in the order of the catalog: by channel, oldest first.

@@ -9,8 +9,10 @@ use stx_publish::{MirrorStore, PageId};
 
 use crate::error::{Error, ErrorKind};
 use crate::{Site, refused};
+pub(crate) use elsewhere::elsewhere;
 use maker::Maker;
 
+mod elsewhere;
 mod maker;
 mod note;
 #[cfg(test)]

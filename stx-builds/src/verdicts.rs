@@ -9,9 +9,10 @@ use stx_layout::{
     BuildDate, BuildId, Catalog, LinkError, Verdict, VerdictEntry, check_link, redact_urls,
 };
 use stx_publish::verdicts::{listed_verdicts, mark, readable_verdicts};
-use stx_publish::{MirrorStore, Scope, StoreError};
+use stx_publish::{MirrorStore, StoreError};
 use stx_service::Marking;
 
+use crate::decisions::scope_of;
 use crate::error::Error;
 use crate::retention::author;
 use crate::{Reader, Site, build_ref, pages, refused};
@@ -125,20 +126,22 @@ pub async fn verdicts(
     catalog: &Catalog,
 ) -> Result<Vec<VerdictEntry>, Error> {
     let mut found = match reader {
-        Reader::Own(mirror) => match readable_verdicts(&**mirror, &Scope::All, catalog).await {
-            Err(StoreError::Io { source, .. }) if source.kind() == Io::PermissionDenied => {
-                listed(reader, catalog).await?
-            }
-            read => {
-                let read = read.map_err(refused)?;
-                for (build, why) in &read.unreadable {
-                    site.note(&format!(
-                        "note: {build}: its verdicts cannot be read: {why}"
-                    ));
+        Reader::Own(mirror) => {
+            match readable_verdicts(&**mirror, &scope_of(catalog), catalog).await {
+                Err(StoreError::Io { source, .. }) if source.kind() == Io::PermissionDenied => {
+                    listed(reader, catalog).await?
                 }
-                read.history
+                read => {
+                    let read = read.map_err(refused)?;
+                    for (build, why) in &read.unreadable {
+                        site.note(&format!(
+                            "note: {build}: its verdicts cannot be read: {why}"
+                        ));
+                    }
+                    read.history
+                }
             }
-        },
+        }
         Reader::Http(_) | Reader::Trusted(..) => listed(reader, catalog).await?,
     };
     found.retain(|entry| catalog.build(&entry.build).is_some());

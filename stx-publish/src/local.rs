@@ -525,4 +525,8 @@ impl MirrorStore for LocalStore {
     async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
         self.blocking(Inner::outlines).await.map(Some)
     }
+
+    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
+        self.blocking(|inner| Ok(inner.noted())).await
+    }
 }

@@ -412,6 +412,12 @@ pub trait MirrorStore: MirrorRead {
     async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
         Ok(None)
     }
+
+    /// The last note that was kept [beside the pages](PageWriter::note). It may be lost at any time; a store without
+    /// [outlines](Self::outlines) keeps none.
+    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// The lock of a channel, and with it the right to change the channel.

@@ -75,6 +75,7 @@ mod retention_shown;
 mod retention_tiers;
 mod retention_verdicts;
 mod rpms;
+mod scale;
 mod serving;
 mod signing;
 mod site;

@@ -15,7 +15,7 @@ use stx_retention::{
     Bearing, Decision, Policy, PolicyInputs, PrunePlan, Releases, doubt, lasting, plan_with,
 };
 
-use super::note::{Note, Noted, Seen};
+use super::note::{Note, Noted, Seen, TRUSTED};
 use crate::decisions::{policy, protected, tell_verdicts};
 use crate::error::Error;
 use crate::{Site, refused, signing};
@@ -66,7 +66,7 @@ impl<'a> Maker<'a> {
         // Outlines are read before the catalog: a change in between then appears as a different outline next time.
         let seen = Seen::look(self.store).await?;
         let note = match &seen {
-            Some(_) => Note::read(self.pages).await?,
+            Some(_) => Note::read(self.store).await?,
             None => None,
         };
         // A process that was killed while it made pages leaves no note. Pages of builds may then differ from their index.
@@ -119,7 +119,12 @@ impl<'a> Maker<'a> {
         let is_made = |channel: &Channel| stale.contains(channel) || more.contains(channel);
         let contents = MirrorContents::read_part(self.store, catalog).await;
         let contents = contents.map_err(refused)?;
-        let mut facts = self.facts(&contents, seen.pins.clone()).await?;
+        let mut pins = Vec::new();
+        for channel in contents.catalog.channels.keys() {
+            let scope = Scope::Channel(channel.clone());
+            pins.extend(self.store.pins(&scope).await.map_err(refused)?);
+        }
+        let mut facts = self.facts(&contents, pins).await?;
         let elsewhere = bearings.iter().filter(|(channel, _)| !is_made(channel));
         let elsewhere = elsewhere.map(|(channel, bearing)| (channel.clone(), bearing.clone()));
         facts.elsewhere = elsewhere.collect();
@@ -239,13 +244,17 @@ impl<'a> Maker<'a> {
         if let Some(seen) = seen {
             let made = channels.into_iter().map(|made| {
                 let channel = made.summary.channel.clone();
-                let is_sure = made.is_whole && !doubted && !unsure.contains(&channel);
+                let is_sure = made.is_whole && !unsure.contains(&channel);
                 let noted = Noted {
                     of: seen.of(&channel, &made.pages).filter(|_| is_sure),
-                    until: [until.get(&channel).copied(), made.signed_until]
-                        .into_iter()
-                        .flatten()
-                        .min(),
+                    until: [
+                        until.get(&channel).copied(),
+                        made.signed_until,
+                        now.checked_add_signed(TRUSTED),
+                    ]
+                    .into_iter()
+                    .flatten()
+                    .min(),
                     summary: made.summary,
                     newest_success: successes.get(&channel).copied().flatten(),
                     bearing: bearings.get(&channel).cloned().unwrap_or_default(),
@@ -255,6 +264,7 @@ impl<'a> Maker<'a> {
             let note = Note {
                 key: self.key,
                 now,
+                doubted,
                 channels: kept.into_iter().chain(made).collect(),
             };
             note.keep(self.pages).await?;

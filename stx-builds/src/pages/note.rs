@@ -1,8 +1,7 @@
 //! The note beside the pages: the inputs of the pages of each channel.
 //!
 //! The pages of a channel depend on
-//! - the catalog and the verdicts of the channel, and its existing pages: [`Outline`];
-//! - the pins of its builds, and their sections in the trash;
+//! - the catalog, verdicts and pins of the channel, its sections in the trash, and its existing pages: [`Outline`];
 //! - the configuration, the policy, the key and the program: [`Note::key`];
 //! - the time: the note has the next instant at which a build reaches its age, a pin ends, or the index has to be signed again;
 //! - facts of other channels, in [`Bearing`]: release days, builds that are based on one of this channel, aliases that cannot be
@@ -10,21 +9,25 @@
 //!
 //! Readers of builds are not noted. The pages of a channel that name a reader are made again each time; a reader who begins to hold a
 //! build of another channel appears with the next change of that channel. `verify` finds a page that was edited by hand; a change of
-//! its channel replaces it.
+//! its channel replaces it. The outlines of a directory do not look into builds, which do not change; a file in one that somebody
+//! changes by hand, such as `KEEP`, appears with the next change of its channel, or of any channel after [`TRUSTED`].
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildDate, Channel, Pin, Sha256};
+use stx_layout::{BuildDate, Channel, Sha256};
 use stx_publish::incoming::digest_of;
 use stx_publish::index::{ChannelSummary, PageName};
 use stx_publish::store::Outline;
-use stx_publish::{MirrorStore, PageWriter, Scope};
+use stx_publish::{MirrorStore, PageWriter};
 use stx_retention::Bearing;
 
 use crate::error::Error;
 use crate::refused;
+
+/// The time after which the pages of a channel are made again without a known change.
+pub(super) const TRUSTED: TimeDelta = TimeDelta::days(1);
 
 /// The inputs of the pages of all channels.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +36,8 @@ pub(super) struct Note {
     pub(super) key: Sha256,
     /// The time at which pages were last made.
     pub(super) now: DateTime<Utc>,
+    /// True if the clock was doubted then, which concerns all pages.
+    pub(super) doubted: bool,
     pub(super) channels: BTreeMap<Channel, Noted>,
 }
 
@@ -49,14 +54,25 @@ pub(super) struct Noted {
 }
 
 impl Note {
-    pub(super) async fn read(pages: &dyn PageWriter) -> Result<Option<Self>, Error> {
-        let text = pages.noted().await.map_err(refused)?;
+    pub(super) async fn read(store: &dyn MirrorStore) -> Result<Option<Self>, Error> {
+        let text = store.noted().await.map_err(refused)?;
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
     /// True if the inputs that all channels share are unchanged, and the clock was not set back.
     pub(super) fn is_of(&self, key: Sha256, now: DateTime<Utc>) -> bool {
-        self.key == key && self.now <= now
+        self.key == key && !self.doubted && self.now <= now
+    }
+
+    /// The facts of a channel that others need, if the channel has not changed since. They depend neither on the policy nor on a doubt.
+    pub(super) fn bearing(
+        &self,
+        channel: &Channel,
+        seen: &Seen,
+        now: DateTime<Utc>,
+    ) -> Option<&Bearing> {
+        let is_same = self.now <= now && self.vouches_for(channel, seen, now);
+        is_same.then(|| &self.channels[channel].bearing)
     }
 
     pub(super) async fn keep(&self, pages: &dyn PageWriter) -> Result<(), Error> {
@@ -77,32 +93,13 @@ impl Note {
 /// The state of the mirror, without its records.
 pub(super) struct Seen {
     pub(super) outlines: BTreeMap<Channel, Outline>,
-    pub(super) pins: Vec<Pin>,
-    /// The pins, and the sections in the trash.
-    beside: BTreeMap<Channel, Vec<String>>,
 }
 
 impl Seen {
     /// Reads the state of the mirror; `None` if the store has no outlines.
     pub(super) async fn look(store: &dyn MirrorStore) -> Result<Option<Self>, Error> {
-        let Some(outlines) = store.outlines().await.map_err(refused)? else {
-            return Ok(None);
-        };
-        let pins = store.pins(&Scope::All).await.map_err(refused)?;
-        let retired = store.retired().await.map_err(refused)?.into_iter();
-        let sections = retired.filter(|retired| retired.section.is_some());
-        let pinned = pins.iter();
-        let pinned = pinned.map(|pin| (pin.build.channel.clone(), format!("{pin:?}")));
-        let sections = sections.map(|it| (it.id.channel.clone(), format!("{it:?}")));
-        let mut beside = BTreeMap::<_, Vec<_>>::new();
-        for (channel, text) in pinned.chain(sections) {
-            beside.entry(channel).or_default().push(text);
-        }
-        Ok(Some(Self {
-            outlines,
-            pins,
-            beside,
-        }))
+        let outlines = store.outlines().await.map_err(refused)?;
+        Ok(outlines.map(|outlines| Self { outlines }))
     }
 
     /// The digest of the inputs of a channel with these pages; `None` if the channel did not exist.
@@ -112,11 +109,8 @@ impl Seen {
         pages: impl IntoIterator<Item = &'a PageName>,
     ) -> Option<Sha256> {
         let outline = self.outlines.get(channel)?;
-        let (beside, pages) = (
-            self.beside.get(channel),
-            pages.into_iter().collect::<Vec<_>>(),
-        );
-        let text = format!("{} {beside:?} {pages:?}", outline.digest);
+        let pages: Vec<_> = pages.into_iter().collect();
+        let text = format!("{} {pages:?}", outline.digest);
         Some(digest_of(text.as_bytes()))
     }
 }

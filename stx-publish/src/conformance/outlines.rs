@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use stx_layout::{AliasEntry, AliasName, BuildOutcome, Channel, Verdict, VerdictEntry};
+use stx_layout::{AliasEntry, AliasName, BuildOutcome, Channel, Pin, Verdict, VerdictEntry};
 
 use super::{put, sample_id};
 use crate::index::{PageId, PageName};
@@ -13,9 +13,9 @@ pub(super) async fn run(store: &dyn MirrorStore) {
     let pages = store.lock_pages().await.expect("the lock");
     let note = Bytes::from_static(b"a note");
     pages.note(Some(note.clone())).await.expect("kept");
-    let kept = pages.noted().await.expect("read");
+    let kept = store.noted().await.expect("read");
     pages.note(None).await.expect("removed");
-    assert_eq!(pages.noted().await.expect("read"), None);
+    assert_eq!(store.noted().await.expect("read"), None);
     pages.note(None).await.expect("removed twice");
     let Some(first) = store.outlines().await.expect("outlines") else {
         return;
@@ -64,6 +64,16 @@ pub(super) async fn run(store: &dyn MirrorStore) {
     };
     writer.mark(&verdict).await.expect("marked");
     known = differs(store, &known, "a verdict").await;
+    let pin = Pin {
+        build: id.clone(),
+        reason: "outlines".to_owned(),
+        author: "outlines".to_owned(),
+        until: None,
+    };
+    writer.pin(&pin).await.expect("pinned");
+    known = differs(store, &known, "a pin").await;
+    writer.unpin(id.date, "outlines").await.expect("unpinned");
+    known = differs(store, &known, "a pin that is gone").await;
     let earlier = Some(sample_id(25).date);
     writer
         .point(&latest, Some(&other), earlier)

@@ -267,6 +267,9 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
         through!(self.outlines() else None)
     }
+    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
+        through!(self.noted() else None)
+    }
 }
 
 #[async_trait]
@@ -350,9 +353,6 @@ impl PageWriter for Faulty<dyn PageWriter> {
     }
     async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
         behind!(self.remove(page) else ())
-    }
-    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
-        behind!(self.noted() else None)
     }
     async fn note(&self, note: Option<Bytes>) -> Result<(), StoreError> {
         behind!(self.note(note) else ())

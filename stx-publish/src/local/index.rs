@@ -1,14 +1,15 @@
 //! An index of the `SHA256SUMS` of all builds, kept between publishes.
 //!
 //! A publish reads only the sums of builds that were added since the last publish, of any channel. The index is a cache: its data
-//! about a build is valid as long as the build's `SHA256SUMS` is the very file that was read.
+//! about a build is valid as long as the build's `SHA256SUMS` is the very file that was read. For builds of other channels, this is
+//! checked only when one of their files is about to be shared ([`Inner::is_indexed`]).
 
 use std::collections::HashMap;
 
 use camino::Utf8Path;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildDate, BuildId, Channel, Sums};
+use stx_layout::{BuildDate, BuildId, BuildRecord, Channel, Sums};
 
 use super::Inner;
 use super::list::DEEPEST;
@@ -49,12 +50,12 @@ impl IndexedFile {
 }
 
 impl Index {
-    /// The current index of the mirror; updates the cache by way of `temporary`.
-    pub(super) fn read(inner: &Inner, temporary: &Utf8Path) -> Self {
+    /// The current index of the mirror for a publish to `channel`; updates the cache by way of `temporary`.
+    pub(super) fn read(inner: &Inner, channel: &Channel, temporary: &Utf8Path) -> Self {
         let path = inner.cache("digests");
         let cached = cache::read(&path, FORM);
         let old: Self = cached.unwrap_or_default();
-        let now = inner.indexable();
+        let now = inner.indexable(channel, &old.builds);
         if old.builds == now {
             return old;
         }
@@ -78,7 +79,7 @@ impl Index {
                 .iter()
                 .filter_map(|&build| moved.get(build as usize).copied().flatten())
                 .collect();
-            !file.builds.is_empty()
+            !file.builds.is_empty() && file.path != BuildRecord::FILE_NAME
         });
         let mut known: HashMap<([u8; 32], String), usize> = HashMap::new();
         for (place, file) in self.files.iter().enumerate() {
@@ -90,7 +91,9 @@ impl Index {
                 continue;
             }
             let sums = sums(&build.id);
-            for line in sums.iter().flat_map(Sums::lines) {
+            let lines = sums.iter().flat_map(Sums::lines);
+            // A record contains the id of its build, so it never equals that of another one.
+            for line in lines.filter(|line| line.path.as_str() != BuildRecord::FILE_NAME) {
                 let path = line.path.as_str().to_owned();
                 let file =
                     *known
@@ -112,15 +115,30 @@ impl Index {
 }
 
 impl Inner {
-    /// The builds that have a `SHA256SUMS`, by id. A directory that cannot be listed shares nothing.
-    fn indexable(&self) -> Vec<Indexed> {
+    /// The builds that have a `SHA256SUMS`, by id. Those of other channels that are `known` are not looked at again. A directory that
+    /// cannot be listed shares nothing.
+    fn indexable(&self, channel: &Channel, known: &[Indexed]) -> Vec<Indexed> {
+        let others = known.iter().filter(|build| build.id.channel != *channel);
+        let known = others.map(|build| (&build.id, build.sums)).collect();
         let mut found = Vec::new();
-        self.collect(Utf8Path::new(""), 0, &mut found);
+        self.collect(Utf8Path::new(""), 0, &known, &mut found);
         found.sort_by(|a, b| a.id.cmp(&b.id));
         found
     }
 
-    fn collect(&self, relative: &Utf8Path, depth: usize, found: &mut Vec<Indexed>) {
+    /// True if the `SHA256SUMS` of a build is the file that the index describes.
+    pub(super) fn is_indexed(&self, build: &Indexed) -> bool {
+        let sums = Stamp::at(&self.build_dir(&build.id).join(Sums::FILE_NAME));
+        sums.is_ok_and(|sums| sums == build.sums)
+    }
+
+    fn collect(
+        &self,
+        relative: &Utf8Path,
+        depth: usize,
+        known: &HashMap<&BuildId, Stamp>,
+        found: &mut Vec<Indexed>,
+    ) {
         let channel = relative.as_str().parse::<Channel>().ok();
         let Ok(entries) = fs::read_dir(self.root.join(relative)) else {
             return;
@@ -136,11 +154,13 @@ impl Inner {
             match (&channel, name.parse::<BuildDate>()) {
                 (Some(channel), Ok(date)) => {
                     let id = BuildId::new(channel.clone(), date);
-                    let sums = Stamp::at(&self.build_dir(&id).join(Sums::FILE_NAME));
-                    found.extend(sums.ok().map(|sums| Indexed { id, sums }));
+                    let sums = known.get(&id).copied();
+                    let read = || Stamp::at(&self.build_dir(&id).join(Sums::FILE_NAME)).ok();
+                    let sums = sums.or_else(read);
+                    found.extend(sums.map(|sums| Indexed { id, sums }));
                 }
                 (_, Err(_)) if depth < DEEPEST => {
-                    self.collect(&relative.join(name), depth + 1, found);
+                    self.collect(&relative.join(name), depth + 1, known, found);
                 }
                 (None, Ok(_)) | (_, Err(_)) => {}
             }

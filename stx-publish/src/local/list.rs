@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::mem;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -14,12 +15,11 @@ use stx_layout::{
 
 use super::Inner;
 use super::disk::io_error;
-use super::private::VERDICTS;
+use super::private::{PINS, TRASH, VERDICTS};
 use super::root::alias_at;
 use super::strays::is_bare;
 use crate::error::chain;
 use crate::index::PageName;
-use crate::ingest::Stamp;
 use crate::store::{Outline, Scope, StoreError};
 
 /// The number of segments of the longest channel: release identifier, distro, codename, architecture, layer.
@@ -40,9 +40,21 @@ struct Listed {
     pages: Vec<PageName>,
 }
 
-/// A text that differs after each change of the file.
-fn stamp(file: &Utf8Path) -> String {
-    format!("{:?}", Stamp::at(file).map_err(|error| error.kind()))
+/// An entry of a directory, as its list has it.
+pub(super) struct Item {
+    pub(super) name: String,
+    pub(super) kind: std::fs::FileType,
+    inode: u64,
+}
+
+/// A text that differs after each change of the entries of a directory of the private area, all of which are made by renames and
+/// removals. A directory with pages has no such text: each page that is written changes its times.
+fn stamp(dir: &Utf8Path) -> String {
+    let found = fs::symlink_metadata(dir).map(|found| {
+        let modified = (found.mtime(), found.mtime_nsec());
+        (found.ino(), modified, (found.ctime(), found.ctime_nsec()))
+    });
+    format!("{:?}", found.map_err(|error| error.kind()))
 }
 
 impl Inner {
@@ -57,18 +69,20 @@ impl Inner {
                 let mut found = |channel, listed: Listed| {
                     catalog.channels.insert(channel, listed.entry);
                 };
-                let build = |id: &BuildId| self.build(id);
+                let build = |id: &BuildId, _: u64| self.build(id);
                 self.visit(Utf8Path::new(""), 0, &build, &mut found)?;
             }
             Scope::Channel(channel) => {
-                let entry = self.channel(channel, None, &|id| self.build(id))?.entry;
+                let entry = self.channel(channel, None, &|id, _| self.build(id))?.entry;
                 if entry != ChannelEntry::default() {
                     catalog.channels.insert(channel.clone(), entry);
                 }
             }
             Scope::Build(id) => {
                 let only = Some(id.date);
-                let entry = self.channel(&id.channel, only, &|id| self.build(id))?.entry;
+                let entry = self
+                    .channel(&id.channel, only, &|id, _| self.build(id))?
+                    .entry;
                 if entry != ChannelEntry::default() {
                     catalog.channels.insert(id.channel.clone(), entry);
                 }
@@ -77,35 +91,34 @@ impl Inner {
         Ok(catalog)
     }
 
-    /// The outline of each channel. A record is never changed in place, so the inode, size and times of its file represent it.
+    /// The outline of each channel, from lists of names alone: no file of a build is looked at.
+    ///
+    /// A build never changes, so the inode of its directory represents it. Another build of its id may get the inode again, but only
+    /// after this one was moved to the trash, whose directory has other times then.
     pub(super) fn outlines(&self) -> Result<BTreeMap<Channel, Outline>, StoreError> {
-        let mut verdicts = BTreeMap::<_, Vec<_>>::new();
-        for (channel, name, path) in self.entries(VERDICTS)? {
-            verdicts
-                .entry(channel)
-                .or_default()
-                .push((name, stamp(&path)));
-        }
+        // Without the right to read the private area, all its stamps would be equal.
+        self.names(&self.area_root(VERDICTS))?;
         let mut outlines = BTreeMap::new();
         let mut found = |channel: Channel, listed: Listed| {
-            let outline = Outline::of(&listed.entry, &verdicts.get(&channel), listed.pages);
+            let beside = [VERDICTS, PINS, TRASH].map(|area| stamp(&self.area(area, &channel)));
+            let outline = Outline::of(&listed.entry, &beside, listed.pages);
             outlines.insert(channel, outline);
         };
-        let build = |id: &BuildId| BuildEntry {
-            state: BuildState::Unreadable(stamp(&self.build_dir(id).join(BuildRecord::FILE_NAME))),
-            keep_file: self.has_keep_file(id),
+        let build = |_: &BuildId, inode: u64| BuildEntry {
+            state: BuildState::Unreadable(inode.to_string()),
+            keep_file: false,
         };
         self.visit(Utf8Path::new(""), 0, &build, &mut found)?;
         Ok(outlines)
     }
 
-    /// Visits a directory that may be a channel or contain channels; returns true if it is or does. `build` makes the entry of each build,
-    /// and `found` gets each channel.
+    /// Visits a directory that may be a channel or contain channels; returns true if it is or does. `build` makes the entry of each build
+    /// from the inode of its directory, and `found` gets each channel.
     fn visit(
         &self,
         relative: &Utf8Path,
         depth: usize,
-        build: &dyn Fn(&BuildId) -> BuildEntry,
+        build: &dyn Fn(&BuildId, u64) -> BuildEntry,
         found: &mut dyn FnMut(Channel, Listed),
     ) -> Result<bool, StoreError> {
         let channel = relative.as_str().parse::<Channel>().ok();
@@ -115,8 +128,8 @@ impl Inner {
                 dirs: self
                     .names(&self.root.join(relative))?
                     .into_iter()
-                    .filter(|(_, kind)| kind.is_dir())
-                    .map(|(name, _)| name)
+                    .filter(|entry| entry.kind.is_dir())
+                    .map(|entry| entry.name)
                     .collect(),
                 ..Listed::default()
             },
@@ -143,10 +156,7 @@ impl Inner {
     }
 
     /// The names in a directory; none if it does not exist.
-    pub(super) fn names(
-        &self,
-        dir: &Utf8Path,
-    ) -> Result<Vec<(String, std::fs::FileType)>, StoreError> {
+    pub(super) fn names(&self, dir: &Utf8Path) -> Result<Vec<Item>, StoreError> {
         let mut names = Vec::new();
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
@@ -165,31 +175,32 @@ impl Inner {
                 .map_err(io_error("look at", entry.path().display()))?;
             // A name that is not UTF-8 is neither a channel nor a build: its escape contains a backslash, which both refuse.
             let name = printable_bytes(entry.file_name().as_bytes()).into_owned();
-            names.push((name, kind));
+            let inode = entry.ino();
+            names.push(Item { name, kind, inode });
         }
         Ok(names)
     }
 
-    /// The entries of a channel; `build` makes those of its builds.
+    /// The entries of a channel; `build` makes those of its builds from the inodes of their directories.
     fn channel(
         &self,
         channel: &Channel,
         only: Option<BuildDate>,
-        build: &dyn Fn(&BuildId) -> BuildEntry,
+        build: &dyn Fn(&BuildId, u64) -> BuildEntry,
     ) -> Result<Listed, StoreError> {
         let Listed {
             mut entry,
             mut dirs,
             mut pages,
         } = Listed::default();
-        for (name, kind) in self.names(&self.root.join(channel.to_string()))? {
+        for Item { name, kind, inode } in self.names(&self.root.join(channel.to_string()))? {
             // A copy that follows symlinks leaves a directory in place of an alias.
             let alias = name.parse::<AliasName>().ok();
             if kind.is_dir() && alias.is_none() {
                 match name.parse::<BuildDate>() {
                     Ok(date) if only.is_none_or(|only| only == date) => {
                         let id = BuildId::new(channel.clone(), date);
-                        entry.builds.insert(date, build(&id));
+                        entry.builds.insert(date, build(&id, inode));
                     }
                     Ok(_) => {}
                     Err(_) => dirs.push(name),

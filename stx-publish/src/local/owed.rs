@@ -20,7 +20,7 @@ impl Inner {
 
     pub(super) fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
         let mut owed = Vec::new();
-        for (channel, name, file) in self.entries(OWED)? {
+        for (channel, name, file) in self.entries(OWED, scope)? {
             let date: Option<BuildDate> = name
                 .strip_suffix(".json")
                 .and_then(|date| date.parse().ok());

@@ -32,6 +32,12 @@ impl Inner {
         }
     }
 
+    /// The note beside the pages.
+    pub(super) fn noted(&self) -> Option<Bytes> {
+        let note: Option<Vec<u8>> = cache::read(&self.cache(NOTE), NOTE_FORM);
+        note.map(Bytes::from)
+    }
+
     /// Waits for the lock of the pages, and removes files that a dead writer left.
     pub(super) fn lock_pages(&self) -> Result<Locked, StoreError> {
         self.make_private()?;
@@ -101,15 +107,6 @@ impl PageWriter for LocalPages {
             // A task that outlives its caller keeps the lock.
             let _lock = &pages.lock;
             remove_file(&pages.inner.root.join(page.path()))
-        })
-        .await
-    }
-
-    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
-        let pages = self.clone();
-        blocking(move || {
-            let note: Option<Vec<u8>> = cache::read(&pages.inner.cache(NOTE), NOTE_FORM);
-            Ok(note.map(Bytes::from))
         })
         .await
     }

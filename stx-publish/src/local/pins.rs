@@ -30,7 +30,7 @@ impl Inner {
     pub(super) fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         let builds = match scope {
             Scope::Build(id) => vec![id.clone()],
-            Scope::All | Scope::Channel(_) => self.builds_with(PINS)?,
+            Scope::All | Scope::Channel(_) => self.builds_with(PINS, scope)?,
         };
         let mut pins = Vec::new();
         for id in builds {
@@ -46,9 +46,13 @@ impl Inner {
         Ok(pins)
     }
 
-    /// The builds that have a file in an area of the private directory, sorted.
-    pub(super) fn builds_with(&self, area: &str) -> Result<Vec<BuildId>, StoreError> {
-        let files = self.entries(area)?.into_iter();
+    /// The builds of the channels within `scope` that have a file in an area of the private directory, sorted.
+    pub(super) fn builds_with(
+        &self,
+        area: &str,
+        scope: &Scope,
+    ) -> Result<Vec<BuildId>, StoreError> {
+        let files = self.entries(area, scope)?.into_iter();
         let mut builds: Vec<_> = files
             .filter_map(|(channel, name, _)| {
                 let date: BuildDate = name.strip_suffix(".json")?.parse().ok()?;

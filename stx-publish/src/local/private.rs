@@ -6,13 +6,13 @@ use std::os::unix::fs::MetadataExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use rustix::io::Errno;
-use stx_layout::{BuildDate, Channel};
+use stx_layout::{BuildDate, BuildId, Channel};
 use walkdir::WalkDir;
 
 use super::Inner;
 use super::disk::{io_error, make_dirs, remove_file, remove_hidden, set_mode, sync_dirs};
 use super::locked::Locked;
-use crate::store::rules::{is_channel_within, parse_retired_name, retired_name};
+use crate::store::rules::{parse_retired_name, retired_name};
 use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
@@ -24,7 +24,7 @@ pub(super) const PINS: &str = "pins";
 /// The verdicts on each build.
 pub(super) const VERDICTS: &str = "verdicts";
 const STAGING: &str = "staging";
-const TRASH: &str = "trash";
+pub(super) const TRASH: &str = "trash";
 const HELD: &str = "held";
 const PAGES: &str = "pages";
 const ALIASES: &str = "aliases";
@@ -77,8 +77,12 @@ fn check_file_system(private: &Utf8Path) -> Result<(), StoreError> {
 }
 
 impl Inner {
+    pub(super) fn area_root(&self, area: &str) -> Utf8PathBuf {
+        self.root.join(PRIVATE).join(area)
+    }
+
     pub(super) fn area(&self, area: &str, channel: &Channel) -> Utf8PathBuf {
-        self.root.join(PRIVATE).join(area).join(channel.to_string())
+        self.area_root(area).join(channel.to_string())
     }
 
     pub(super) fn staging(&self, channel: &Channel) -> Utf8PathBuf {
@@ -175,17 +179,22 @@ impl Inner {
         }
     }
 
-    /// The entries of an area that do not belong to a deeper channel: channel, name, path.
+    /// The entries of an area for the channels within `scope`: channel, name, path.
     pub(super) fn entries(
         &self,
         area: &str,
+        scope: &Scope,
     ) -> Result<Vec<(Channel, String, Utf8PathBuf)>, StoreError> {
-        let root = self.root.join(PRIVATE).join(area);
+        let root = self.area_root(area);
         let mut entries = Vec::new();
-        let mut walk = WalkDir::new(&root)
-            .min_depth(1)
-            .sort_by_file_name()
-            .into_iter();
+        let walk = match scope {
+            Scope::All => WalkDir::new(&root),
+            // The directories of deeper channels are beside the entries of this one.
+            Scope::Channel(channel) | Scope::Build(BuildId { channel, .. }) => {
+                WalkDir::new(self.area(area, channel)).max_depth(1)
+            }
+        };
+        let mut walk = walk.min_depth(1).sort_by_file_name().into_iter();
         while let Some(entry) = walk.next() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -220,7 +229,7 @@ impl Inner {
     }
 
     pub(super) fn retired(&self) -> Result<Vec<Retired>, StoreError> {
-        let entries = self.entries(TRASH)?.into_iter();
+        let entries = self.entries(TRASH, &Scope::All)?.into_iter();
         let mut retired: Vec<_> = entries
             .filter_map(|(channel, name, _)| parse_retired_name(&channel, &name))
             .collect();
@@ -228,13 +237,13 @@ impl Inner {
         Ok(retired)
     }
 
-    /// Everything in staging and half-purged in the trash, whether or not its publisher is still running.
-    fn remains(&self) -> Result<Vec<(Channel, Utf8PathBuf)>, StoreError> {
+    /// Everything in staging and half-purged in the trash within `scope`, whether or not its publisher is still running.
+    fn remains(&self, scope: &Scope) -> Result<Vec<(Channel, Utf8PathBuf)>, StoreError> {
         let staging = self
-            .entries(STAGING)?
+            .entries(STAGING, scope)?
             .into_iter()
             .map(|(channel, _, path)| (channel, path));
-        let trash = self.entries(TRASH)?.into_iter();
+        let trash = self.entries(TRASH, scope)?.into_iter();
         let purging = trash
             .filter(|(_, name, _)| name.starts_with(MARK))
             .map(|(channel, _, path)| (channel, path));
@@ -249,8 +258,7 @@ impl Inner {
     }
 
     pub(super) fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
-        let mut remains = self.remains()?;
-        remains.retain(|(channel, _)| is_channel_within(channel, scope));
+        let mut remains = self.remains(scope)?;
         let channels: BTreeSet<_> = remains.iter().map(|(channel, _)| channel.clone()).collect();
         let mut dead = BTreeSet::new();
         for channel in channels {
@@ -271,11 +279,7 @@ impl Inner {
     /// Removes the leftovers in a channel whose lock the caller holds.
     pub(super) fn sweep(&self, lock: &Lock) -> Result<Vec<Leftover>, StoreError> {
         let mut swept = Vec::new();
-        for (channel, path) in self
-            .remains()?
-            .into_iter()
-            .filter(|(channel, _)| *channel == lock.channel)
-        {
+        for (channel, path) in self.remains(&Scope::Channel(lock.channel.clone()))? {
             if !self.finish(&channel, &path)? {
                 continue;
             }

@@ -14,7 +14,7 @@ use stx_layout::{
 
 use super::Inner;
 use super::disk::{io_error, make_dirs, remove_durably, replace_link, sync_dirs, sync_parent};
-use super::list::DEEPEST;
+use super::list::{DEEPEST, Item};
 use super::locked::Locked;
 use crate::ingest::blocking;
 use crate::store::rules::{check_offer, check_root_alias, check_root_target, taken};
@@ -80,7 +80,11 @@ impl Inner {
         depth: usize,
         found: &mut BTreeMap<RootAlias, RootEntry>,
     ) -> Result<(), StoreError> {
-        for (name, kind) in self.names(&self.root.join(relative))? {
+        for Item { name, kind, .. } in self.names(&self.root.join(relative))? {
+            if !kind.is_symlink() && (!kind.is_dir() || name.parse::<BuildDate>().is_ok()) {
+                // Builds contain no aliases.
+                continue;
+            }
             let path = relative.join(&name);
             if kind.is_symlink() {
                 if let Some(alias) = alias_at(&path) {
@@ -90,11 +94,11 @@ impl Inner {
                 }
                 continue;
             }
-            // Builds contain no aliases; neither do directories that cannot contain a channel.
+            // A directory that cannot contain a channel contains no aliases.
             let is_kind = |kind: &ReleaseKind| depth == 0 && kind.as_str() == name;
             let is_above =
                 ReleaseKind::ALL.iter().any(is_kind) || path.as_str().parse::<RootTarget>().is_ok();
-            if kind.is_dir() && depth < DEEPEST && is_above && name.parse::<BuildDate>().is_err() {
+            if depth < DEEPEST && is_above {
                 self.root_aliases_below(&path, depth + 1, found)?;
             }
         }

@@ -23,6 +23,8 @@ const TRIED: usize = 8;
 pub(super) struct Shared {
     index: Index,
     builds: Vec<Utf8PathBuf>,
+    /// For each build, true if its sums are still the file that was read; asked once, before the first file of it is shared.
+    current: Vec<OnceLock<bool>>,
     /// The position of each build in the order of preference.
     rank: Vec<usize>,
     digests: HashMap<[u8; 32], Equal>,
@@ -71,6 +73,7 @@ impl Shared {
         }
         let builds = index.builds.iter().map(|build| inner.build_dir(&build.id));
         Self {
+            current: vec![OnceLock::new(); index.builds.len()],
             builds: builds.collect(),
             rank,
             digests,
@@ -118,7 +121,7 @@ impl Shared {
                     && found.permissions().mode() & 0o7777 == mode
                     && !sums.is_before_modification_of(&found)
             });
-            if !fits {
+            if !fits || !self.is_current(inner, build) {
                 continue;
             }
             match share(inner, &from, to, mode)? {
@@ -128,6 +131,11 @@ impl Shared {
             }
         }
         Ok(false)
+    }
+
+    /// False if another build has taken the place of this one since the index was made: its files may have other bytes.
+    fn is_current(&self, inner: &Inner, build: usize) -> bool {
+        *self.current[build].get_or_init(|| inner.is_indexed(&self.index.builds[build]))
     }
 
     /// The size of the preferred file with these bytes.

@@ -30,7 +30,7 @@ impl Inner {
     pub(super) fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError> {
         let builds = match scope {
             Scope::Build(id) => vec![id.clone()],
-            Scope::All | Scope::Channel(_) => self.builds_with(VERDICTS)?,
+            Scope::All | Scope::Channel(_) => self.builds_with(VERDICTS, scope)?,
         };
         let builds = builds.iter().filter(|id| is_within(id, scope));
         let each = builds.map(|id| self.verdicts_of(id));

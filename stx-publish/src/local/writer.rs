@@ -77,7 +77,8 @@ impl ChannelWriter for LocalWriter {
                 if !trash.is_dir() {
                     inner.make_area(&trash)?;
                 }
-                let index = Index::read(inner, &inner.temporary(&id.channel, "digests"));
+                let temporary = inner.temporary(&id.channel, "digests");
+                let index = Index::read(inner, &id.channel, &temporary);
                 let shared = Shared::new(inner, index, &id.channel);
                 let hints = Hints::read(&inner.channel_cache(&id.channel, "inputs"));
                 Ok((dir, shared, hints, id))

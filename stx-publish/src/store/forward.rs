@@ -117,6 +117,9 @@ macro_rules! forward {
             async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
                 (**self).outlines().await
             }
+            async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
+                (**self).noted().await
+            }
         }
     };
 }

@@ -11,8 +11,9 @@ use crate::index::PageName;
 /// The facts of a channel that are known without reading the records of its builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
-    /// Differs after each change of the channel in the catalog, and of its verdicts. It may differ without a change, and differs between
-    /// two mirrors with the same contents.
+    /// Differs after each change of the channel in the catalog, of its verdicts and pins, and of its sections in the trash. It may differ
+    /// without a change, and differs between two mirrors with the same contents. A store of files that people can change by hand need
+    /// not look for changes within a build.
     pub digest: Sha256,
     /// The dates of its builds.
     pub builds: BTreeSet<BuildDate>,
@@ -24,15 +25,15 @@ pub struct Outline {
 
 impl Outline {
     /// The outline of a channel. In place of a record, each build in `entry` has a text that is unique to the record, and so has each
-    /// file of `verdicts`.
+    /// fact in `beside`: verdicts, pins, trash.
     pub fn of(
         entry: &ChannelEntry,
-        verdicts: &dyn fmt::Debug,
+        beside: &dyn fmt::Debug,
         pages: impl IntoIterator<Item = PageName>,
     ) -> Self {
         let mut digest = Hashed(sha2::Sha256::new());
         // Hashing cannot fail. Debug output quotes texts, so different entries are never written alike.
-        let _ = write!(digest, "{entry:?} {verdicts:?}");
+        let _ = write!(digest, "{entry:?} {beside:?}");
         let pages = pages.into_iter();
         Self {
             digest: Sha256(digest.0.finalize().into()),

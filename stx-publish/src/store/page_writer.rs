@@ -21,13 +21,7 @@ pub trait PageWriter: fmt::Debug + Send + Sync {
     /// Removes a page, if it exists.
     async fn remove(&self, page: &PageId) -> Result<(), StoreError>;
 
-    /// The last note that was [kept](Self::note). It may be lost at any time; a store without
-    /// [outlines](super::MirrorStore::outlines) keeps none.
-    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
-        Ok(None)
-    }
-
-    /// Keeps a note beside the pages, hidden from readers; `None` removes it. A note that was removed before a page was written does not
+    /// Keeps a [note](super::MirrorStore::noted) beside the pages, hidden from readers; `None` removes it. A note that was removed before a page was written does not
     /// reappear, not even after a power failure.
     async fn note(&self, note: Option<Bytes>) -> Result<(), StoreError> {
         drop(note);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use camino::Utf8Path;
 use fs_err as fs;
 use rustix::io::Errno;
+use stx_layout::Sums;
 
 use super::super::LocalStore;
 use super::super::tests::{mirror, put, request, tree};
@@ -208,6 +209,42 @@ async fn bytes_are_shared_across_channels_and_names() {
     is_right(&store).await;
 }
 
+/// The index knows the sums that the build of another channel had; its files are other ones now, of the same names and sizes.
+#[tokio::test]
+async fn nothing_is_shared_with_a_build_that_was_replaced_by_hand() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    put(&store, 1, &tree).await;
+    let elsewhere = async |date: &str| {
+        let mut request = request(2, &tree);
+        let id = format!("feature/x/debian/{date}T060000Z");
+        request.record.id = id.parse().expect("a build");
+        request.now = request.record.id.date.time();
+        let plan = prepare(&store, request).await.expect("a plan");
+        publish(&store, &plan).await.expect("published").shared
+    };
+    assert_eq!(elsewhere("20181102").await, BYTES);
+    let replaced = store.inner.build_dir(&sample_id(1));
+    let image = replaced.join("outputs/iso/bootimage.iso");
+    fs::remove_file(&image).expect("removed");
+    fs::write(&image, "no image").expect("written");
+    fs::remove_dir_all(replaced.join("outputs/RPMS")).expect("removed");
+    let sums = replaced.join(Sums::FILE_NAME);
+    let text = fs::read_to_string(&sums).expect("sums");
+    fs::remove_file(&sums).expect("removed");
+    fs::write(&sums, text.replace("bootimage.iso", "bootimage.old")).expect("written");
+    fs::remove_dir_all(store.inner.root.join("feature/x/debian/20181102T060000Z"))
+        .expect("removed");
+    assert_eq!(elsewhere("20181103").await, 0, "no build has these files");
+    assert_eq!(elsewhere("20181104").await, BYTES);
+    // A publish to its own channel reads its new sums.
+    put(&store, 3, &tree).await;
+    let temporary = dir.path().join("temporary");
+    let other = "feature/y/debian".parse().expect("a channel");
+    let index = Index::read(&store.inner, &other, &temporary);
+    assert!(index.builds.iter().all(|it| store.inner.is_indexed(it)));
+}
+
 /// Adds files with the same 5,000 bytes to a tree, every third of them executable.
 fn add_equal(tree: &Utf8Path, count: u32) {
     for number in 0..count {
@@ -279,8 +316,9 @@ async fn the_candidates_among_equal_files_are_chosen_once() {
     add_equal(&tree, 300);
     put(&store, 1, &tree).await;
     let temporary = dir.path().join("temporary");
-    let index = Index::read(&store.inner, &temporary);
-    let shared = Shared::new(&store.inner, index, &sample_id(2).channel);
+    let channel = &sample_id(2).channel;
+    let index = Index::read(&store.inner, channel, &temporary);
+    let shared = Shared::new(&store.inner, index, channel);
     let digest = crate::incoming::digest_of(&[7; 5_000]);
     let tried = shared.equal(&digest);
     assert_eq!(tried.len(), TRIED);

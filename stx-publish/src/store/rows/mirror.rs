@@ -277,9 +277,15 @@ impl<R: Rows> MirrorStore for RowStore<R> {
             let unique = BuildState::Unreadable(format!("{head:?}"));
             put(&mut catalog, id, unique, false);
         }
-        let mut verdicts = BTreeMap::<_, Vec<_>>::new();
-        for (id, row) in self.about(key::VERDICTS, &Scope::All).await? {
-            verdicts.entry(id.channel).or_default().push(row);
+        let mut beside = BTreeMap::<_, Vec<_>>::new();
+        for kind in [key::VERDICTS, key::PINS] {
+            for (id, row) in self.about(kind, &Scope::All).await? {
+                beside.entry(id.channel).or_default().push(row);
+            }
+        }
+        for row in self.scan(&key::of_scope(key::TRASH, &Scope::All)).await? {
+            let (channel, _): (_, String) = key::parse(&row.0)?;
+            beside.entry(channel).or_default().push(row);
         }
         let pages = self.scan(&key::of_scope(key::PAGE, &Scope::All)).await?;
         let pages: BTreeSet<_> = pages.into_iter().map(|(row, _)| row).collect();
@@ -290,9 +296,13 @@ impl<R: Rows> MirrorStore for RowStore<R> {
                 pages.contains(&key::of_page(&PageId { channel, name }))
             };
             let pages = PageName::ALL.into_iter().filter(has);
-            let outline = Outline::of(&entry, &verdicts.get(&channel), pages);
+            let outline = Outline::of(&entry, &beside.get(&channel), pages);
             (channel, outline)
         });
         Ok(Some(outlines.collect()))
+    }
+
+    async fn noted(&self) -> Result<Option<Bytes>> {
+        self.get(key::NOTE).await
     }
 }

@@ -50,10 +50,6 @@ impl<R: Rows> PageWriter for Pages<R> {
         self.set(of_page(page), None).await
     }
 
-    async fn noted(&self) -> Result<Option<Bytes>> {
-        self.store.get(key::NOTE).await
-    }
-
     async fn note(&self, note: Option<Bytes>) -> Result<()> {
         self.set(key::NOTE.to_owned(), note).await
     }
