@@ -114,6 +114,23 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// A time in the past: `3 d ago`; a clock that was corrected may have left one in the future.
+pub(crate) fn ago(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    let age = age(now, then);
+    if then > now {
+        return age;
+    }
+    format!("{age} ago")
+}
+
+/// The start of something that still lasts: `since 3 d`.
+pub(crate) fn since(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    if then > now {
+        return "since a time in the future".to_owned();
+    }
+    format!("since {}", age(now, then))
+}
+
 /// The age of a time, in the largest unit that fits: `3 d`, `20 min`.
 pub(crate) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     let age = now - then;

@@ -44,9 +44,9 @@ fn running_row(context: &Context, run: &RunningBuild) -> Vec<Cell> {
         || format!("{} of {}", run.channel, run.git),
         ToString::to_string,
     );
-    let since = output::age(context.site.now, run.started);
+    let since = output::since(context.site.now, run.started);
     let left = left(&run.time_left(context.site.now));
-    let how = format!("{}since {since}, {left}", phases(run));
+    let how = format!("{}{since}, {left}", phases(run));
     vec!["runs".into(), what.into(), how.into()]
 }
 
@@ -102,13 +102,14 @@ fn alarm_row(alarm: &Alarm, words: &str, since: &str) -> Vec<Cell> {
     vec![
         Cell::new(Tone::Bad, "alarm"),
         format!("{} {}", alarm.kind.as_str(), alarm.subject).into(),
-        format!("{words} (since {since})").into(),
+        format!("{words} ({since})").into(),
     ]
 }
 
 fn human(context: &Context, status: &ServiceReport) -> Text {
     let state = &status.state;
-    let age = |then| output::age(context.site.now, then);
+    let ago = |then| output::ago(context.site.now, then);
+    let since = |then| output::since(context.site.now, then);
     let mut text = Text::default();
     text.push(if status.service_running {
         Cell::new(Tone::Good, "the service runs")
@@ -130,7 +131,7 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
                 .into(),
                 format!("by {}", printable(&entry.author)).into(),
             ],
-            (None, VerdictOrigin::Lab { lab }) => test(request, lab, &age),
+            (None, VerdictOrigin::Lab { lab }) => test(request, lab, &since),
             (None, VerdictOrigin::Asked { .. }) => continue,
         });
     }
@@ -139,7 +140,7 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
         rows.push(vec![
             "last".into(),
             channel.to_string().into(),
-            Cell::new(tone, last_words(last, &age)),
+            Cell::new(tone, last_words(last, &ago)),
         ]);
     }
     for layer in &status.layers {
@@ -160,8 +161,8 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
             Cell::new(tone, format!("{stands}{after}{upon}")),
         ]);
     }
-    for (alarm, (since, words)) in &state.alarms {
-        rows.push(alarm_row(alarm, words, &age(*since)));
+    for (alarm, (start, words)) in &state.alarms {
+        rows.push(alarm_row(alarm, words, &since(*start)));
     }
     text.append(output::table(&rows));
     for end in &status.failing {
@@ -171,10 +172,10 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
 }
 
 /// The newest result of a channel, or the end of its last run if it has none, and the time of its last success.
-fn last_words(last: &Last, age: &dyn Fn(DateTime<Utc>) -> String) -> String {
+fn last_words(last: &Last, ago: &dyn Fn(DateTime<Utc>) -> String) -> String {
     let good = last.good.map_or_else(
         || "never good".to_owned(),
-        |good| format!("good {} ago", age(good)),
+        |good| format!("good {}", ago(good)),
     );
     let end = last.end.as_ref().map(|end| &end.how);
     let end = match (last.result, end) {
@@ -193,14 +194,14 @@ fn last_words(last: &Last, age: &dyn Fn(DateTime<Utc>) -> String) -> String {
 }
 
 /// The row of a test by a lab.
-fn test(request: &VerdictRequest, lab: &str, age: &dyn Fn(DateTime<Utc>) -> String) -> Vec<Cell> {
+fn test(request: &VerdictRequest, lab: &str, since: &dyn Fn(DateTime<Utc>) -> String) -> Vec<Cell> {
     let what = format!(
         "test of {} by {lab} (request {})",
         request.build, request.id
     );
     let (how, since) = match request.started {
-        Some(started) => ("runs", format!("since {}", age(started))),
-        None => ("waits", format!("since {}", age(request.at))),
+        Some(started) => ("runs", since(started)),
+        None => ("waits", since(request.at)),
     };
     vec![how.into(), what.into(), since.into()]
 }

@@ -17,7 +17,7 @@ pub(super) fn run(context: &Context, unreadable: Failure) -> Result<(), Failure>
 }
 
 fn human(context: &Context, status: &Status) -> Text {
-    let age = |then| output::age(context.site.now, then);
+    let since = |then| output::since(context.site.now, then);
     let running = status.running.iter().map(|run| running_row(context, run));
     let mut rows: Vec<_> = running.collect();
     rows.extend(status.queue.iter().map(waiting_row));
@@ -33,7 +33,7 @@ fn human(context: &Context, status: &Status) -> Text {
         }
     }
     for alarm in &status.alarms {
-        rows.push(alarm_row(&alarm.alarm, &alarm.text, &age(alarm.since)));
+        rows.push(alarm_row(&alarm.alarm, &alarm.text, &since(alarm.since)));
     }
     let mut text = output::table(&rows);
     for past in newest_failures(&status.history) {
