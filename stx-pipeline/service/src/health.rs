@@ -78,9 +78,10 @@ pub fn check(
             continue;
         }
         // Between the publication of a build and the move of its alias, the mirror may look wrong without being wrong. So a
-        // survey that began before the last build ended does not count.
+        // survey that began before the last build ended does not count. An end in the future is of a clock that was corrected since.
         let ended = state.last.get(channel).and_then(|last| last.end.as_ref());
-        let settled = !state.is_busy(channel) && ended.is_none_or(|end| end.at <= facts.taken);
+        let settled = !state.is_busy(channel)
+            && ended.is_none_or(|end| end.at <= facts.taken || end.at > now);
         if of.newest_success > of.latest_build && settled {
             let text = "the newest success is not what `latest_build` shows; \
                         `verify --repair` points it there";
@@ -186,7 +187,9 @@ fn stale(
         .get(&watch.channel)
         .and_then(|of| of.latest_build)
         .map(BuildDate::time);
-    let good = ended.max(shown)?;
+    // A time in the future is of a clock that was wrong: the alarm must not stay silent until then.
+    let past = |time: &DateTime<Utc>| *time - now <= AHEAD;
+    let good = ended.filter(past).max(shown.filter(past))?;
     (now - good > limit).then_some((good, limit))
 }
 

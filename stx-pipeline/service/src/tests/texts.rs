@@ -195,6 +195,17 @@ fn each_kind_of_alarm_has_its_text() {
     });
     assert_eq!(kinds(&good, &setup([]), &facts), [AlarmKind::DiskFilling]);
 
+    // The last run ended by a clock that was a year ahead; it was put right since.
+    let mut corrected = good.clone();
+    let last = corrected.last.values_mut().next().unwrap();
+    last.good = last.good.map(|good| good + TimeDelta::days(365));
+    last.end.as_mut().unwrap().at += TimeDelta::days(365);
+    facts.disks.clear();
+    let of = facts.channels.values_mut().next().unwrap();
+    of.latest_build = date(2);
+    let found = kinds(&corrected, &hourly, &facts);
+    assert_eq!(found, [AlarmKind::NotAliased, AlarmKind::Stale]);
+
     // A waiting commit.
     let mut waiting = good.clone();
     let mut request = waiting_request();
