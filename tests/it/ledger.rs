@@ -45,8 +45,21 @@ fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
     let status = run(&mut command(&small, &["status", "--format", "json"]));
     assert_eq!(status.code(0).json()["service_running"], false);
 
-    // SQLite's `user_version` is the big-endian number at offset 60.
     let ledger = small.at("state/.service/ledger.sqlite");
+    // A value that no version writes is damage, and not a bug of this program.
+    let whole = fs_err::read(&ledger).expect("a ledger");
+    let at = whole.windows(7).rposition(|part| part == b"last_id");
+    let mut damaged = whole.clone();
+    damaged[at.expect("the highest number")] = b'm';
+    fs_err::write(&ledger, damaged).expect("a file");
+    for args in [&["daemon"][..], &["status"], &["history"]] {
+        let refused = run(&mut command(&small, args)).code(4);
+        let said = refused.stderr;
+        assert!(said.contains("put a backup"), "{said}");
+    }
+    fs_err::write(&ledger, whole).expect("a file");
+
+    // SQLite's `user_version` is the big-endian number at offset 60.
     let mut file = fs_err::OpenOptions::new()
         .write(true)
         .open(&ledger)
