@@ -34,6 +34,7 @@ pub(crate) use self::spool::{RUNNING, is_own_dir};
 use crate::Site;
 use crate::build::BuildArea;
 use crate::error::{Error, ErrorKind, is_there, unusable};
+use crate::files::{REMOTE_STATE, network_disk};
 
 /// The service's own directory in the state directory; the name cannot be that of a channel.
 pub(crate) const SERVICE_DIR: &str = ".service";
@@ -233,6 +234,12 @@ impl Daemon {
             counted(service.setup.labs.len(), "lab"),
             service.spool(&area),
         ));
+        if let Some(name) = network_disk(&area.state) {
+            area.site.log(&format!(
+                "warning: {} is on a network file system ({name}): {REMOTE_STATE}; name a `state` on a disk of this machine",
+                area.state
+            ));
+        }
         let host: Arc<dyn Host> = Arc::<LocalHost>::clone(&machine);
         let builder = Arc::new(SiteBuilder::new(area.clone()));
         let upstream = Arc::new(GitUpstream::new(dir.join("upstream")));

@@ -166,6 +166,38 @@ fn moved_to(path: &Utf8Path, text: &[u8], durable: Durable) -> io::Result<()> {
     Ok(())
 }
 
+/// The consequence of a state directory on a network file system.
+pub(crate) const REMOTE_STATE: &str = "a restart of its server kills the service, which maps the ledger, and locks may not keep out \
+     builds of another host";
+
+/// The network file systems, by the numbers that `statfs` returns. FUSE serves disks of this machine, too, but does not tell.
+const NETWORK: [(u32, &str); 10] = [
+    (0x6969, "NFS"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x517b, "SMB"),
+    (0x0102_1997, "9p"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x5346_414f, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x6573_5546, "FUSE, such as sshfs"),
+];
+
+/// The network file system that holds a directory, or the nearest existing one above it; `None` for a disk of this machine.
+pub(crate) fn network_disk(dir: &Utf8Path) -> Option<&'static str> {
+    let mut above = dir.ancestors();
+    let found = above.find_map(|dir| rustix::fs::statfs(dir.as_std_path()).ok())?;
+    network(found.f_type.try_into().ok()?)
+}
+
+fn network(number: u64) -> Option<&'static str> {
+    let known = NETWORK
+        .iter()
+        .find(|(known, _)| u64::from(*known) == number);
+    known.map(|(_, name)| *name)
+}
+
 #[cfg(test)]
 mod tests {
     use camino_tempfile::tempdir;
@@ -173,6 +205,16 @@ mod tests {
     use rustix::fs::{AtFlags, CWD, FileType, Mode, Uid, chownat, mknodat};
 
     use super::*;
+
+    #[test]
+    fn network_file_systems_are_known_by_their_numbers() {
+        assert_eq!(network(0x6969), Some("NFS"));
+        assert_eq!(network(0xfe53_4d42), Some("SMB2"));
+        assert_eq!(network(0xef53), None, "ext4");
+        let dir = tempdir().expect("a directory");
+        let will_be_made = dir.path().join("state/.service");
+        assert_eq!(network_disk(&will_be_made), network_disk(dir.path()));
+    }
 
     #[test]
     fn replacing_a_file_leaves_no_other_file() {

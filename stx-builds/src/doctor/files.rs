@@ -9,6 +9,7 @@ use stx_service::ledger::LedgerError;
 use super::case::Case;
 use super::{Finding, Severity, Subject};
 use crate::daemon::{LEDGER, SERVICE_DIR, Unopened};
+use crate::files::REMOTE_STATE;
 use crate::options::MirrorLocation;
 use crate::users::user_name;
 
@@ -20,6 +21,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     }
     findings.extend(mirror(case));
     findings.extend(state(case));
+    findings.extend(state_disk(case));
     findings.extend(spool(case));
     findings.extend(ledger(case));
     findings.extend(written(case));
@@ -115,6 +117,18 @@ fn state(case: &Case<'_>) -> Option<Finding> {
         fix,
     ];
     Some(case.finding(severity, Subject::Files, &["state"], texts))
+}
+
+/// A state directory on a network file system.
+fn state_disk(case: &Case<'_>) -> Option<Finding> {
+    let dir = case.state_dir()?;
+    let name = case.machine.network_disk(&dir)?;
+    let texts = [
+        format!("{dir} is on a network file system ({name})"),
+        REMOTE_STATE.to_owned(),
+        "name a directory on a disk of this machine".to_owned(),
+    ];
+    Some(case.finding(Severity::Warning, Subject::Files, &["state"], texts))
 }
 
 fn spool(case: &Case<'_>) -> Option<Finding> {

@@ -13,6 +13,7 @@ use stx_layout::index::{PageId, PageName};
 use stx_pipeline::{Invocation, process};
 
 use crate::error::{Error, ErrorKind};
+use crate::files::network_disk;
 use crate::site::clock;
 use crate::{Reader, Site, refused};
 
@@ -69,6 +70,8 @@ pub trait Machine: Send + Sync {
     fn program(&self, word: &str) -> io::Result<Utf8PathBuf>;
     /// The disk of a directory.
     fn space(&self, dir: &Utf8Path) -> io::Result<Space>;
+    /// The network file system that holds a directory, or the nearest existing one above it; `None` for a disk of this machine.
+    fn network_disk(&self, dir: &Utf8Path) -> Option<&'static str>;
     /// The clock, and the timestamps of the existing ones of `files`.
     fn clock(&self, files: &[Utf8PathBuf]) -> Clock;
     /// True if a group of this name exists.
@@ -154,6 +157,10 @@ impl Machine for ThisMachine {
             total: found.f_blocks * found.f_frsize,
             free: found.f_bavail * found.f_frsize,
         })
+    }
+
+    fn network_disk(&self, dir: &Utf8Path) -> Option<&'static str> {
+        network_disk(dir)
     }
 
     fn clock(&self, files: &[Utf8PathBuf]) -> Clock {

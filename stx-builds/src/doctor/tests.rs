@@ -30,6 +30,8 @@ struct Fake {
     programs: BTreeSet<&'static str>,
     groups: BTreeSet<&'static str>,
     free: u64,
+    /// The network file system of the state directory.
+    network: Option<&'static str>,
     now: DateTime<Utc>,
     written: DateTime<Utc>,
     synchronised: &'static str,
@@ -86,6 +88,7 @@ fn good() -> Fake {
         .into(),
         groups: ["leads"].into(),
         free: 50,
+        network: None,
         now: noon(),
         written: noon() - TimeDelta::days(3),
         synchronised: "yes\n",
@@ -115,6 +118,10 @@ impl Machine for Fake {
             Some(word) => Ok(Utf8PathBuf::from(*word)),
             None => Err(io::Error::new(io::ErrorKind::NotFound, "it is not in PATH")),
         }
+    }
+
+    fn network_disk(&self, dir: &Utf8Path) -> Option<&'static str> {
+        self.network.filter(|_| dir == "/srv/state")
     }
 
     fn space(&self, _: &Utf8Path) -> io::Result<Space> {
@@ -242,7 +249,7 @@ impl Fake {
 
 /// Faults of files.
 #[rustfmt::skip]
-const FILES: [Row; 11] = [
+const FILES: [Row; 12] = [
     (|it| it.has("/srv/mirror", dir(0, 0o755)), Error, Subject::Files, "/srv/mirror belongs to root, and user 4711 cannot write it", "1:10"),
     (|it| it.lacks("/srv/mirror"), Error, Subject::Files, "cannot be made: /srv belongs to root", "1:10"),
     (|it| it.has("/srv/mirror", file(BUILDER, 0o644)), Error, Subject::Files, "/srv/mirror is not a directory", "1:10"),
@@ -253,6 +260,7 @@ const FILES: [Row; 11] = [
     (|it| it.has("/srv/spool", dir(BUILDER, 0o3777)), Error, Subject::Files, "everybody can write /srv/spool", "7:9"),
     (|it| it.has("/srv/spool", dir(BUILDER, 0o2770)), Error, Subject::Files, "no sticky bit", "7:9"),
     (|it| it.lacks("/srv/metrics"), Error, Subject::Files, "/srv/metrics does not exist", "8:11"),
+    (|it| it.network = Some("NFS"), Warning, Subject::Files, "/srv/state is on a network file system (NFS)", "2:9"),
     (|it| it.groups.clear(), Error, Subject::Files, "there is no group leads", "10:16"),
 ];
 
