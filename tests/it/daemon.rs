@@ -7,6 +7,7 @@ mod full;
 mod hostile;
 mod labs;
 mod shown;
+mod unpublished;
 mod unread;
 mod verdicts;
 mod watched;

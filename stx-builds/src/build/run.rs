@@ -272,7 +272,7 @@ pub(super) fn stopped(error: BuildError) -> Error {
 
 /// True if a build whose phases have ended is not published because of its output, or the lack of it: another attempt would end the
 /// same.
-pub(super) fn is_spoilt(error: &Error) -> bool {
+pub(crate) fn is_spoilt(error: &Error) -> bool {
     let error = &error.error;
     if let Some(error) = error.downcast_ref::<CollectError>() {
         return !matches!(error, CollectError::Walk { .. } | CollectError::List { .. });

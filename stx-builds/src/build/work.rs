@@ -351,7 +351,9 @@ async fn resume_in(
         process::settle_log(&phase.invocation.log)
             .map_err(|error| Error::new(ErrorKind::Bug, error))?;
     }
-    if how == OnInterrupt::Resume {
+    // Without phases to run, only the publication is left, which does not depend on the recipe and its places.
+    let runs = how == OnInterrupt::Resume && !journal.unfinished().is_empty();
+    if runs {
         let recipe = read_recipe(&journal.started.recipe, &journal.started.request.overrides)?;
         let now = planned(&recipe, &journal.started.request)?;
         let differences = journal.differences(&now);
@@ -368,7 +370,7 @@ async fn resume_in(
     preview::clear(&state)?;
     let runner = places::runner(area, &state, &journal.started.plan).await?;
     let resumed = async {
-        if how == OnInterrupt::Resume {
+        if runs {
             places::check(area, &runner, &journal.started.plan, watch).await?;
         }
         // Boxed for the same reason.

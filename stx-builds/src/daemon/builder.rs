@@ -58,16 +58,32 @@ impl SiteBuilder {
             }
             // Cancelled by the command `cancel`, which does not notify the service.
             Err(failure) if failure.error.is::<Cancelled>() => Left::Over(RunEnd::Cancelled),
-            Err(failure) if failure.kind == ErrorKind::Busy => Left::Busy(failure.line()),
-            // An error after the commit: the build is on the mirror nevertheless, and the next build moves the alias.
-            Err(failure) => match self.published_anyway(channel).await {
-                Some(end) => {
+            Err(failure) => {
+                // An error after the commit: the build is on the mirror nevertheless, and the next build moves the alias.
+                let busy = failure.kind == ErrorKind::Busy;
+                if !busy && let Some(end) = self.published_anyway(channel).await {
                     self.area.site.note(&format!("note: {}", failure.line()));
-                    Left::Over(end)
+                    return Left::Over(end);
                 }
-                None => refused(failure.line()),
-            },
+                let reason = failure.line();
+                match self.over(channel).filter(|_| !build::is_spoilt(&failure)) {
+                    Some(id) => Left::Unpublished {
+                        build: id,
+                        reason,
+                        busy,
+                    },
+                    None if busy => Left::Busy(reason),
+                    None => refused(reason),
+                }
+            }
         }
+    }
+
+    /// The unfinished build of a channel, if all of its phases are over.
+    fn over(&self, channel: &Channel) -> Option<BuildId> {
+        let journal = process::read_journal(&self.area.channel(channel)).ok()??;
+        let is_over = journal.unfinished().is_empty();
+        is_over.then_some(journal.started.plan.id)
     }
 
     /// The end of a channel's build that has an unfinished journal, if the mirror has the build.
@@ -110,8 +126,15 @@ impl Builder for SiteBuilder {
         let work = Work::Resume(id.clone(), OnInterrupt::Resume);
         match apart::run(&self.area, &id.channel, work, tell, cancel).await {
             // The build cannot be resumed as it was started, or no longer exists: another build starts over.
-            Err(failure) if matches!(failure.kind, ErrorKind::Usage | ErrorKind::NotFound) => {
-                Left::Busy(failure.line())
+            Err(failure)
+                if failure.kind == ErrorKind::NotFound
+                    || failure.kind == ErrorKind::Usage && self.over(&id.channel).is_none() =>
+            {
+                // Somebody else may have published it, by `resume` or a build by hand.
+                match self.published(id).await {
+                    Ok(Some(end)) => Left::Over(end),
+                    Ok(None) | Err(_) => Left::Busy(failure.line()),
+                }
             }
             built => self.left(&id.channel, built, cancel).await,
         }

@@ -3,6 +3,8 @@
 mod shown;
 mod watch;
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, Utc};
 use stx_builds::layers::LayerState;
 use stx_builds::report::ServiceReport;
@@ -94,7 +96,12 @@ fn waiting_row(request: &Request) -> Vec<Cell> {
     let reasons = request.reasons.iter();
     let reasons: Vec<_> = reasons.map(|reason| reason.cause.to_string()).collect();
     let what = format!("{} (request {})", request.target, request.id);
-    vec!["waits".into(), what.into(), reasons.join("; ").into()]
+    let mut how = reasons.join("; ");
+    if let Some(unpublished) = &request.unpublished {
+        let next = unpublished.next.format("%Y-%m-%dT%H:%M:%SZ");
+        write!(how, "; {} is published again at {next}", unpublished.build).ok();
+    }
+    vec!["waits".into(), what.into(), how.into()]
 }
 
 /// The row of an alarm.

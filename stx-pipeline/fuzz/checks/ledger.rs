@@ -188,6 +188,7 @@ fn go_on(ledger: &mut SqliteLedger, now: DateTime<Utc>) {
         run: *run,
         at: now,
         reason: "busy".to_owned(),
+        unpublished: None,
     }));
     if ledger.record(&changes).is_ok() {
         let again = SqliteLedger::open(DATABASE.into()).expect("a ledger that was written");

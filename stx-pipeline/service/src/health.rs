@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use stx_layout::BuildDate;
+use stx_layout::{BuildDate, Channel};
 
 use super::{Facts, Setup};
-use crate::ledger::{Alarm, AlarmKind, RunEnd, State};
+use crate::ledger::{Alarm, AlarmKind, RunEnd, State, Unpublished};
 use crate::trigger::{Cause, Watch};
 
 /// The number of consecutive failed polls of a watch's repositories that raise an alarm.
@@ -69,6 +69,9 @@ pub fn check(
             );
         }
     }
+    for (channel, text) in unpublished(state) {
+        raise(AlarmKind::NotPublished, &channel.to_string(), text);
+    }
     for (channel, of) in &facts.channels {
         if let Some(ahead) = of.newest_success.filter(|date| date.time() - now > AHEAD) {
             let text = format!(
@@ -126,7 +129,7 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds status` to see what holds up the queue, then `stx-builds trigger` to request a build of {subject}."
         ),
         AlarmKind::NotPublished => format!(
-            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it, then `stx-builds trigger` it again: a build whose phases have ended is published without running them again."
+            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it. The service publishes a build whose phases have ended again by itself, after at most an hour; `stx-builds trigger` makes it try at once."
         ),
         AlarmKind::NotAliased => {
             "Run `stx-builds verify --repair` to point `latest_build` at the newest success. If that is dated in the future, set the clock, and move the build's directory out of the mirror before.".to_owned()
@@ -147,6 +150,31 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds prune --dry-run`; if what it lists is right, run the command that the alarm names.".to_owned()
         }
     }
+}
+
+/// The builds whose publication failed and is tried again, by their channel, each with a text.
+fn unpublished(state: &State) -> impl Iterator<Item = (&Channel, String)> {
+    let running = state.runs.values().map(|run| &run.request);
+    state.queue.values().chain(running).filter_map(|request| {
+        let unpublished = request.unpublished.as_ref()?;
+        if unpublished.failures == 0 {
+            return None;
+        }
+        let Unpublished {
+            build,
+            failures,
+            reason,
+            ..
+        } = unpublished;
+        let (next, attempt) = (
+            unpublished.next.format("%Y-%m-%dT%H:%M:%SZ"),
+            failures.saturating_add(1),
+        );
+        let text = format!(
+            "{build} is built and not published, attempt {attempt} follows at {next}: {reason}"
+        );
+        Some((&request.target.channel, text))
+    })
 }
 
 /// The time since which commits of a watch, or a new success of the channel below, wait for a build.

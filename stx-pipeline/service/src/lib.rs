@@ -239,6 +239,16 @@ pub enum Left {
     Over(RunEnd),
     /// Another process works on the channel; try again later.
     Busy(String),
+    /// The phases of a build are over, and it could not be published: that of the call, or an earlier one of the channel. Another
+    /// attempt may succeed.
+    Unpublished {
+        /// The build.
+        build: BuildId,
+        /// The reason, in one line.
+        reason: String,
+        /// True if another process works on the channel.
+        busy: bool,
+    },
 }
 
 /// Builds and publishes.
@@ -249,6 +259,8 @@ pub enum Left {
 /// - Dropping a future of `build` or `resume` ends everything that it runs, as a crash would; the build is then unfinished, or
 ///   published.
 /// - An unfinished build remains so until `resume` or `abandon` ends it. After that it is published, or gone.
+/// - A build whose phases are over and that is not published remains unfinished. `resume` publishes it, and `build` does so before it
+///   builds; neither runs a phase of it again.
 /// - Orphans of a killed builder are ended before a build of their channel continues.
 #[async_trait]
 pub trait Builder: Send + Sync {

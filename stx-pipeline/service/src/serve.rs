@@ -253,6 +253,12 @@ impl Service<'_> {
     fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
         self.ledger.record(changes)?;
         self.changes += 1;
+        for change in changes {
+            if let Change::Joined { request, .. } = change {
+                // A pause of up to an hour must not delay a user, a tick or a commit.
+                self.held.remove(request);
+            }
+        }
         let ends = |change: &Change| match change {
             Change::Closed { .. } | Change::Ended { .. } | Change::Requeued { .. } => true,
             Change::Marked { .. }

@@ -398,6 +398,7 @@ impl RunningBuild {
             retry_failed: false,
             reasons: self.reasons.clone(),
             more_reasons: 0,
+            unpublished: None,
         };
         let run = RunRow {
             id: self.run,

@@ -10,5 +10,6 @@ mod room;
 mod shown;
 mod stop;
 mod texts;
+mod unpublished;
 mod verdicts;
 mod world;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stx_builds::daemon::{Asked, Followed, Service};
-use stx_layout::counted;
+use stx_layout::{counted, printable};
 use stx_service::status::{Outcome, Past, PhaseNow, PhaseState, Step};
 
 use super::super::history;
@@ -75,6 +75,12 @@ fn said(step: Followed<'_>) -> Option<String> {
         Followed::Step(step) => match step {
             Step::Waiting { ahead: 0 } => "waiting; it is the next one".to_owned(),
             Step::Waiting { ahead } => format!("waiting; {} before it", counted(*ahead, "request")),
+            Step::Unpublished { reason } => {
+                format!(
+                    "not published yet, the service tries again: {}",
+                    printable(reason)
+                )
+            }
             Step::Started { run } => format!("run {run} started"),
             Step::Named(build) => build.to_string(),
             Step::Phase(phase) => phase_said(phase),

@@ -221,6 +221,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
             retry_failed: pick.is_multiple_of(3),
             reasons: vec![reason(step), reason(pick)],
             more_reasons: 0,
+            unpublished: None,
         }),
         3 => Change::Joined {
             request,
@@ -257,6 +258,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
             run,
             at: at(step),
             reason: "busy".into(),
+            unpublished: None,
         },
         13 => Change::Marked {
             key: format!("watch-{}", pick % 2),
@@ -361,6 +363,7 @@ pub(super) fn keeps_the_contract(ledger: &mut dyn Ledger) {
             retry_failed: false,
             reasons: vec![reason(0)],
             more_reasons: 0,
+            unpublished: None,
         })
     };
     let start = |run, request| Change::Started {
@@ -452,6 +455,7 @@ fn some_requests() -> (Vec<Change>, u64) {
             retry_failed: id.is_multiple_of(3),
             reasons: (0..4).map(reason).collect(),
             more_reasons: id / 4,
+            unpublished: None,
         }));
     };
     let started = |changes: &mut Vec<Change>, run, request| {
@@ -467,6 +471,7 @@ fn some_requests() -> (Vec<Change>, u64) {
             run,
             at: at(6),
             reason,
+            unpublished: None,
         });
     };
     // Ended runs; none of the third channel was published.

@@ -44,6 +44,25 @@ pub struct Request {
     /// The number of further reasons.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_reasons: u64,
+    /// The build whose publication is to be tried again before anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpublished: Option<Unpublished>,
+}
+
+/// A build whose phases are over, and which could not be published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpublished {
+    /// The build.
+    pub build: BuildId,
+    /// The number of attempts that failed; those that found the channel busy do not count.
+    pub failures: u32,
+    /// The reason of the last attempt, in one line.
+    pub reason: String,
+    /// The time of the next attempt. A restart of the service tries at once.
+    pub next: DateTime<Utc>,
+    /// True if the request is not served by this build alone: it was made for another request, or further reasons came since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub then_build: bool,
 }
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
@@ -57,6 +76,9 @@ impl Request {
 
     /// Adds a reason.
     pub(crate) fn join(&mut self, reason: Reason) {
+        if let Some(unpublished) = &mut self.unpublished {
+            unpublished.then_build = true;
+        }
         if self.reasons.len() < Self::REASONS {
             self.reasons.push(reason);
             return;
@@ -74,6 +96,11 @@ impl Request {
         {
             *last = reason;
         }
+    }
+
+    /// True if its build is made, and only the publication is left.
+    pub fn is_built(&self) -> bool {
+        self.unpublished.as_ref().is_some_and(|it| !it.then_build)
     }
 
     /// True if this user is the only known requester.
@@ -322,6 +349,8 @@ pub enum Change {
         at: DateTime<Utc>,
         /// The reason, for people.
         reason: String,
+        /// The build to publish first.
+        unpublished: Option<Box<Unpublished>>,
     },
     /// An alarm is on.
     Raised {

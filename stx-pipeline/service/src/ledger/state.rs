@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use stx_layout::{BuildId, BuildOutcome, Channel, SourceRecord, VerdictEntry};
 
 use super::{
-    Alarm, Change, Closed, Ended, EndedVerdict, LedgerError, Request, Run, RunEnd, VerdictRequest,
+    Alarm, Change, Closed, Ended, EndedVerdict, LedgerError, Request, Run, RunEnd, Unpublished,
+    VerdictRequest,
 };
 use crate::trigger::{Mark, Target};
 
@@ -114,6 +115,28 @@ impl State {
         request.ok_or("the verdict does not wait for a lab")
     }
 
+    /// Returns the request of a run to the queue.
+    fn requeue(
+        &mut self,
+        mut run: Run,
+        at: DateTime<Utc>,
+        reason: &str,
+        unpublished: Option<&Unpublished>,
+    ) -> Run {
+        let how = RunEnd::Requeued {
+            reason: reason.to_owned(),
+        };
+        run.end = Some(Ended { at, how });
+        let mut request = run.request.clone();
+        request.unpublished = unpublished.cloned();
+        if request.is_built() {
+            // The build that they asked for is made.
+            (request.force, request.retry_failed) = (false, false);
+        }
+        self.queue.insert(request.id, request);
+        run
+    }
+
     /// Applies a change, and returns the request or run that it ends.
     ///
     /// # Errors
@@ -183,13 +206,14 @@ impl State {
                 last.or_default().note(&run, end);
                 return Ok(Some(Done::Run(Box::new(run))));
             }
-            Change::Requeued { run, at, reason } => {
-                let mut run = self.runs.remove(run).ok_or_else(no_run)?;
-                let how = RunEnd::Requeued {
-                    reason: reason.clone(),
-                };
-                run.end = Some(Ended { at: *at, how });
-                self.queue.insert(run.request.id, run.request.clone());
+            Change::Requeued {
+                run,
+                at,
+                reason,
+                unpublished,
+            } => {
+                let run = self.runs.remove(run).ok_or_else(no_run)?;
+                let run = self.requeue(run, *at, reason, unpublished.as_deref());
                 return Ok(Some(Done::Run(Box::new(run))));
             }
             Change::Raised { alarm, at, text } => {

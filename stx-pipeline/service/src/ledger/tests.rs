@@ -24,6 +24,7 @@ fn durations_have_a_median_and_a_trend() {
             retry_failed: false,
             reasons: Vec::new(),
             more_reasons: 0,
+            unpublished: None,
         },
         closed: None,
         runs: vec![RunRow {
@@ -218,6 +219,7 @@ mod sqlite {
                     },
                 }],
                 more_reasons: 0,
+                unpublished: None,
             })
         };
         let started = |run, request| Change::Started { run, request, at };

@@ -422,6 +422,7 @@ fn request(id: u64, target: Target, reason: Reason, force: bool, retry_failed: b
         retry_failed,
         reasons: vec![reason],
         more_reasons: 0,
+        unpublished: None,
     }
 }
 

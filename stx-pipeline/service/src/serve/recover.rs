@@ -86,6 +86,7 @@ impl Service<'_> {
             run: run.id,
             at,
             reason,
+            unpublished: run.request.unpublished.clone().map(Box::new),
         }])?;
         self.host.say(&said);
         Ok(())

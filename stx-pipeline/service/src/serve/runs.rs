@@ -9,12 +9,21 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, info, info_span};
 
 use super::{Event, ServeError, Service};
-use crate::ledger::{Change, Ended, PhaseRun, Request, Run, RunEnd, State};
+use crate::ledger::{Change, Ended, PhaseRun, Request, Run, RunEnd, State, Unpublished};
 use crate::{Left, Notice, Order, Progress, Setup};
 use stx_pipeline::{Cancel, EventKind};
 
 /// The pause of a request or a verdict whose channel is busy.
 pub(super) const BUSY: Duration = Duration::from_mins(1);
+
+/// The longest pause before a publication is tried again.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// The pause after a number of failed publications: a minute, then each time twice as long, up to an hour.
+fn pause(failures: u32) -> Duration {
+    let times = 2u32.saturating_pow(failures.saturating_sub(1));
+    BUSY.saturating_mul(times).min(LONGEST)
+}
 
 /// The work of one build task: a new build, a build to resume, or a build to abandon with its reason.
 pub(super) enum Job {
@@ -32,11 +41,21 @@ impl Service<'_> {
             let request = request.clone();
             let run = self.state().id(0);
             let at = self.host.now();
-            self.record(&[Change::Started {
+            let mut changes = vec![Change::Started {
                 run,
                 request: request.id,
                 at,
-            }])?;
+            }];
+            let built = request.unpublished.clone();
+            let built = built.filter(|_| request.is_built()).map(|it| it.build);
+            changes.extend(built.clone().map(|build| Change::Named { run, build }));
+            self.record(&changes)?;
+            if let Some(build) = built {
+                self.host
+                    .say(&format!("run {run}: {build} is published again"));
+                self.spawn(run, Job::Resume(build));
+                continue;
+            }
             self.host.say(&format!("run {run}: {}", request.target));
             let branch = self.setup.branch(&request.target);
             let after = branch.and_then(|branch| branch.after.clone());
@@ -111,14 +130,73 @@ impl Service<'_> {
                     run: id,
                     at,
                     reason,
+                    unpublished: None,
                 }])?;
                 // Log only now: the record may have to wait, and is then tried again.
                 self.host.say(&said);
                 self.held.insert(request, Instant::now() + BUSY);
                 Ok(())
             }
+            Left::Unpublished {
+                build,
+                reason,
+                busy,
+            } => self.unpublished(&run, build, reason, busy),
             Left::Over(how) => self.ended(&run, &Ended { at, how }),
         }
+    }
+
+    /// Returns the request of a run to the queue, to publish a build later. Its phases may have taken hours, and nobody else may ask
+    /// for it again: a branch that is built on commits has no next tick.
+    fn unpublished(
+        &mut self,
+        run: &Run,
+        build: BuildId,
+        reason: String,
+        busy: bool,
+    ) -> Result<(), ServeError> {
+        let at = self.host.now();
+        let before = run.request.unpublished.as_ref();
+        let failed_before = before.map_or(0, |before| before.failures);
+        let failures = failed_before.saturating_add(u32::from(!busy));
+        let pause = if busy { BUSY } else { pause(failures) };
+        let is_own = if run.request.is_built() {
+            before.is_some_and(|before| before.build == build)
+        } else {
+            run.build.as_ref() == Some(&build)
+        };
+        let unpublished = Unpublished {
+            build: build.clone(),
+            failures,
+            reason: reason.clone(),
+            next: at + pause,
+            then_build: !is_own,
+        };
+        let said = format!(
+            "run {}: {build} is not published: {reason}; tried again in {}",
+            run.id,
+            humantime::format_duration(pause)
+        );
+        let notice = (failed_before == 0 && !busy).then(|| Notice::Failure {
+            at,
+            channel: run.request.target.channel.clone(),
+            build: Some(build),
+            reason: reason.clone(),
+        });
+        self.record(&[Change::Requeued {
+            run: run.id,
+            at,
+            reason,
+            unpublished: Some(Box::new(unpublished)),
+        }])?;
+        self.host.say(&said);
+        self.held.insert(run.request.id, Instant::now() + pause);
+        // The attempt may have changed the disks.
+        self.next_survey = Instant::now();
+        if let Some(notice) = notice {
+            self.host.notify(notice);
+        }
+        Ok(())
     }
 
     /// Records the end of a run, and notifies people of it.
@@ -132,10 +210,11 @@ impl Service<'_> {
             build: build.clone(),
             reason: reason.to_owned(),
         };
+        let unpublished = run.request.unpublished.as_ref();
         let was_bad = match before.end.as_ref().map(|end| &end.how) {
             Some(RunEnd::Refused { .. }) => true,
             Some(_) | None => before.result == Some(BuildOutcome::Fail),
-        };
+        } || unpublished.is_some_and(|it| it.failures > 0);
         let notice = match &end.how {
             RunEnd::Published {
                 result: BuildOutcome::Fail,

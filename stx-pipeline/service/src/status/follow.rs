@@ -17,6 +17,11 @@ pub enum Step {
         /// The number of these requests.
         ahead: usize,
     },
+    /// Its build is made and could not be published for this reason; the service tries again.
+    Unpublished {
+        /// The reason, in one line.
+        reason: String,
+    },
     /// A run has taken it.
     Started {
         /// The run.
@@ -37,6 +42,7 @@ pub enum Step {
 pub struct Follow {
     request: u64,
     ahead: Option<usize>,
+    unpublished: Option<String>,
     run: Option<u64>,
     build: Option<BuildId>,
     phases: BTreeMap<String, (PhaseState, u32)>,
@@ -48,6 +54,7 @@ impl Follow {
         Self {
             request,
             ahead: None,
+            unpublished: None,
             run: None,
             build: None,
             phases: BTreeMap::new(),
@@ -58,7 +65,14 @@ impl Follow {
     pub fn look(&mut self, status: &Status) -> Vec<Step> {
         let mut steps = Vec::new();
         match status.find(self.request) {
-            Some(Found::Waiting(_)) => {
+            Some(Found::Waiting(request)) => {
+                let unpublished = request.unpublished.as_ref();
+                let unpublished = unpublished.map(|it| &it.reason);
+                if self.unpublished.as_ref() != unpublished {
+                    self.unpublished = unpublished.cloned();
+                    let reason = unpublished.cloned();
+                    steps.extend(reason.map(|reason| Step::Unpublished { reason }));
+                }
                 let ahead = status
                     .queue
                     .iter()

@@ -46,6 +46,7 @@ fn request(id: u64) -> Request {
             },
         }],
         more_reasons: 0,
+        unpublished: None,
     }
 }
 
@@ -238,6 +239,7 @@ fn steps(follow: &mut Follow, ledger: &MemoryLedger) -> Vec<String> {
     let steps = follow.look(&status(ledger, 9000).0).into_iter();
     let words = steps.map(|step| match step {
         Step::Waiting { ahead } => format!("waiting {ahead}"),
+        Step::Unpublished { reason } => reason,
         Step::Started { run } => format!("run {run}"),
         Step::Named(build) => build.date.to_string(),
         Step::Phase(phase) => format!("{} {}", phase.name, phase.state.as_str()),
@@ -280,6 +282,7 @@ fn each_step_of_a_request_is_shown_once() {
         run: 3,
         at: at(12),
         reason: "busy".to_owned(),
+        unpublished: None,
     };
     ledger.record(&[requeued]).expect("recorded");
     assert_eq!(steps(&mut follow, &ledger), ["waiting 1"]);

@@ -120,6 +120,7 @@ fn ended(how: RunEnd) -> State {
             cause: Cause::Commit { heads: [].into() },
         }],
         more_reasons: 0,
+        unpublished: None,
     };
     let start = Change::Started {
         run: 2,
@@ -228,6 +229,7 @@ fn waiting_request() -> Request {
             cause: Cause::Commit { heads: [].into() },
         }],
         more_reasons: 0,
+        unpublished: None,
     }
 }
 
