@@ -15,6 +15,7 @@ use super::cancellation::wait_for_request;
 use super::outputs::incoming;
 use super::preview::Preview;
 use super::state::unwritten;
+use super::work::LostWorkspace;
 use super::{BuildArea, Built, NeverCommitted, OnInterrupt, Watch, unpublished};
 use crate::error::{Error, ErrorKind};
 use crate::images::Registry;
@@ -282,6 +283,7 @@ pub(crate) fn is_spoilt(error: &Error) -> bool {
         Some(PrepareImagesError::Clash { .. } | PrepareImagesError::Name { .. })
     ) || matches!(error.downcast_ref(), Some(PublishError::Incomplete { .. }))
         || error.is::<NeverCommitted>()
+        || error.is::<LostWorkspace>()
         || error.is::<BuildError>()
         || error.is::<SourceError>()
         || matches!(error.downcast_ref(), Some(ScanError::Refused { .. }))

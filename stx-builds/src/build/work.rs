@@ -190,6 +190,7 @@ impl<'a> Work<'a> {
     /// Publishes an earlier build whose phases have all ended: they may have taken hours, and a new build would empty the workspace.
     async fn publish_finished(&self, journal: Journal, watch: Watch<'_>) -> Result<Built, Error> {
         preview::clear(&self.state)?;
+        check_workspace(&journal)?;
         let runner = places::runner(self.area, &self.state, &journal.started.plan).await?;
         let how = OnInterrupt::Resume;
         let built = Box::pin(go_on(self.area, &self.state, &runner, journal, how, watch)).await;
@@ -366,6 +367,7 @@ async fn resume_in(
             .hint("run `resume --as-failed` to publish the existing files as a failed build, or `build` to start over"));
         }
         tools(&recipe)?;
+        check_workspace(&journal)?;
     }
     preview::clear(&state)?;
     let runner = places::runner(area, &state, &journal.started.plan).await?;
@@ -409,6 +411,27 @@ async fn go_on(
     let build = Build::resume(journal, state).map_err(stopped)?;
     (watch.note)(&note);
     Box::pin(run.go_on(build, how)).await
+}
+
+/// The workspace of an unfinished build is not there: the fault is this machine's, not the branch's.
+#[derive(Debug, thiserror::Error)]
+#[error("{build}: its workspace {workspace} was removed, so it cannot be continued")]
+pub(super) struct LostWorkspace {
+    build: Box<BuildId>,
+    workspace: Utf8PathBuf,
+}
+
+/// Fails if a build cannot continue: its phases, or its missing files, would end it as a public failure of the branch.
+fn check_workspace(journal: &Journal) -> Result<(), Error> {
+    let plan = &journal.started.plan;
+    if is_there(&plan.workspace)? {
+        return Ok(());
+    }
+    let lost = LostWorkspace {
+        build: Box::new(plan.id.clone()),
+        workspace: plan.workspace.clone(),
+    };
+    Err(Error::usage(lost).hint("put it back and run `resume` again, or run `build` to start over"))
 }
 
 fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Error> {

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::Site;
+use super::{Site, kill};
 use crate::harness::run;
 
 /// Removes the mirror from its path, as `umount` does; returns its new path.
@@ -66,6 +66,34 @@ fn without_a_mounted_mirror_nothing_is_built_published_or_read() {
     fs_err::remove_file(site.at("mirror.state/mirror")).expect("the note");
     run(&mut site.stx(&again)).code(0);
     assert_eq!(site.builds().len(), 1);
+}
+
+#[test]
+fn a_build_whose_workspace_is_lost_is_not_published_as_a_failure_of_its_branch() {
+    for phase in ["left", "last"] {
+        let site = Site::new();
+        let mut child = site.held(phase);
+        if phase == "last" {
+            // All phases have ended, and only the publication is missing.
+            unmount(&site);
+            site.release(phase);
+            assert_eq!(child.wait().expect("it ends").code(), Some(4));
+            mount(&site);
+        } else {
+            kill(&mut child);
+            site.release(phase);
+        }
+        let workspace = site.at("mirror.state/master/centos/work");
+        fs_err::rename(&workspace, site.at("work")).expect("a workspace");
+        let refused = site.resume(&[]).code(2);
+        let words = format!("its workspace {workspace} was removed");
+        assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+        assert!(refused.stderr.contains("run `build`"), "{}", refused.stderr);
+        assert!(site.builds().is_empty(), "{phase}: {:?}", site.builds());
+        let again = run(&mut site.build()).code(0);
+        assert!(again.stderr.contains("is abandoned for a new build"));
+        assert_eq!(site.record()["result"], "success", "{phase}");
+    }
 }
 
 #[test]
