@@ -59,10 +59,7 @@ fn unopened(file: &Utf8Path, error: LedgerError) -> Error {
         | LedgerError::Io { .. }
         | LedgerError::Refused { .. }
         | LedgerError::Damaged { .. } => {
-            let is_damaged = !matches!(
-                error,
-                LedgerError::Unavailable { .. } | LedgerError::Refused { .. }
-            );
+            let is_damaged = is_damaged(&error);
             let kind = ledger_kind(&error);
             let file = file.to_owned();
             let error = Error::new(
@@ -79,6 +76,11 @@ fn unopened(file: &Utf8Path, error: LedgerError) -> Error {
             }
         }
     }
+}
+
+/// True if no later attempt can succeed with the same file.
+fn is_damaged(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Io { .. } | LedgerError::Damaged { .. })
 }
 
 /// The next step for a damaged ledger.
@@ -116,7 +118,13 @@ fn check_writable(ledger: &Utf8Path) -> Result<(), Error> {
 
 /// A ledger error as the error of an operation.
 pub fn unreadable(error: LedgerError) -> Error {
-    Error::new(ledger_kind(&error), error)
+    let is_damaged = is_damaged(&error);
+    let error = Error::new(ledger_kind(&error), error);
+    if is_damaged {
+        error.hint(NO_LEDGER)
+    } else {
+        error
+    }
 }
 
 /// The service of a site. No other program serves the site at the same time.

@@ -20,7 +20,7 @@ type Loaded<T> = Result<T, LedgerError>;
 fn damaged(what: &str, reason: impl Display) -> LedgerError {
     LedgerError::Damaged {
         what: what.to_owned(),
-        reason: format!("{reason}; put a backup of the ledger in its place"),
+        reason: reason.to_string(),
     }
 }
 
@@ -51,10 +51,11 @@ fn whole(db: &Connection) -> Loaded<()> {
     let found: String = db
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(io("check"))?;
-    match found.as_str() {
-        "ok" => Ok(()),
-        _ => Err(damaged("its database", found)),
+    if found == "ok" {
+        return Ok(());
     }
+    let lines: Vec<_> = found.lines().map(str::trim).collect();
+    Err(damaged("its database", lines.join(": ")))
 }
 
 pub(super) fn state(db: &Connection) -> Loaded<State> {
