@@ -89,28 +89,52 @@ impl Context {
         })
     }
 
-    /// The configuration of the service.
-    pub(crate) fn service(&self) -> Result<Service, Failure> {
-        Ok(Service::load(&*self.read_options())?)
+    /// The configuration of the service, for a command that shows or asks: without the entries whose recipe cannot be read, which a
+    /// warning names.
+    pub(crate) fn readable_service(&self) -> Result<Service, Failure> {
+        let (service, error) = Service::partly(&*self.read_options())?;
+        if let Some(error) = error {
+            self.say(&format!(
+                "warning: without all of the configuration: {}",
+                error.line()
+            ));
+        }
+        Ok(service)
+    }
+
+    /// The same without the warning.
+    pub(crate) fn partial_service(&self) -> Result<Service, Failure> {
+        Ok(Service::partly(&*self.read_options())?.0)
     }
 }
 
 /// The status document of the service, for a caller who was denied the ledger, or cannot read it because the running service is older
-/// than this program; notes the source of the answer. `None` for any other error, or if the document cannot be read either.
+/// than this program; notes the source of the answer. After any other error only if the service runs. `None` if the document cannot be
+/// read either.
 pub(crate) fn status_document(context: &Context, unreadable: &Failure) -> Option<Box<Status>> {
     let error = unreadable.error.as_deref();
-    let why = match error.and_then(|error| error.downcast_ref()) {
-        Some(error @ LedgerError::TooOld { .. }) => error.to_string(),
-        _ if unreadable.is_denied() => "you cannot read the ledger of the service".to_owned(),
-        _ => return None,
+    let (is_trouble, why) = match error.and_then(|error| error.downcast_ref()) {
+        Some(error @ LedgerError::TooOld { .. }) => (false, error.to_string()),
+        _ if unreadable.is_denied() => (
+            false,
+            "you cannot read the ledger of the service".to_owned(),
+        ),
+        _ => (true, unreadable.chain()?),
     };
-    let service = context.service().ok()?;
+    let service = context.partial_service().ok()?;
     let read = context.site.service_status(&service).ok()?;
+    // In trouble, the document tells more than the ledger only while the service runs.
+    if is_trouble
+        && (matches!(read, Read::Stale(_)) || !context.site.service_running(&service).ok()?)
+    {
+        return None;
+    }
+    let word = if is_trouble { "warning" } else { "note" };
     let file = context.site.spool(&service).ok()?.join("status.json");
     let written = |status: &Status| status.written.format("%Y-%m-%d %H:%M:%S");
     match &read {
         Read::Fresh(status) => context.say(&format!(
-            "note: {why}; this is from {file}, written at {}",
+            "{word}: {why}; this is from {file}, written at {}",
             written(status)
         )),
         Read::Stale(status) => context.say(&format!(

@@ -41,6 +41,13 @@ fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
     // A reader while the service runs.
     let status = run(&mut command(&small, &["status", "--format", "json"]));
     assert_eq!(status.code(0).json()["service_running"], true);
+    let second = run(&mut command(&small, &["daemon"])).code(6);
+    let lock = small.at("state/.service/lock");
+    assert!(
+        second.stderr.contains(&format!("`fuser -v {lock}`")),
+        "{}",
+        second.stderr
+    );
     stopped(child);
     let status = run(&mut command(&small, &["status", "--format", "json"]));
     assert_eq!(status.code(0).json()["service_running"], false);

@@ -49,15 +49,7 @@ pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, 
     let wrong = |error| unusable(state, error);
     fs_err::create_dir_all(state).map_err(wrong)?;
     let lock = fs_err::File::create(state.join("lock")).map_err(wrong)?;
-    let mut locked = lock.file().try_lock();
-    for _ in 0..LOOKERS {
-        if matches!(locked, Err(TryLockError::WouldBlock)) {
-            // A reader that checks whether a build runs holds the lock briefly.
-            std::thread::sleep(MOMENT);
-            locked = lock.file().try_lock();
-        }
-    }
-    match locked {
+    match exclusive(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(Error::new(
             ErrorKind::Busy,
@@ -66,6 +58,18 @@ pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, 
         .hint("two builds of a channel never run at the same time; try again when the other one has ended")),
         Err(TryLockError::Error(error)) => Err(bug(error)),
     }
+}
+
+/// Locks a file for its one user. A reader that checks whether it is locked holds the lock briefly.
+pub(crate) fn exclusive(lock: &fs_err::File) -> Result<(), TryLockError> {
+    let mut locked = lock.file().try_lock();
+    for _ in 0..LOOKERS {
+        if matches!(locked, Err(TryLockError::WouldBlock)) {
+            std::thread::sleep(MOMENT);
+            locked = lock.file().try_lock();
+        }
+    }
+    locked
 }
 
 /// A journal that cannot be read or written, as a failure.

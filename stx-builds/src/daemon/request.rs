@@ -9,7 +9,7 @@ use stx_service::GitUpstream;
 use stx_service::trigger::Watch;
 use stx_service::{Ask, AskError, EntryError, Setup, Upstream as _, unnamed};
 
-use super::setup::Service;
+use super::setup::{Service, is_locked, service_dir};
 use super::spool;
 use crate::build::BuildArea;
 use crate::build_ref::{self, BuildRef};
@@ -109,7 +109,10 @@ impl WantedBuild {
 impl Site {
     /// True if the service of the site runs.
     pub fn service_running(&self, service: &Service) -> Result<bool, Error> {
-        Ok(spool::is_alive(&service.spool(&BuildArea::new(self)?)))
+        let area = BuildArea::new(self)?;
+        let dir = service.spool(&area);
+        // If the spool is lost, its lock does not show that the service runs.
+        Ok(spool::is_alive(&dir) || !is_there(&dir)? && is_locked(&service_dir(&area)))
     }
 
     /// Leaves a verdict on a build for the service. Its author is the user who runs the program. If the mirror can be read, a
@@ -182,7 +185,7 @@ impl Site {
         if !is_there(&dir)? {
             return Err(
                 Error::usage(format!("{dir}: the directory for requests does not exist"))
-                    .hint("the service creates it when it starts for the first time"),
+                    .hint("the service creates it when it starts: start it, or restart it if the directory was moved or removed while it runs"),
             );
         }
         if let Ask::Build {
@@ -224,6 +227,12 @@ async fn look(
     let setup = &service.setup;
     match setup.entry(release, git, channel) {
         Ok(Some(_)) => return Ok(()),
+        Ok(None) | Err(_) if service.is_partial => {
+            site.note(&format!(
+                "note: the service will check that {git} exists: not every entry of the configuration can be read here"
+            ));
+            return Ok(());
+        }
         Ok(None) => {}
         Err(error) => {
             let failure = Error::usage(error.clone());

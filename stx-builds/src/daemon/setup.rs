@@ -1,6 +1,6 @@
 //! The service's configuration and directories.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
 
@@ -8,12 +8,15 @@ use camino::{Utf8Path, Utf8PathBuf};
 use stx_layout::config::ConfigErrors;
 use stx_layout::{Channel, ReleaseId, counted};
 use stx_service::trigger::Target;
-use stx_service::{OnInterrupted, ServiceConfig, Setup};
+use stx_service::{BranchConfig, OnInterrupted, ServiceConfig, Setup};
 
 use super::SERVICE_DIR;
-use crate::build::{BuildArea, OnInterrupt, read_recipe, recipe_findings};
+use crate::build::{BuildArea, OnInterrupt, exclusive, read_recipe, recipe_findings};
 use crate::error::{Error, ErrorKind, unusable};
 use crate::options::{FORM, Options, absolute};
+
+/// The next step for recipes that cannot be opened.
+const MISSING: &str = "put the file back, or correct `recipe` in stx-builds.toml";
 
 /// Reads the options: when the service starts, and again at each reload.
 pub type ReadOptions = dyn Fn() -> Result<(Options, ConfigErrors), Error> + Send + Sync;
@@ -27,11 +30,22 @@ pub struct Service {
     pub config: ServiceConfig,
     /// The same part, checked, with the recipes that it names.
     pub setup: Setup,
+    /// True if entries are missing in `setup`, because their recipe cannot be read; see [`Service::partly`].
+    pub is_partial: bool,
 }
 
 impl Service {
     /// Reads the configuration and everything that it names. Every mistake in any of the files is reported at once.
     pub fn load(read: &ReadOptions) -> Result<Self, Error> {
+        match Self::partly(read)? {
+            (service, None) => Ok(service),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// Reads the configuration without the entries whose recipe cannot be read, for commands that only show or ask. Also returns
+    /// the error about every mistake.
+    pub fn partly(read: &ReadOptions) -> Result<(Self, Option<Error>), Error> {
         let (options, mut mistakes) = read()?;
         let none = || {
             Error::usage("the configuration has no `[service]` and no `[[branch]]`")
@@ -49,12 +63,17 @@ impl Service {
         let dir = file.parent().unwrap_or(Utf8Path::new(""));
         said.resolve(&absolute(dir)?);
         let elsewhere = RefCell::new(ConfigErrors::default());
-        let setup = said.setup(|branch| {
+        let unopened = Cell::new(0);
+        let resolve = |branch: &BranchConfig| {
             let recipe = match &branch.recipe {
                 Some(file) => file.clone(),
                 None => options.recipe(None).map_err(|failure| failure.line())?,
             };
-            match recipe_findings(&recipe, &options.variables).map_err(|failure| failure.chain())? {
+            let found = recipe_findings(&recipe, &options.variables).map_err(|failure| {
+                unopened.set(unopened.get() + 1);
+                failure.chain()
+            })?;
+            match found {
                 Ok(read) => Ok((recipe, read.channel(branch.release.clone()))),
                 Err(found) => {
                     let words = format!(
@@ -65,27 +84,36 @@ impl Service {
                     Err(words)
                 }
             }
+        };
+        let setup = said.setup(resolve);
+        let unopened_files = unopened.get();
+        mistakes.extend(elsewhere.take());
+        let is_partial = setup.is_err();
+        let setup = setup.or_else(|error| {
+            mistakes.extend(error.in_file(&file));
+            said.branches.retain(|branch| resolve(branch).is_ok());
+            said.setup(resolve)
         });
-        mistakes.extend(elsewhere.into_inner());
-        let mut setup = match setup {
-            Ok(setup) => {
-                Error::unless(mistakes, FORM)?;
-                setup
-            }
-            Err(error) => {
-                mistakes.extend(error.in_file(&file));
-                return Err(Error::config(mistakes, FORM));
-            }
+        // If nothing else is wrong, the form is right.
+        let is_form_right = unopened_files > 0 && mistakes.iter().count() == unopened_files;
+        let hint = if is_form_right { MISSING } else { FORM };
+        let error = Error::unless(mistakes, hint).err();
+        let (mut setup, error) = match (setup, error) {
+            (Ok(setup), error) => (setup, error),
+            (Err(_), Some(error)) => return Err(error),
+            (Err(errors), None) => return Err(Error::config(errors, FORM)),
         };
         setup.settings.on_interrupted = match options.on_interrupt() {
             OnInterrupt::Resume => OnInterrupted::Resume,
             OnInterrupt::Fail => OnInterrupted::Fail,
         };
-        Ok(Self {
+        let service = Self {
             options,
             config: said,
             setup,
-        })
+            is_partial,
+        };
+        Ok((service, error))
     }
 
     /// The target of a build of a branch or tag that no entry names.
@@ -155,16 +183,29 @@ pub(super) fn of_disk(error: &io::Error) -> Option<Error> {
     }
 }
 
+/// True if a service holds the lock of its own directory; false for callers who cannot enter it.
+pub(super) fn is_locked(dir: &Utf8Path) -> bool {
+    fs_err::File::open(dir.join("lock")).is_ok_and(|lock| {
+        matches!(
+            lock.file().try_lock_shared(),
+            Err(std::fs::TryLockError::WouldBlock)
+        )
+    })
+}
+
 /// The lock that keeps out a second service.
 pub(super) fn only_one(dir: &Utf8Path) -> Result<fs_err::File, Error> {
     let lock = fs_err::File::create(dir.join("lock"))
         .map_err(|error| of_disk(&error).unwrap_or_else(|| Error::usage(error)))?;
-    match lock.file().try_lock() {
+    match exclusive(&lock) {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
             ErrorKind::Busy,
             format!("{dir}: another service works here"),
-        )),
+        )
+        .hint(format!(
+            "`systemctl status stx-builds` shows whether it is the installed one; `fuser -v {dir}/lock` names its process"
+        ))),
         Err(std::fs::TryLockError::Error(error)) => Err(Error::new(ErrorKind::Bug, error)),
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn run(context: &Context, args: &args::Log) -> Result<(), Failu
         .await;
     let logged = match logged {
         Ok(logged) => Ok(logged),
-        Err(error) => match context.service() {
+        Err(error) => match context.partial_service() {
             Ok(service) => {
                 let mut sink = |part: LogPart<'_>| printer.print(part);
                 let shown = context.site.shown_log(&service, &wanted, error, &mut sink);

@@ -57,7 +57,7 @@ pub(crate) async fn run(context: &Context, args: &args::Mark) -> Result<(), Fail
 
 /// Leaves the verdict in the spool of the service.
 async fn leave(context: &Context, wanted: &NewVerdict) -> Result<(), Failure> {
-    let service = context.service()?;
+    let service = context.readable_service()?;
     let requested = context.site.request_verdict(&service, wanted).await?;
     let left = Left {
         message: requested.request.message,

@@ -25,8 +25,15 @@ pub(crate) async fn run(context: &Context, args: &args::Status) -> Result<(), Fa
         Ok(ledger) => ledger,
         Err(error) => return shown::run(context, error.into()),
     };
-    let service = context.service()?;
+    let service = context.readable_service()?;
     let status = context.site.service_report(&service, &ledger).await?;
+    let spool = context.site.spool(&service)?;
+    if status.service_running && !spool.exists() {
+        context.say(&format!(
+            "warning: {spool}: the directory for requests was moved or removed while the service runs, so no request reaches it; \
+             move it back, or restart the service"
+        ));
+    }
     output::print(context.format(), &status, || human(context, &status))
 }
 

@@ -32,7 +32,7 @@ struct Left<'a> {
 const ANSWER: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {
-    let service = context.service()?;
+    let service = context.readable_service()?;
     let ask = match (args.cancel, &args.branch) {
         (Some(request), _) => Ask::Cancel { request },
         (None, Some(branch)) => {

@@ -92,7 +92,7 @@ fn look(context: &Context) -> Result<Seen, Failure> {
             });
         }
     };
-    let service = context.service()?;
+    let service = context.partial_service()?;
     let past = PastBuilds::new(&ledger, &service.setup).map_err(unreadable)?;
     let state = ledger.state();
     Ok(Seen {
