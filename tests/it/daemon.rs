@@ -6,6 +6,7 @@ mod drawn;
 mod full;
 mod hostile;
 mod labs;
+mod moved;
 mod shown;
 mod unpublished;
 mod unread;

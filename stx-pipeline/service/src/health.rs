@@ -138,7 +138,7 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds history {subject}` to see why the newest builds did not succeed."
         ),
         AlarmKind::DiskFilling if *alarm == ledger_alarm() => {
-            "Free space on the disk of the state directory, or repair the disk; the service tries again every second.".to_owned()
+            "Free space on the disk of the state directory, repair the disk, or move the ledger back, as the alarm tells; the service tries again every second.".to_owned()
         }
         AlarmKind::DiskFilling => {
             "Run `stx-builds forecast` to see what retention will free, and `stx-builds prune` to free it now.".to_owned()

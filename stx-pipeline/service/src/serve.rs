@@ -374,6 +374,7 @@ impl Service<'_> {
 
     /// Performs everything that is due.
     fn step(&mut self) -> Result<(), ServeError> {
+        self.ledger.check()?;
         self.read_messages()?;
         if self.stopping.is_none() {
             self.read_clock()?;

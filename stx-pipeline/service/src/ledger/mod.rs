@@ -490,7 +490,7 @@ pub enum LedgerError {
         reason: String,
     },
     /// It cannot be opened or written at the moment: the disk is full, read-only or does not answer, the file belongs to another user,
-    /// or another program has locked it. The same changes may be recorded later.
+    /// another program has locked it, or it was moved away. The same changes may be recorded later.
     #[error("ledger: cannot {op}")]
     Unavailable {
         /// The operation that failed, such as `write`.
@@ -518,6 +518,14 @@ pub enum LedgerError {
 pub trait Ledger: Send {
     /// The state after every recorded change.
     fn state(&self) -> &State;
+
+    /// Checks that records still reach the place at which the next start looks for them, without a record.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`], as [`record`](Self::record) would fail with.
+    fn check(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
 
     /// Records changes.
     ///

@@ -8,6 +8,10 @@
 
 mod load;
 mod store;
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
@@ -23,6 +27,8 @@ const UPGRADES: [&str; 2] = [include_str!("schema-2.sql"), include_str!("schema-
 pub struct SqliteLedger {
     db: Connection,
     file: Utf8PathBuf,
+    /// The device and inode of the file and of its `-wal`, as opened for writing; `None` for a reader.
+    opened: Option<[(u64, u64); 2]>,
     state: State,
     /// True if the state in memory may be ahead of the file.
     doubtful: bool,
@@ -45,6 +51,7 @@ impl SqliteLedger {
         let mut ledger = Self::with(db, file)?;
         ledger.migrate()?;
         ledger.state = load::state(&ledger.db)?;
+        ledger.opened = Some(ledger.found().map_err(unavailable("open"))?);
         Ok(ledger)
     }
 
@@ -85,9 +92,19 @@ impl SqliteLedger {
         Ok(Self {
             db,
             file: file.to_owned(),
+            opened: None,
             state: State::default(),
             doubtful: false,
         })
+    }
+
+    /// The device and inode of the file at the ledger's path, and of its `-wal`.
+    fn found(&self) -> std::io::Result<[(u64, u64); 2]> {
+        let at = |file: &str| {
+            let found = fs_err::metadata(file)?;
+            std::io::Result::Ok((found.dev(), found.ino()))
+        };
+        Ok([at(self.file.as_str())?, at(&format!("{}-wal", self.file))?])
     }
 
     fn version(&self) -> Result<u32, LedgerError> {
@@ -155,7 +172,27 @@ impl Ledger for SqliteLedger {
         &self.state
     }
 
+    fn check(&self) -> Result<(), LedgerError> {
+        let Some(opened) = self.opened else {
+            return Ok(());
+        };
+        // SQLite would go on writing into the moved or removed files, and the next start would not find what was written.
+        match self.found() {
+            Ok(found) if found == opened => Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(unavailable("write")(error))
+            }
+            Ok(_) | Err(_) => {
+                let moved = Moved {
+                    file: self.file.clone(),
+                };
+                Err(unavailable("write")(moved))
+            }
+        }
+    }
+
     fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
+        self.check()?;
         if self.doubtful {
             self.state = load::state(&self.db)?;
         }
@@ -182,6 +219,24 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<FiledVerdict>, LedgerError> {
         let snapshot = self.db.unchecked_transaction().map_err(io("read"))?;
         load::verdicts(&snapshot, channel, limit)
+    }
+}
+
+/// The file at the ledger's path is not the open one.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{file} or its -wal file was moved, removed or replaced while the service runs; move the same files back, or restart the service"
+)]
+struct Moved {
+    file: Utf8PathBuf,
+}
+
+fn unavailable<E: std::error::Error + Send + Sync + 'static>(
+    op: &'static str,
+) -> impl Fn(E) -> LedgerError {
+    move |error| LedgerError::Unavailable {
+        op,
+        source: Box::new(error),
     }
 }
 
