@@ -375,7 +375,9 @@ fn only_the_build_group_can_request_and_the_requester_is_recorded() {
         .expect("a mode");
     let early = run(&mut site.stx(&["trigger", "master"])).code(2);
     assert!(
-        early.stderr.contains("when it starts for the first time"),
+        early
+            .stderr
+            .contains("the service creates it when it starts"),
         "{}",
         early.stderr
     );
