@@ -161,11 +161,18 @@ impl Site {
             .map(|it| it.channel.clone());
         let channels: BTreeSet<_> = channels.collect();
         let (site, mirror) = (self.clone(), store.clone());
+        if !channels.is_empty() {
+            forget_pages(self, &mirror).await?;
+        }
         let applied = tokio::task::spawn_blocking(move || apply::apply(&site, &store, plan));
         let mut report = applied
             .await
             .map_err(|error| Error::new(crate::ErrorKind::Bug, error))?;
         self.progress().finished();
+        if !channels.is_empty() {
+            // Another command may have made pages meanwhile.
+            forget_pages(self, &mirror).await?;
+        }
         for channel in &channels {
             if let Err(error) = show_green(&mirror, channel).await {
                 let problem = format!("{channel}: {}", chain(&error));
@@ -187,6 +194,13 @@ impl Site {
         }
         Ok(report)
     }
+}
+
+/// Makes the next pages those of all channels: adoption adds files to directories that exist, and outlines of channels do not show
+/// changes within a build.
+async fn forget_pages(site: &Site, store: &LocalStore) -> Result<(), Error> {
+    let pages = site.locked("the pages", store.lock_pages()).await?;
+    pages.note(None).await.map_err(refused)
 }
 
 /// Points `latest_green_build` at the newest build with a green mark.

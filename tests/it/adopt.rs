@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use serde_json::Value;
 
-use crate::harness::{Ran, in_memory, run, stx_without_pages, tool};
+use crate::harness::{Ran, in_memory, run, stx, stx_without_pages, tool};
 use crate::nginx::Nginx;
 use crate::syscalls::tree::{Node, Tree};
 
@@ -373,6 +373,20 @@ fn only_what_is_named_is_adopted() {
         .code(5);
     mirror.stx(&["adopt", "master/suse"]).code(5);
     mirror.stx(&["adopt", "suse"]).code(2);
+}
+
+#[test]
+fn the_pages_of_an_adopted_build_are_current_even_if_it_was_known_before() {
+    let mirror = Mirror::new(past::dated);
+    let root = mirror.root();
+    let with_pages = |args: &[&str]| {
+        let mut command = stx(["--format", "json", "--now", NOW, "--mirror", root.as_str()]);
+        run(command.args(args)).code(0).json()
+    };
+    with_pages(&["pages"]);
+    with_pages(&["adopt", "master/centos/20200205T060000Z"]);
+    let outdated = with_pages(&["pages"]);
+    assert_eq!(outdated["written"], serde_json::json!([]), "{outdated}");
 }
 
 #[test]
