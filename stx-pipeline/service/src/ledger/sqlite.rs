@@ -27,7 +27,7 @@ const UPGRADES: [&str; 2] = [include_str!("schema-2.sql"), include_str!("schema-
 pub struct SqliteLedger {
     db: Connection,
     file: Utf8PathBuf,
-    /// The device and inode of the file and of its `-wal`, as opened for writing; `None` for a reader.
+    /// The device and inode of the file and of its `-wal`, as opened for writing; `None` for a reader and without a file.
     opened: Option<[(u64, u64); 2]>,
     state: State,
     /// True if the state in memory may be ahead of the file.
@@ -51,7 +51,12 @@ impl SqliteLedger {
         let mut ledger = Self::with(db, file)?;
         ledger.migrate()?;
         ledger.state = load::state(&ledger.db)?;
-        ledger.opened = Some(ledger.found().map_err(unavailable("open"))?);
+        ledger.opened = match ledger.found() {
+            Ok(found) => Some(found),
+            // A database in memory, by its URI, has no file.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unavailable("open")(error)),
+        };
         Ok(ledger)
     }
 
