@@ -96,7 +96,7 @@ fn commands_on_one_channel_look_into_no_build_of_another() {
             .as_str()
             .is_some_and(|it| it.starts_with(CHANNEL))
     });
-    assert!(all.contains("which was made upon it"), "{all}");
+    assert!(all.contains("which was built upon it"), "{all}");
     assert_eq!(
         builds(&one),
         expected,

@@ -367,6 +367,8 @@ async fn resume_in(
             .hint("run `resume --as-failed` to publish the existing files as a failed build, or `build` to start over"));
         }
         tools(&recipe)?;
+    }
+    if how == OnInterrupt::Resume {
         check_workspace(&journal)?;
     }
     preview::clear(&state)?;
