@@ -4,6 +4,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use stx_service::ledger::{Change, Ledger as _, SqliteLedger};
 
 use crate::builds::Small;
 use crate::harness::{Ran, copy_program, run, stx, tool, wait};
@@ -53,7 +54,12 @@ fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
     assert_eq!(status.code(0).json()["service_running"], false);
 
     let ledger = small.at("state/.service/ledger.sqlite");
-    // A value that no version writes is damage, and not a bug of this program.
+    // A value that no version writes is damage, and not a bug of this program. A new ledger has no values yet.
+    let message = Change::Received { id: "a".into() };
+    let opened = SqliteLedger::open(&ledger);
+    opened
+        .and_then(|mut ledger| ledger.record(&[message]))
+        .expect("a ledger");
     let whole = fs_err::read(&ledger).expect("a ledger");
     let at = whole.windows(7).rposition(|part| part == b"last_id");
     let mut damaged = whole.clone();
