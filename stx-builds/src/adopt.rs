@@ -161,7 +161,10 @@ impl Site {
             .map(|it| it.channel.clone());
         let channels: BTreeSet<_> = channels.collect();
         let (site, mirror) = (self.clone(), store.clone());
-        if !channels.is_empty() {
+        // The next pages are those of all channels: adoption adds files to directories that exist, and the outlines of channels do not
+        // show changes within a build.
+        let forgets = self.options.makes_pages() && !channels.is_empty();
+        if forgets {
             forget_pages(self, &mirror).await?;
         }
         let applied = tokio::task::spawn_blocking(move || apply::apply(&site, &store, plan));
@@ -169,7 +172,7 @@ impl Site {
             .await
             .map_err(|error| Error::new(crate::ErrorKind::Bug, error))?;
         self.progress().finished();
-        if !channels.is_empty() {
+        if forgets {
             // Another command may have made pages meanwhile.
             forget_pages(self, &mirror).await?;
         }
@@ -196,8 +199,7 @@ impl Site {
     }
 }
 
-/// Makes the next pages those of all channels: adoption adds files to directories that exist, and outlines of channels do not show
-/// changes within a build.
+/// Removes the note of the pages that were made.
 async fn forget_pages(site: &Site, store: &LocalStore) -> Result<(), Error> {
     let pages = site.locked("the pages", store.lock_pages()).await?;
     pages.note(None).await.map_err(refused)
