@@ -161,21 +161,11 @@ impl Site {
             .map(|it| it.channel.clone());
         let channels: BTreeSet<_> = channels.collect();
         let (site, mirror) = (self.clone(), store.clone());
-        // The next pages are those of all channels: adoption adds files to directories that exist, and the outlines of channels do not
-        // show changes within a build.
-        let forgets = self.options.makes_pages() && !channels.is_empty();
-        if forgets {
-            forget_pages(self, &mirror).await?;
-        }
         let applied = tokio::task::spawn_blocking(move || apply::apply(&site, &store, plan));
         let mut report = applied
             .await
             .map_err(|error| Error::new(crate::ErrorKind::Bug, error))?;
         self.progress().finished();
-        if forgets {
-            // Another command may have made pages meanwhile.
-            forget_pages(self, &mirror).await?;
-        }
         for channel in &channels {
             if let Err(error) = show_green(&mirror, channel).await {
                 let problem = format!("{channel}: {}", chain(&error));
@@ -197,12 +187,6 @@ impl Site {
         }
         Ok(report)
     }
-}
-
-/// Removes the note of the pages that were made.
-async fn forget_pages(site: &Site, store: &LocalStore) -> Result<(), Error> {
-    let pages = site.locked("the pages", store.lock_pages()).await?;
-    pages.note(None).await.map_err(refused)
 }
 
 /// Points `latest_green_build` at the newest build with a green mark.

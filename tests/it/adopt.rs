@@ -384,7 +384,7 @@ fn the_pages_of_an_adopted_build_are_current_even_if_it_was_known_before() {
         run(command.args(args)).code(0).json()
     };
     with_pages(&["pages"]);
-    with_pages(&["adopt", "master/centos/20200205T060000Z"]);
+    with_pages(&["adopt", "master/centos/20200207T060000Z"]);
     let outdated = with_pages(&["pages"]);
     assert_eq!(outdated["written"], serde_json::json!([]), "{outdated}");
 }

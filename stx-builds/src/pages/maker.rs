@@ -308,7 +308,8 @@ fn newest(catalog: &Catalog) -> BTreeMap<Channel, Option<BuildDate>> {
         .collect()
 }
 
-/// The channels that can change without a different outline: a reader holds a build, or a file could not be read.
+/// The channels that can change without a different outline: a reader holds a build, or a file could not be read, as the record of a
+/// build that is still to be adopted.
 fn unsure(catalog: &Catalog, facts: &PolicyInputs) -> BTreeSet<Channel> {
     let builds = catalog.builds();
     let unreadable = builds.filter(|(_, build)| build.record().is_none());
