@@ -167,8 +167,8 @@ fn moved_to(path: &Utf8Path, text: &[u8], durable: Durable) -> io::Result<()> {
 }
 
 /// The consequence of a state directory on a network file system.
-pub(crate) const REMOTE_STATE: &str = "a restart of its server kills the service, which maps the ledger, and locks may not keep out \
-     builds of another host";
+pub(crate) const REMOTE_STATE: &str = "a restart of its server kills the service, which maps the ledger into memory, and locks may not \
+     exclude builds of another host";
 
 /// The network file systems, by the numbers that `statfs` returns. FUSE serves disks of this machine, too, but does not tell.
 const NETWORK: [(u32, &str); 10] = [

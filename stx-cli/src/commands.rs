@@ -95,7 +95,7 @@ impl Context {
         let (service, error) = Service::partly(&*self.read_options())?;
         if let Some(error) = error {
             self.say(&format!(
-                "warning: without all of the configuration: {}",
+                "warning: a part of the configuration cannot be read and is left out: {}",
                 error.line()
             ));
         }
@@ -123,7 +123,7 @@ pub(crate) fn status_document(context: &Context, unreadable: &Failure) -> Option
     };
     let service = context.partial_service().ok()?;
     let read = context.site.service_status(&service).ok()?;
-    // In trouble, the document tells more than the ledger only while the service runs.
+    // After any other error, the document is current only while the service runs.
     if is_trouble
         && (matches!(read, Read::Stale(_)) || !context.site.service_running(&service).ok()?)
     {

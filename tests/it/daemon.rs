@@ -93,6 +93,18 @@ impl Site {
         wait_or_show(what, so, || self.log());
     }
 
+    /// Starts a service that publishes a first build and holds the phase of a second one until the file `hold` is removed.
+    fn start_and_hold_second(&self) -> Daemon {
+        self.small
+            .commit("image.sh", &holding(self.small.dir.path()));
+        let daemon = self.start();
+        self.until("the first build", || self.messages() == ["one"]);
+        fs_err::write(self.small.at("hold"), "").expect("a file");
+        self.commit("two");
+        self.until_file("holds");
+        daemon
+    }
+
     fn until_file(&self, name: &str) {
         self.until(name, || self.small.at(name).exists());
     }

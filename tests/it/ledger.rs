@@ -3,11 +3,12 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::process::{Child, Command, Stdio};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use stx_service::ledger::{Change, Ledger as _, SqliteLedger};
 
 use crate::builds::Small;
-use crate::harness::{Ran, copy_program, run, stx, tool, wait};
+use crate::harness::{copy_program, run, stx, tool, wait};
 
 fn command(small: &Small, args: &[&str]) -> Command {
     let mut command = stx(args.iter().copied());
@@ -20,28 +21,48 @@ fn stopped(mut child: Child) {
     assert!(child.wait().expect("it ends").success());
 }
 
-#[test]
-fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
+/// A site with a service that ran once, and its ledger.
+fn served() -> (Small, Utf8PathBuf) {
     let small = Small::new();
+    let child = serve(&small);
+    stopped(child);
+    let ledger = small.at("state/.service/ledger.sqlite");
+    (small, ledger)
+}
+
+/// Configures and starts a service.
+fn serve(small: &Small) -> Child {
     let text = "mirror = \"mirror\"\nstate = \"state\"\nrecipe = \"recipe.toml\"\n[service]\n";
     fs_err::write(small.at("stx-builds.toml"), text).expect("a configuration");
-    let missing = run(&mut command(&small, &["status"])).code(5);
-    assert!(
-        missing.stderr.contains("`stx-builds daemon` creates it"),
-        "{}",
-        missing.stderr
-    );
-
-    let child = command(&small, &["daemon"])
+    let child = command(small, &["daemon"])
         .stderr(Stdio::null())
         .spawn()
         .expect("the service starts");
     wait("the service is up", || {
         small.at("state.spool/.service").exists()
     });
-    // A reader while the service runs.
-    let status = run(&mut command(&small, &["status", "--format", "json"]));
-    assert_eq!(status.code(0).json()["service_running"], true);
+    child
+}
+
+/// Writes the version of the schema: SQLite's `user_version`, the big-endian number at offset 60.
+fn set_version(ledger: &Utf8Path, version: u32) {
+    let mut file = fs_err::OpenOptions::new()
+        .write(true)
+        .open(ledger)
+        .expect("a ledger");
+    file.seek(SeekFrom::Start(60)).expect("a position");
+    file.write_all(&version.to_be_bytes()).expect("four bytes");
+}
+
+#[test]
+fn status_reads_the_ledger_of_a_running_and_of_a_stopped_service() {
+    let small = Small::new();
+    let child = serve(&small);
+    let is_running = || {
+        let status = run(&mut command(&small, &["status", "--format", "json"]));
+        status.code(0).json()["service_running"] == true
+    };
+    assert!(is_running());
     let second = run(&mut command(&small, &["daemon"])).code(6);
     let lock = small.at("state/.service/lock");
     assert!(
@@ -50,36 +71,40 @@ fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
         second.stderr
     );
     stopped(child);
-    let status = run(&mut command(&small, &["status", "--format", "json"]));
-    assert_eq!(status.code(0).json()["service_running"], false);
+    assert!(!is_running());
+    fs_err::remove_dir_all(small.at("state")).expect("removed");
+    let missing = run(&mut command(&small, &["status"])).code(5);
+    assert!(
+        missing.stderr.contains("`stx-builds daemon` creates it"),
+        "{}",
+        missing.stderr
+    );
+}
 
-    let ledger = small.at("state/.service/ledger.sqlite");
-    // A value that no version writes is damage, and not a bug of this program. A new ledger has no values yet.
+#[test]
+fn a_value_that_no_version_writes_is_reported_as_damage() {
+    let (small, ledger) = served();
+    // A new ledger has no values yet.
     let message = Change::Received { id: "a".into() };
     let opened = SqliteLedger::open(&ledger);
     opened
         .and_then(|mut ledger| ledger.record(&[message]))
         .expect("a ledger");
-    let whole = fs_err::read(&ledger).expect("a ledger");
-    let at = whole.windows(7).rposition(|part| part == b"last_id");
-    let mut damaged = whole.clone();
-    damaged[at.expect("the highest number")] = b'm';
-    fs_err::write(&ledger, damaged).expect("a file");
+    let mut bytes = fs_err::read(&ledger).expect("a ledger");
+    let at = bytes.windows(7).rposition(|part| part == b"last_id");
+    bytes[at.expect("the highest number")] = b'm';
+    fs_err::write(&ledger, bytes).expect("a file");
     for args in [&["daemon"][..], &["status"], &["history"]] {
         let refused = run(&mut command(&small, args)).code(4);
         let said = refused.stderr;
         assert!(said.contains("put a backup"), "{said}");
     }
-    fs_err::write(&ledger, whole).expect("a file");
+}
 
-    // SQLite's `user_version` is the big-endian number at offset 60.
-    let mut file = fs_err::OpenOptions::new()
-        .write(true)
-        .open(&ledger)
-        .expect("a ledger");
-    file.seek(SeekFrom::Start(60)).expect("a position");
-    file.write_all(&77_u32.to_be_bytes()).expect("four bytes");
-    drop(file);
+#[test]
+fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
+    let (small, ledger) = served();
+    set_version(&ledger, 77);
     let before = fs_err::read(&ledger).expect("a ledger");
     for args in [&["daemon"][..], &["status"], &["history"]] {
         let refused = run(&mut command(&small, args)).code(2);
@@ -95,23 +120,24 @@ fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
         .stdout;
     assert!(found.contains("schema version 77"), "{found}");
     assert_eq!(fs_err::read(&ledger).expect("a ledger"), before);
+}
 
-    // A new program beside a service of an older version, as between the installation of a package and the restart of the service.
-    let mut file = fs_err::OpenOptions::new()
-        .write(true)
-        .open(&ledger)
-        .expect("a ledger");
-    file.seek(SeekFrom::Start(60)).expect("a position");
-    file.write_all(&3_u32.to_be_bytes()).expect("four bytes");
-    drop(file);
+/// The program is newer than the service between the installation of a package and the restart of the service.
+#[test]
+fn status_and_history_answer_for_a_service_of_an_older_version() {
+    let (small, ledger) = served();
+    set_version(&ledger, 3);
     for args in [&["status"][..], &["history"]] {
         let shown = run(&mut command(&small, args)).code(0);
         let note = "old schema version 3; restart the service, which upgrades it: `systemctl restart stx-builds`; this is from";
         assert!(shown.stderr.contains(note), "{}", shown.stderr);
     }
     run(&mut command(&small, &["stats", "master/centos"])).code(2);
+}
 
-    // Another file in its place: the error names the path, the next step, and its consequences.
+#[test]
+fn a_file_that_is_not_a_ledger_is_named_with_the_next_step_and_its_consequences() {
+    let (small, ledger) = served();
     fs_err::write(&ledger, "no database at all\n".repeat(1000)).expect("a file");
     for (args, code) in [
         (&["daemon"][..], 4),
@@ -131,18 +157,13 @@ fn a_ledger_of_a_newer_version_is_refused_and_unchanged() {
     }
 }
 
-/// Runs a command as nobody, whose directory and files belong to it.
-fn as_nobody(small: &Small, args: &[&str]) -> Ran {
-    let program = small.at("stx-builds");
-    let mut command = tool(
-        "setpriv",
-        ["--reuid=65534", "--regid=65534", "--clear-groups"],
-    );
+/// A command that runs as nobody.
+fn as_nobody(small: &Small, args: &[&str]) -> Command {
+    let ids = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let mut command = tool("setpriv", ids);
+    command.arg(small.at("stx-builds")).args(args);
+    command.current_dir(small.dir.path());
     command
-        .arg(program)
-        .args(args)
-        .current_dir(small.dir.path());
-    run(&mut command)
 }
 
 #[test]
@@ -159,24 +180,18 @@ fn a_ledger_that_cannot_be_written_is_reported_at_the_start_with_its_cause() {
     own("", "65534:65534");
     let service = small.at("state/.service");
     let ledger = service.join("ledger.sqlite");
-    let child = tool(
-        "setpriv",
-        ["--reuid=65534", "--regid=65534", "--clear-groups"],
-    )
-    .arg(small.at("stx-builds"))
-    .arg("daemon")
-    .current_dir(small.dir.path())
-    .stderr(Stdio::null())
-    .spawn()
-    .expect("the service starts");
+    let child = as_nobody(&small, &["daemon"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the service starts");
     wait("the service is up", || {
         small.at("state.spool/.service").exists()
     });
     stopped(child);
 
     let refused = |code: i32, words: &[&str]| {
-        let daemon = as_nobody(&small, &["daemon"]).code(code);
-        let doctor = as_nobody(&small, &["doctor", "--offline"]).code(2);
+        let daemon = run(&mut as_nobody(&small, &["daemon"])).code(code);
+        let doctor = run(&mut as_nobody(&small, &["doctor", "--offline"])).code(2);
         for word in words {
             assert!(daemon.stderr.contains(word), "{word}: {}", daemon.stderr);
         }
@@ -207,5 +222,5 @@ fn a_ledger_that_cannot_be_written_is_reported_at_the_start_with_its_cause() {
     run(&mut tool("umount", [service.as_str()])).code(0);
     let said = said.expect("a report");
     assert!(said.contains("its file system is read-only"), "{said}");
-    as_nobody(&small, &["doctor", "--offline"]).code(0);
+    run(&mut as_nobody(&small, &["doctor", "--offline"])).code(0);
 }

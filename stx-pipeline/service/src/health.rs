@@ -129,7 +129,7 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds status` to see what holds up the queue, then `stx-builds trigger` to request a build of {subject}."
         ),
         AlarmKind::NotPublished => format!(
-            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it. The service publishes a build whose phases have ended again by itself, after at most an hour; `stx-builds trigger` makes it try at once."
+            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs, and remove the cause. The service publishes a finished build by itself, at most an hour later; `stx-builds trigger` makes it try at once."
         ),
         AlarmKind::NotAliased => {
             "Run `stx-builds verify --repair` to point `latest_build` at the newest success. If that is dated in the future, set the clock, and move the build's directory out of the mirror before.".to_owned()
@@ -138,7 +138,7 @@ pub fn remedy(alarm: &Alarm) -> String {
             "Run `stx-builds history {subject}` to see why the newest builds did not succeed."
         ),
         AlarmKind::DiskFilling if *alarm == ledger_alarm() => {
-            "Free space on the disk of the state directory, repair the disk, or move the ledger back, as the alarm tells; the service tries again every second.".to_owned()
+            "Free space on the disk of the state directory, repair the disk, or move the ledger back, depending on the reason; the service tries again every second.".to_owned()
         }
         AlarmKind::DiskFilling => {
             "Run `stx-builds forecast` to see what retention will free, and `stx-builds prune` to free it now.".to_owned()
@@ -171,7 +171,7 @@ fn unpublished(state: &State) -> impl Iterator<Item = (&Channel, String)> {
             failures.saturating_add(1),
         );
         let text = format!(
-            "{build} is built and not published, attempt {attempt} follows at {next}: {reason}"
+            "{build} is built but not published; attempt {attempt} is due at {next}: {reason}"
         );
         Some((&request.target.channel, text))
     })

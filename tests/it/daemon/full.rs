@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, test_kill_process};
 
-use super::{Site, holding};
+use super::Site;
 use crate::full_disk::Disk;
 use crate::harness::run;
 
@@ -13,16 +13,10 @@ fn on_a_full_disk_the_service_waits_and_records_the_build_later() {
     // The block size of most disks. With smaller blocks, the kernel kills a process that writes to the index that SQLite maps.
     let disk = Disk::with_blocks(4096);
     let site = Site::new("", "poll = \"1s\"");
-    let dir = site.small.dir.path().to_owned();
     // Only the service's own files: a build on a full disk fails anyway.
     fs_err::create_dir(site.small.at("state")).expect("a directory");
     fs_err::os::unix::fs::symlink(disk.path(), site.small.at("state/.service")).expect("a symlink");
-    site.small.commit("image.sh", &holding(&dir));
-    let daemon = site.start();
-    site.until("the first build", || site.messages() == ["one"]);
-    fs_err::write(site.small.at("hold"), "").expect("a file");
-    site.commit("two");
-    site.until_file("holds");
+    let daemon = site.start_and_hold_second();
     disk.exhaust();
     fs_err::remove_file(site.small.at("hold")).expect("a file");
     site.until("the second build", || site.messages() == ["one", "two"]);

@@ -2,19 +2,13 @@
 
 use rustix::process::Signal;
 
-use super::{Site, holding};
+use super::Site;
 use crate::harness::run;
 
 #[test]
 fn a_build_of_a_commit_is_published_once_the_mirror_is_back_although_no_commit_follows() {
     let site = Site::new("", "poll = \"1s\"");
-    let dir = site.small.dir.path().to_owned();
-    site.small.commit("image.sh", &holding(&dir));
-    let daemon = site.start();
-    site.until("the first build", || site.messages() == ["one"]);
-    fs_err::write(site.small.at("hold"), "").expect("a file");
-    site.commit("two");
-    site.until_file("holds");
+    let daemon = site.start_and_hold_second();
     // As if its disk was unmounted.
     let (mirror, away) = (site.small.at("mirror"), site.small.at("away"));
     fs_err::rename(&mirror, &away).expect("moved");

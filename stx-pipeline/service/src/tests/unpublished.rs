@@ -19,16 +19,21 @@ fn phases(world: &World) -> Vec<u32> {
     world.lock().phases_run.values().copied().collect()
 }
 
+/// A world with a commit, whose builds cannot be published for this reason, and an empty ledger.
+fn unpublishable(reason: &str) -> (World, Breaking) {
+    let world = World::new();
+    world.push("master", "one");
+    world.lock().unpublishable = Some(reason.into());
+    (world, Breaking::new())
+}
+
 fn commits_only() -> Setup {
     setup([polled("master", 60)])
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_build_of_a_commit_is_published_when_it_can_be_and_not_built_again() {
-    let world = World::new();
-    let mut ledger = Breaking::new();
-    world.push("master", "one");
-    world.lock().unpublishable = Some("the disk is full".into());
+    let (world, mut ledger) = unpublishable("the disk is full");
     // A day without room, a restart, and another hour without it.
     for hours in [24, 1] {
         serve_during(&world, &mut ledger, commits_only(), async move |_| {
@@ -38,7 +43,7 @@ async fn a_build_of_a_commit_is_published_when_it_can_be_and_not_built_again() {
         .unwrap();
         assert!(world.commits("master/centos").is_empty());
         let [text] = alarms(&ledger).try_into().unwrap();
-        assert!(text.contains("is built and not published"), "{text}");
+        assert!(text.contains("is built but not published"), "{text}");
         assert!(text.ends_with("the disk is full"), "{text}");
     }
     let runs = ledger.history()[0].runs.len();
@@ -70,10 +75,7 @@ async fn a_build_of_a_commit_is_published_when_it_can_be_and_not_built_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_comes_meanwhile_is_built_after_the_publication() {
-    let world = World::new();
-    let mut ledger = Breaking::new();
-    world.push("master", "one");
-    world.lock().unpublishable = Some("no bucket answers".into());
+    let (world, mut ledger) = unpublishable("no bucket answers");
     let script = world.clone();
     serve_during(&world, &mut ledger, commits_only(), async move |_| {
         seconds(5 * HOUR).await;
@@ -91,10 +93,7 @@ async fn a_commit_that_comes_meanwhile_is_built_after_the_publication() {
 
 #[tokio::test(start_paused = true)]
 async fn a_forced_build_whose_channel_is_busy_is_published_once_and_raises_no_alarm() {
-    let world = World::new();
-    let mut ledger = Breaking::new();
-    world.push("master", "one");
-    world.lock().unpublishable = Some("busy".into());
+    let (world, mut ledger) = unpublishable("busy");
     world.ask_build("force", "master", true);
     let script = world.clone();
     serve_during(
@@ -116,10 +115,7 @@ async fn a_forced_build_whose_channel_is_busy_is_published_once_and_raises_no_al
 
 #[tokio::test(start_paused = true)]
 async fn a_user_who_asks_again_does_not_wait_for_the_end_of_the_pause() {
-    let world = World::new();
-    let mut ledger = Breaking::new();
-    world.push("master", "one");
-    world.lock().unpublishable = Some("the disk is full".into());
+    let (world, mut ledger) = unpublishable("the disk is full");
     let script = world.clone();
     serve_during(&world, &mut ledger, commits_only(), async move |_| {
         seconds(10 * HOUR).await;
@@ -135,10 +131,7 @@ async fn a_user_who_asks_again_does_not_wait_for_the_end_of_the_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_of_the_request_is_told_the_reason_once() {
-    let world = World::new();
-    let mut ledger = Breaking::new();
-    world.push("master", "one");
-    world.lock().unpublishable = Some("the disk is full".into());
+    let (world, mut ledger) = unpublishable("the disk is full");
     world.lock().shown = Some((None, Vec::new()));
     serve_during(&world, &mut ledger, commits_only(), async move |_| {
         seconds(HOUR).await;
