@@ -181,7 +181,7 @@ impl Ledger for SqliteLedger {
         let Some(opened) = self.opened else {
             return Ok(());
         };
-        // SQLite would go on writing into the moved or removed files, and the next start would not find what was written.
+        // SQLite would continue to write into the moved or removed files, and the next start would not find what was written.
         match self.found() {
             Ok(found) if found == opened => Ok(()),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

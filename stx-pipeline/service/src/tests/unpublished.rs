@@ -49,7 +49,7 @@ async fn a_build_of_a_commit_is_published_when_it_can_be_and_not_built_again() {
     let runs = ledger.history()[0].runs.len();
     assert!(
         (24..45).contains(&runs),
-        "{runs} attempts, ever more seldom"
+        "{runs} attempts at growing intervals"
     );
     world.lock().unpublishable = None;
     serve_during(&world, &mut ledger, commits_only(), async move |_| {
