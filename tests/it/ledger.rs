@@ -44,7 +44,7 @@ fn serve(small: &Small) -> Child {
     child
 }
 
-/// Writes the version of the schema: SQLite's `user_version`, the big-endian number at offset 60.
+/// Writes the version of the schema: `SQLite`'s `user_version`, the big-endian number at offset 60.
 fn set_version(ledger: &Utf8Path, version: u32) {
     let mut file = fs_err::OpenOptions::new()
         .write(true)
