@@ -99,7 +99,7 @@ fn words(rows: &[Row<'_>]) -> String {
         // Writing to a string cannot fail.
         let _ = write!(
             words,
-            "; they took {} to {}, half of them {} or more",
+            "; they took {} to {}, median {}",
             shown(shortest),
             shown(longest),
             shown(median)
