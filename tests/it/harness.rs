@@ -21,7 +21,10 @@ pub(crate) fn root() -> &'static Utf8Path {
 /// The binary under test, built once per run, from the same crates as the unit tests.
 pub(crate) fn binary() -> &'static Utf8Path {
     static BINARY: OnceLock<Utf8PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| built(&["--workspace", "--all-features", "--bin", "stx-builds"]))
+    BINARY.get_or_init(|| {
+        crate::watchdog::start();
+        built(&["--workspace", "--all-features", "--bin", "stx-builds"])
+    })
 }
 
 /// A program that has ended.

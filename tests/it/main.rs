@@ -82,4 +82,5 @@ mod site;
 mod syscalls;
 mod verbose;
 mod waiting;
+mod watchdog;
 mod zsync;
