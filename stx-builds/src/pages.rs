@@ -124,9 +124,11 @@ async fn stale(
         }
         Err(failure) => {
             let why = failure.chain();
-            let warning = format!(
-                "warning: the catalog pages are not up to date: {why}; `stx-builds pages` makes them"
-            );
+            let makes = match &failure.hint {
+                Some(hint) => format!("{hint}; `stx-builds pages` makes them afterwards"),
+                None => "`stx-builds pages` makes them".to_owned(),
+            };
+            let warning = format!("warning: the catalog pages are not up to date: {why}; {makes}");
             Some((why, warning))
         }
     }
