@@ -74,6 +74,7 @@ impl Site {
         let area = BuildArea::new(self)?;
         area.check_known()?;
         let work = Work::new(&area, order)?;
+        work.check_clock()?;
         let date = match order.date {
             Some(date) => date,
             None => work.date_now()?,

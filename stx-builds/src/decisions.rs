@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::{BuildId, Catalog, Channel, Pin, VerdictEntry};
+use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::{BuildDate, BuildId, Catalog, Channel, ChannelEntry, Pin, VerdictEntry};
+use stx_publish::aliases::catalog_after;
 use stx_publish::verdicts::{listed_verdicts, newest_verdicts, readable_verdicts};
 use stx_publish::{
-    Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, store,
+    Depth, Found, MirrorRead, MirrorStore, PublishPlan, Scope, StoreError, ThinnedSection, store,
 };
-use stx_retention::{Bearing, FileFact, PolicyFile, PolicyInputs, PrunePlan, plan_with};
+use stx_retention::{
+    Bearing, Decision, FileFact, PolicyFile, PolicyInputs, PrunePlan, Reason, plan_with,
+};
 
 use crate::error::Error;
 use crate::options::policy_file;
@@ -195,4 +199,82 @@ async fn visible(
             }
         }
     }
+}
+
+/// The reason why a published build, or one that is to be published, does not last: the policy retires it at once, or will when the
+/// clock is right. `None` if nothing is known against it.
+///
+/// # Errors
+/// Those of the mirror and of the policy.
+pub(crate) async fn short_lived(
+    site: &Site,
+    store: &dyn MirrorStore,
+    plan: &PublishPlan,
+) -> Result<Option<String>, Error> {
+    let id = &plan.id;
+    let channel = store.catalog(&Scope::Channel(id.channel.clone())).await;
+    let channel = match channel {
+        Ok(catalog) => catalog.channels.into_values().next().unwrap_or_default(),
+        // The first build of its channel.
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(refused(error)),
+    };
+    // The policy keeps the newest build of a channel, whatever its age. Most publishes end here, without reading the whole mirror.
+    if channel
+        .builds
+        .range(id.date..)
+        .all(|(date, _)| *date == id.date)
+    {
+        return Ok(None);
+    }
+    // Only the build's own pins and verdicts decide on it.
+    let mut facts = PolicyInputs::default();
+    if channel.builds.contains_key(&id.date) {
+        let scope = Scope::Build(id.clone());
+        let own = store.catalog(&scope).await.map_err(refused)?;
+        facts = protections(store, &scope, &own).await?;
+        add_verdicts(store, &scope, &own, &mut facts).await?;
+    }
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let catalog = catalog_after(catalog, plan);
+    let decided = plan_with(&catalog, &facts, &policy(site)?.policy, site.now);
+    let why = match decided.decision(id) {
+        Some(Decision::Expire { .. }) => {
+            let mut expire = decided.expire.iter();
+            let entry = expire.find(|entry| entry.build == *id);
+            entry.map(|entry| format!("the next `prune` retires it: {}", entry.message))
+        }
+        Some(Decision::Keep { reasons, .. }) => {
+            let mut held = reasons.iter().filter(|it| it.held_back().is_some());
+            held.next().map(Reason::to_string)
+        }
+        None => None,
+    };
+    Ok(match why {
+        Some(why) => Some(format!(
+            "{id}: {why}; `stx-builds pin {id} --reason TEXT` keeps it"
+        )),
+        None => doubted_date(id, &channel, site.now),
+    })
+}
+
+/// The tolerance for builds that are dated in the future.
+const AHEAD: TimeDelta = TimeDelta::days(1);
+
+/// The doubt about the date of a build that is older than a build from the future; `None` if its channel has none. Either the clock
+/// is behind, or the other build has a wrong date.
+pub(crate) fn doubted_date(
+    id: &BuildId,
+    channel: &ChannelEntry,
+    now: DateTime<Utc>,
+) -> Option<String> {
+    let newest: BuildDate = *channel.builds.keys().next_back()?;
+    (newest > id.date && newest.time() - now > AHEAD).then(|| {
+        format!(
+            "{id}: its channel has the build {newest}, and the clock says {}; if the clock is wrong, set it, because \
+             retention may otherwise retire new builds at once; else the date of that build is wrong, and `latest_build` stays at it \
+             (docs/recovery.md)",
+            now.format("%Y-%m-%d %H:%M:%S")
+        )
+    })
 }

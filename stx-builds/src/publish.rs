@@ -11,13 +11,14 @@ use stx_layout::{
 use stx_publish::aliases::RootStep;
 use stx_publish::metadata::{Carried, carry};
 use stx_publish::{
-    ClearError, Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError,
-    Problem, ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear,
-    prepare, prepare_in_full, survey,
+    ClearError, Cleared, Incoming, MemoryStore, MirrorStore, PlanError, PrepareError, Problem,
+    ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear, prepare,
+    prepare_in_full, survey,
 };
 use tracing::{Instrument as _, debug, info, info_span};
 
 use crate::aliases::{planned_root_aliases, settle_root_aliases};
+use crate::decisions::short_lived;
 use crate::error::registry::hook_remedy;
 use crate::error::{DONE, Error, ErrorKind, answer_below, hint_below, is_there};
 pub use stx_images::PushedRules;
@@ -68,13 +69,15 @@ pub struct Planned {
     pub names: Vec<RootStep>,
     /// The `latest_green_build` of the channel. It does not move, since only verdicts move it.
     pub latest_green_build: Option<AliasEntry>,
+    /// The reason why the build does not last, if one is known: the policy retires it at once.
+    pub short_lived: Option<String>,
 }
 
 impl Planned {
     /// Adds the names that would move to a plan.
     pub(crate) async fn of(
         site: &Site,
-        store: &dyn MirrorRead,
+        store: &dyn MirrorStore,
         plan: PublishPlan,
         images: Option<ImagePlan>,
     ) -> Result<Self, Error> {
@@ -82,6 +85,7 @@ impl Planned {
         Ok(Self {
             names: planned_root_aliases(site, store, &plan).await?,
             latest_green_build: store.alias(channel, &green).await.map_err(refused)?,
+            short_lived: lasting(site, store, &plan).await.unwrap_or_else(Some),
             plan,
             images,
         })
@@ -101,6 +105,9 @@ impl fmt::Display for Planned {
         self.names
             .iter()
             .try_for_each(|step| writeln!(f, "  {step}"))?;
+        if let Some(why) = &self.short_lived {
+            writeln!(f, "  warning: {why}")?;
+        }
         self.images.as_ref().map_or(Ok(()), |images| images.fmt(f))
     }
 }
@@ -133,7 +140,7 @@ impl Site {
     pub async fn plan_publish(&self, tree: &Tree) -> Result<Planned, Error> {
         let request = requested(self, tree)?;
         let (mirror, nothing);
-        let store: &dyn MirrorRead = match self.mirror() {
+        let store: &dyn MirrorStore = match self.mirror() {
             Ok(store) => {
                 mirror = store;
                 &*mirror
@@ -245,7 +252,7 @@ fn near(dir: &Utf8Path) -> String {
 
 async fn planned(
     site: &Site,
-    store: &dyn MirrorRead,
+    store: &dyn MirrorStore,
     mut request: PublishRequest,
     pushed: Option<&PushedRules>,
 ) -> Result<Planned, Error> {
@@ -436,10 +443,34 @@ pub(crate) async fn carry_out(
                 for problem in published.report.problems() {
                     site.note(&format!("warning: {problem}"));
                 }
+                warn_if_short_lived(site, store, &plan.plan).await;
                 return Ok(published);
             }
         }
     }
+}
+
+/// Warns of a published build that retention retires at once, as after a wrong date.
+async fn warn_if_short_lived(site: &Site, store: &dyn MirrorStore, plan: &PublishPlan) {
+    match lasting(site, store, plan).await {
+        Ok(None) => {}
+        // The pages show how long builds stay, so they fail by the same cause and report it.
+        Err(_) if site.options.makes_pages() => {}
+        Ok(Some(why)) | Err(why) => site.note(&format!("warning: {why}")),
+    }
+}
+
+/// The reason why a build does not last, if one is known; the error is the reason why that is unknown.
+async fn lasting(
+    site: &Site,
+    store: &dyn MirrorStore,
+    plan: &PublishPlan,
+) -> Result<Option<String>, String> {
+    let why = short_lived(site, store, plan).await;
+    why.map_err(|failure| {
+        let (id, failure) = (&plan.id, failure.line());
+        format!("{id}: it is not known how long retention keeps it: {failure}")
+    })
 }
 
 /// Moves the aliases of releases after a success.

@@ -185,3 +185,80 @@ fn a_file_system_without_symlinks_is_refused_before_anything_is_published() {
     }
     run(&mut tree.publish("20200101T000000Z", "success")).code(0);
 }
+
+#[test]
+fn a_build_that_retention_retires_at_once_is_warned_of() {
+    let tree = Tree::new();
+    let publish = |date: &str, now: &str, more: &[&str]| {
+        run(tree
+            .publish(date, "success")
+            .args(["--now", now])
+            .args(more))
+    };
+    let now = "2020-06-30T00:00:00Z";
+    let dates = ["20200628T000000Z", "20200629T000000Z"];
+    for date in dates {
+        let new = publish(date, now, &[]).code(0);
+        assert!(!new.stderr.contains("prune"), "{}", new.stderr);
+    }
+    let old = "20100101T000000Z";
+    let words = "the next `prune` retires it: older than 14 days";
+    let planned = publish(old, now, &["--dry-run"]).code(0);
+    assert!(planned.stdout.contains(words), "{}", planned.stdout);
+    let published = publish(old, now, &[]).code(0);
+    let pin = format!("`stx-builds pin master/centos/{old} --reason TEXT` keeps it");
+    assert!(published.stderr.contains(words), "{}", published.stderr);
+    assert!(published.stderr.contains(&pin), "{}", published.stderr);
+    // The way out works, and ends the warning.
+    let mirror = tree.mirror();
+    let build = format!("master/centos/{old}");
+    let pin = [
+        "--mirror",
+        mirror.as_str(),
+        "pin",
+        &build,
+        "--reason",
+        "history",
+    ];
+    run(&mut stx(pin)).code(0);
+    let again = publish(old, now, &[]).code(0);
+    assert!(!again.stderr.contains("prune"), "{}", again.stderr);
+    let mut prune = stx(["--mirror", mirror.as_str(), "--now", now]);
+    run(prune.args(["prune", "--dry-run"])).code(0);
+    assert_eq!(builds(&mirror, "master/centos").len(), 3);
+    // By a clock that was never set, the build is not old.
+    let unset = publish("19700101T000000Z", "1970-01-01T00:00:00Z", &[]).code(0);
+    let words = [dates[1], "the clock says 1970-01-01", "set it"];
+    for words in words {
+        assert!(unset.stderr.contains(words), "{words}: {}", unset.stderr);
+    }
+}
+
+#[test]
+fn a_missing_retention_policy_is_reported_with_the_next_step() {
+    let tree = Tree::new();
+    let dir = tree.dir.path();
+    for (site, words) in [
+        ("", "the catalog pages are not up to date"),
+        (
+            "[site]\nenabled = false\n",
+            "it is not known how long retention keeps it",
+        ),
+    ] {
+        let text = format!("policy = \"lost.toml\"\n{site}");
+        fs_err::write(dir.join("stx-builds.toml"), text).expect("a configuration");
+        run(tree.publish("20200102T000000Z", "success").current_dir(dir)).code(0);
+        let old = run(tree.publish("20200101T000000Z", "success").current_dir(dir)).code(0);
+        for words in [words, "lost.toml", "put the retention policy back"] {
+            assert!(old.stderr.contains(words), "{words}: {}", old.stderr);
+        }
+        assert_eq!(old.stderr.matches("lost.toml").count(), 1, "{}", old.stderr);
+        let mut planned = tree.publish("20191231T000000Z", "success");
+        let planned = run(planned.arg("--dry-run").current_dir(dir)).code(0);
+        assert!(
+            planned.stdout.contains("put the retention policy back"),
+            "{}",
+            planned.stdout
+        );
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Datelike as _, Utc};
 use stx_executors::PlacedRunner;
 use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, RecipeFileRecord, ReleaseId, counted};
 use stx_pipeline::journal::Started;
@@ -21,6 +22,7 @@ use super::recipe::{RECIPE_FORM, read_recipe, recipe_files, recorded};
 use super::run::{self, Run, stopped};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places, preview};
+use crate::decisions::doubted_date;
 use crate::error::{Error, ErrorKind, is_there, unusable};
 use crate::images::check_pushed;
 use crate::refused;
@@ -70,6 +72,22 @@ impl<'a> Work<'a> {
             .ok_or_else(|| Error::usage("the clock shows a year that a build date cannot express"))
     }
 
+    /// Refuses to date a build by a clock that was never set. That build would never be the newest of its channel, and the first
+    /// `prune` with the right time would retire it.
+    pub(super) fn check_clock(&self) -> Result<(), Error> {
+        let (now, is_given) = (self.area.now(), self.area.now.is_some());
+        if is_given || self.order.date.is_some() || !is_unset(now) {
+            return Ok(());
+        }
+        let error = format!(
+            "the clock is not set: it says {}, and this program did not exist then",
+            now.format("%Y-%m-%d %H:%M:%S")
+        );
+        Err(Error::usage(error).hint(
+            "builds are dated by the clock: set it and let it be synchronised, `timedatectl set-ntp true`, or give --date",
+        ))
+    }
+
     fn request(&self, date: BuildDate, below: Option<Below>) -> BuildRequest {
         let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
         let mut overrides = self.set.clone();
@@ -116,6 +134,7 @@ impl<'a> Work<'a> {
 
     /// Builds and publishes.
     pub(super) async fn build(&self, watch: Watch<'_>) -> Result<Built, Error> {
+        self.check_clock()?;
         tools(&self.recipe)?;
         let store = self.area.create()?;
         let _lock = lock(&self.state, &self.channel)?;
@@ -229,6 +248,13 @@ impl<'a> Work<'a> {
         made(&workspace)?;
         made(&self.state.join("sources"))?;
         let date = self.date(&channel).await?;
+        if self.order.date.is_none() {
+            // Before the phases run, which may take hours.
+            let id = BuildId::new(self.channel.clone(), date);
+            if let Some(doubt) = doubted_date(&id, &channel, self.area.now()) {
+                (watch.note)(&format!("warning: {doubt}"));
+            }
+        }
         let request = self.request(date, below);
         let plan = planned(&self.recipe, &request)?;
         (watch.note)(&format!("building {}", plan.id));
@@ -433,7 +459,13 @@ fn check_workspace(journal: &Journal) -> Result<(), Error> {
         build: Box::new(plan.id.clone()),
         workspace: plan.workspace.clone(),
     };
-    Err(Error::usage(lost).hint("put it back and run `resume` again, or run `build` to start over"))
+    Err(Error::usage(lost)
+        .hint("put its content back and run `resume` again, or run `build` to start over"))
+}
+
+/// True if this is the time of a clock that was never set: this program did not exist yet.
+fn is_unset(now: DateTime<Utc>) -> bool {
+    now.year() < 2026
 }
 
 fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Error> {
@@ -459,4 +491,20 @@ async fn channel_of(store: &dyn MirrorStore, channel: &Channel) -> Result<Channe
         .await
         .map_err(refused)?;
     Ok(catalog.channels.into_values().next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clock_from_before_this_program_is_unset() {
+        for (now, unset) in [
+            ("1970-01-01T00:03:00Z", true),
+            ("2025-12-31T23:59:59Z", true),
+            ("2026-01-01T00:00:00Z", false),
+        ] {
+            assert_eq!(is_unset(now.parse().expect("a time")), unset, "{now}");
+        }
+    }
 }

@@ -48,5 +48,8 @@ fn document(planned: &Planned) -> serde_json::Result<serde_json::Value> {
     if !planned.names.is_empty() {
         json["names"] = serde_json::to_value(&planned.names)?;
     }
+    if let Some(why) = &planned.short_lived {
+        json["short_lived"] = serde_json::to_value(why)?;
+    }
     Ok(json)
 }
