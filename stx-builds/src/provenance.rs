@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stx_layout::BuildId;
-use stx_publish::{Attester, Entry, MirrorRead, PublishRequest, StoreError};
+use stx_publish::{Attester, Entry, MirrorRead, Problem, ProblemKind, PublishRequest, StoreError};
 use stx_trust::provenance::{Attestation, Builder, Provenance, read};
 use stx_trust::sbom;
 
@@ -44,6 +44,11 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
     let id = &request.record.id;
     let before: BTreeSet<_> = request.tree.incoming().entries.keys().cloned().collect();
     let described = sbom::describe(request.tree.incoming_mut(), id, env!("CARGO_PKG_VERSION"));
+    for path in described.renewed {
+        site.note(&format!(
+            "{path}: made again: the tree has it from an earlier publication"
+        ));
+    }
     for path in described.assumed {
         site.note(&format!(
             "{path}: the image lists no packages; its bill of materials names the Debian packages of the build"
@@ -86,6 +91,20 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
         }
     }
     Ok(request)
+}
+
+/// The bills of materials of a tree that do not match its files, as after packages were signed: `verify` would report them for good.
+pub(crate) fn mismatched(request: &PublishRequest) -> Vec<Problem> {
+    let found = sbom::mismatched(request.tree.incoming()).into_iter();
+    let problems = found.filter_map(|(path, differences)| {
+        Some(Problem {
+            path: path.to_string(),
+            kind: ProblemKind::Mismatched {
+                reason: differences.into_iter().next()?,
+            },
+        })
+    });
+    problems.collect()
 }
 
 impl Site {

@@ -214,7 +214,12 @@ fn request(
     debug!("signing packages, describing images");
     // Signatures change packages, so they come before anything that takes their digests.
     let request = signing::packages(site, request)?;
-    provenance::describe(site, request)
+    let request = provenance::describe(site, request)?;
+    let mismatched = provenance::mismatched(&request);
+    if !mismatched.is_empty() {
+        return Err(refuse(&request.record.id, mismatched));
+    }
+    Ok(request)
 }
 
 /// The error that there is nothing to publish, with the probable place of the build.
@@ -280,11 +285,16 @@ fn refuse(id: &BuildId, problems: Vec<Problem>) -> Error {
                 | ProblemKind::Unsearchable { .. }
         )
     });
+    let mismatched = |it: &Problem| matches!(it.kind, ProblemKind::Mismatched { .. });
+    let is_mismatched = problems.iter().any(mismatched);
     let refused = Refused {
         id: id.clone(),
         problems,
     };
-    Error::new(ErrorKind::Mirror, refused).hint(if private {
+    Error::new(ErrorKind::Mirror, refused).hint(if is_mismatched {
+        "nothing was published; remove the bill of materials, of which `publish` then makes a new one, or make one of the files as \
+         they are published, and run the same command again"
+    } else if private {
         "nothing was published; correct the tree and run the same command again; \
          `allow` in [privacy] names files that may leave as they are"
     } else {

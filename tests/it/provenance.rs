@@ -10,6 +10,7 @@ use crate::builds::Small;
 use crate::demo::demo;
 use crate::harness::{Ran, assert_whole, builds, cache, names, package, root, run, stx, tool};
 use crate::nginx::Nginx;
+use crate::signing::key::Key;
 
 mod debian;
 mod images;

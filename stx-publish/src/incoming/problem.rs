@@ -93,6 +93,12 @@ pub enum ProblemKind {
     /// One path for both a file and a directory.
     #[error("is both a file and a directory")]
     FileAndDirectory,
+    /// A file of the tree that describes other files, and does not match them.
+    #[error("does not match the files to publish: {reason}")]
+    Mismatched {
+        /// The first difference, as a text for people.
+        reason: String,
+    },
     /// A text that contains private data of the build server.
     #[error("reveals the build server: {what}{}", occurrences(seen))]
     Private {

@@ -9,9 +9,6 @@
 //! It is placed beside the image and is a file of the build like any other: summed, and covered by the provenance. It is derived,
 //! so a build that is published again may lack it, or have one in the form of a later version.
 
-use percent_encoding::percent_decode_str;
-use stx_layout::BuildPath;
-
 #[cfg(feature = "sbom")]
 mod bill;
 #[cfg(feature = "sbom")]
@@ -22,26 +19,11 @@ mod debian;
 mod describe;
 #[cfg(feature = "sbom")]
 mod iso;
+mod reader;
 #[cfg(all(test, feature = "sbom"))]
 mod tests;
 
 #[cfg(feature = "sbom")]
-pub use describe::{Described, SbomError, describe};
+pub use describe::{Described, SbomError, describe, mismatched};
 
-/// The file of the build to which a relative reference of an image's bill leads; `None` for a reference to another place.
-pub(crate) fn resolve(image: &BuildPath, reference: &str) -> Option<BuildPath> {
-    let parent = image.parent();
-    let mut at: Vec<_> = parent.iter().flat_map(BuildPath::segments).collect();
-    let decoded = percent_decode_str(reference).decode_utf8().ok()?;
-    if decoded.contains("://") || decoded.starts_with('/') {
-        return None;
-    }
-    for segment in decoded.split('/') {
-        if segment == ".." {
-            at.pop()?;
-        } else {
-            at.push(segment);
-        }
-    }
-    at.join("/").parse().ok()
-}
+pub(crate) use reader::{Bill, LONGEST};

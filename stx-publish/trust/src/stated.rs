@@ -2,22 +2,17 @@
 
 use stx_layout::derived::image_of_bill;
 use stx_layout::{
-    BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState, Origin, Sha256, SumLine, Sums,
+    BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState, Origin, SumLine, Sums,
 };
 use stx_publish::plan::{ORIGIN, promoted_path};
 
-use serde::Deserialize;
-
 use crate::provenance::{self, ENVELOPE_FILE, EnvelopeKey, Provenance, STATEMENT_FILE};
-use crate::sbom;
+use crate::sbom::{Bill, LONGEST};
 use stx_publish::store::{MirrorRead, Scope, StoreError, read_all};
 use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 
 /// The name of a build's sums.
 const SUMS: &str = "SHA256SUMS";
-
-/// The largest bill of materials, in bytes.
-const LONGEST: u64 = 64 << 20;
 
 /// Compares the provenance and the bills of materials of all builds of `scope` with their sums and records, and adds the
 /// disagreements to `report`. Reads no other file.
@@ -202,50 +197,7 @@ async fn check_origin<K: EnvelopeKey>(
     findings
 }
 
-/// The fields of a bill of materials that are read.
-#[derive(Deserialize)]
-struct Bill {
-    metadata: BillMetadata,
-    #[serde(default)]
-    components: Vec<BillComponent>,
-}
-
-#[derive(Deserialize)]
-struct BillMetadata {
-    component: BillComponent,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BillComponent {
-    #[serde(default)]
-    hashes: Vec<BillHash>,
-    #[serde(default)]
-    external_references: Vec<BillReference>,
-}
-
-#[derive(Deserialize)]
-struct BillHash {
-    alg: String,
-    content: String,
-}
-
-#[derive(Deserialize)]
-struct BillReference {
-    #[serde(rename = "type")]
-    kind: String,
-    url: String,
-    #[serde(default)]
-    hashes: Vec<BillHash>,
-}
-
-fn sha256(hashes: &[BillHash]) -> Option<Sha256> {
-    let hash = hashes.iter().find(|hash| hash.alg == "SHA-256")?;
-    hash.content.parse().ok()
-}
-
-/// Checks a bill of materials: it must describe the image beside it, and the packages that it states as published must be
-/// published, with the stated bytes.
+/// Checks a bill of materials against the sums of its build.
 fn check_bill(
     id: &BuildId,
     line: &SumLine,
@@ -259,26 +211,9 @@ fn check_bill(
         Ok(Err(error)) => return vec![find(FindingKind::SbomUnreadable, error.to_string())],
         Err(error) => return vec![find(FindingKind::SbomUnreadable, chain(&error))],
     };
-    let mut findings = Vec::new();
-    // An image in another place, or in none, has no sum to compare with.
-    let digest = sums.get(image);
-    if digest.is_none() || sha256(&bill.metadata.component.hashes) != digest {
-        let message = format!("it describes another image than {image}");
-        findings.push(find(FindingKind::SbomDiffers, message));
-    }
-    for component in &bill.components {
-        let references = component.external_references.iter();
-        for reference in references.filter(|reference| reference.kind == "distribution") {
-            let Some(path) = sbom::resolve(image, &reference.url) else {
-                continue;
-            };
-            if sums.get(&path).is_none() || sums.get(&path) != sha256(&reference.hashes) {
-                let message = format!("{path}: not published with the bytes that it names");
-                findings.push(find(FindingKind::SbomDiffers, message));
-            }
-        }
-    }
-    findings
+    let differences = bill.differences(image, |path| sums.get(path)).into_iter();
+    let differences = differences.map(|message| find(FindingKind::SbomDiffers, message));
+    differences.collect()
 }
 
 #[cfg(test)]

@@ -258,3 +258,86 @@ fn names_of_the_build_server_are_not_in_a_bill() {
         .publish(&format!("{hosts}[sbom]\nenabled = false\n"))
         .code(0);
 }
+
+/// The hand-made bill of an image, with the digest of the image and of a published package.
+fn foreign(image: &str, package: &str) -> String {
+    let hashes =
+        |digest: &str| format!("\"hashes\": [{{\"alg\": \"SHA-256\", \"content\": \"{digest}\"}}]");
+    format!(
+        "{{\"metadata\": {{\"component\": {{{}}}}}, \"components\": [{{\"externalReferences\": [{{\"type\": \"distribution\", \
+         \"url\": \"../RPMS/std/message-1-1.noarch.rpm\", {}}}]}}]}}",
+        hashes(image),
+        hashes(package)
+    )
+}
+
+#[test]
+fn a_tree_from_before_the_mirror_signed_is_published_again_with_right_bills() {
+    let images = Images::new();
+    images.press("a.iso", &[]);
+    images.publish("").code(0);
+    let [tree, aside] = ["tree", "aside"].map(|name| images.at(name));
+    fs_err::rename(&tree, &aside).expect("moved");
+    fs_err::create_dir(&tree).expect("a directory");
+    let outputs = images.build().join("outputs");
+    run(&mut tool("cp", ["-r", outputs.as_str(), tree.as_str()])).ok();
+    fs_err::rename(images.at("mirror"), images.at("old")).expect("moved");
+
+    let key = Key::new("Release <release@example.org>");
+    let signing = key.signing();
+    let bill = tree.join("outputs/iso/a.iso.cdx.json");
+    // If no bill can be made, the old one is refused with the way out, and nothing is published.
+    let without = format!("{signing}\n[sbom]\nenabled = false\n");
+    let refused = images.publish(&without).code(4);
+    for words in [
+        "outputs/iso/a.iso.cdx.json: does not match the files to publish: outputs/RPMS/std/message",
+        "remove the bill of materials",
+    ] {
+        assert!(
+            refused.stderr.contains(words),
+            "{words}: {}",
+            refused.stderr
+        );
+    }
+    assert!(builds(&images.at("mirror"), "master/centos").is_empty());
+    let published = images.publish(&signing).code(0);
+    assert!(
+        published.stderr.contains("a.iso.cdx.json: made again"),
+        "{}",
+        published.stderr
+    );
+    let verify = || run(stx(["--mirror", "mirror", "verify"]).current_dir(images.dir.path()));
+    verify().code(0);
+    let again = images.publish(&signing).ok();
+    assert!(again.contains("was published already"), "{again}");
+
+    // The bill of another program is never changed.
+    fs_err::rename(images.at("mirror"), images.at("older")).expect("moved");
+    let digest =
+        |file: Utf8PathBuf| run(&mut tool("sha256sum", [file.as_str()])).ok()[..64].to_owned();
+    let image = digest(tree.join("outputs/iso/a.iso"));
+    let unsigned = digest(tree.join("outputs/RPMS/std/message-1-1.noarch.rpm"));
+    let signed = digest(
+        images
+            .at("older/master/centos")
+            .join(DATE)
+            .join("outputs/RPMS/std/message-1-1.noarch.rpm"),
+    );
+    for (package, config, code) in [
+        (&unsigned, &*signing, 4),
+        (&signed, &*signing, 0),
+        (&signed, "", 4),
+    ] {
+        drop(fs_err::remove_dir_all(images.at("mirror")));
+        let text = foreign(&image, package);
+        fs_err::write(&bill, &text).expect("a bill");
+        let ran = images.publish(config).code(code);
+        if code == 0 {
+            let published = images.build().join("outputs/iso/a.iso.cdx.json");
+            assert_eq!(fs_err::read_to_string(published).expect("a bill"), text);
+            verify().code(0);
+        } else {
+            assert!(ran.stderr.contains("does not match"), "{}", ran.stderr);
+        }
+    }
+}

@@ -14,6 +14,9 @@ use super::cyclonedx::{
 use super::iso::{File, Format, Image, Package};
 use stx_publish::incoming::digest_of;
 
+/// The program that makes bills, as they name it.
+pub(super) const TOOL: &str = "stx-builds";
+
 /// The published paths of an image's packages, by their digests in the image; with the published digests, which differ for
 /// packages that were signed anew.
 pub(super) type Published = BTreeMap<Sha256, Vec<(BuildPath, Sha256)>>;
@@ -139,7 +142,7 @@ fn metadata(
     };
     let tool = Component {
         version: Some(Line::new(version)),
-        ..Component::new(Kind::Application, "stx-builds")
+        ..Component::new(Kind::Application, TOOL)
     };
     Metadata {
         // The date of the build, so that the text does not depend on the time at which it is made.

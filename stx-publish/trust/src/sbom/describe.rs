@@ -5,14 +5,15 @@ use std::io::BufReader;
 
 use bytes::Bytes;
 use camino::Utf8Path;
-use stx_layout::derived::{BILL_SUFFIX, has_bill};
+use stx_layout::derived::{BILL_SUFFIX, has_bill, image_of_bill};
 use stx_layout::{BuildId, BuildPath, ParseError};
 
 use super::bill;
 use super::bill::{Declared, Published};
 use super::debian;
 use super::iso::{File, Image, package, read};
-use stx_publish::incoming::{Entry, Incoming};
+use super::reader::{Bill, LONGEST};
+use stx_publish::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use stx_publish::ingest::hash_file;
 
 /// An image for which no bill of materials could be made.
@@ -45,15 +46,19 @@ pub enum SbomError {
 
 /// The examined images that need a message.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Described {
+    /// The bills in the tree that this program made for another publication, and made again.
+    pub renewed: Vec<BuildPath>,
     /// The images that could not be described, with the reason.
     pub failed: Vec<(BuildPath, SbomError)>,
     /// The images that list no packages, neither as files nor in lists; their bills name the Debian packages of the build.
     pub assumed: Vec<BuildPath>,
 }
 
-/// Adds a bill of materials for each ISO image in `outputs/` that has none yet. `version` is that of the calling program. Reads
-/// the images, and the files that have the name of a package in an image.
+/// Adds a bill of materials for each ISO image in `outputs/` that has none yet, or one that this program made. The latter is in a tree
+/// that was published before; it names that build, and packages as they were before they were signed. `version` is that of the
+/// calling program. Reads the images, and the files that have the name of a package in an image.
 ///
 /// Symlinks are skipped: their targets have bills of their own.
 pub fn describe(incoming: &mut Incoming, id: &BuildId, version: &str) -> Described {
@@ -74,11 +79,15 @@ pub fn describe(incoming: &mut Incoming, id: &BuildId, version: &str) -> Describ
                 continue;
             }
         };
-        if incoming.entries.contains_key(&name) {
+        let old = incoming.entries.get(&name);
+        if old.is_some_and(|old| !is_own(old)) {
             continue;
         }
         match describe_one(incoming, id, path, source, version) {
             Ok((text, is_assumed)) => {
+                if old.is_some() {
+                    described.renewed.push(name.clone());
+                }
                 bills.push((name, Entry::Generated(text)));
                 if is_assumed {
                     described.assumed.push(path.clone());
@@ -89,6 +98,60 @@ pub fn describe(incoming: &mut Incoming, id: &BuildId, version: &str) -> Describ
     }
     incoming.entries.extend(bills);
     described
+}
+
+/// The bills of materials in the files to publish that do not match these, each with the differences: `verify` would report them on
+/// the mirror for good. Reads the files that they name.
+pub fn mismatched(incoming: &Incoming) -> Vec<(BuildPath, Vec<String>)> {
+    let links = incoming.links();
+    let mut known = BTreeMap::new();
+    let mut digest = |path: &BuildPath| {
+        let path = match links.get(path) {
+            Some(LinkEnd::File(target)) => target,
+            Some(LinkEnd::Directory | LinkEnd::Wrong(_)) | None => path,
+        };
+        if let Some(digest) = known.get(path) {
+            return Some(*digest);
+        }
+        let digest = match incoming.entries.get(path)? {
+            Entry::File { digest, source, .. } => {
+                // A file that cannot be read is refused by its own error.
+                digest.or_else(|| Some(hash_file(source).ok()?.0))
+            }
+            Entry::Generated(text) => Some(digest_of(text)),
+            Entry::Symlink { .. } => None,
+        }?;
+        known.insert(path.clone(), digest);
+        Some(digest)
+    };
+    let mut mismatched = Vec::new();
+    for (path, entry) in &incoming.entries {
+        let (Some(image), Some(text)) = (image_of_bill(path), text_of(entry)) else {
+            continue;
+        };
+        let differences = match serde_json::from_slice::<Bill>(&text) {
+            Ok(bill) => bill.differences(&image, &mut digest),
+            Err(error) => vec![format!("it is not a bill of materials: {error}")],
+        };
+        if !differences.is_empty() {
+            mismatched.push((path.clone(), differences));
+        }
+    }
+    mismatched
+}
+
+/// The text of a bill that the tree has; `None` for one that was just made, and for one that cannot be read.
+fn text_of(entry: &Entry) -> Option<Vec<u8>> {
+    match entry {
+        Entry::File { source, size, .. } if *size <= LONGEST => fs_err::read(source).ok(),
+        Entry::File { .. } | Entry::Generated(_) | Entry::Symlink { .. } => None,
+    }
+}
+
+/// True for a bill that this program made.
+fn is_own(entry: &Entry) -> bool {
+    let bill = text_of(entry).and_then(|text| serde_json::from_slice::<Bill>(&text).ok());
+    bill.is_some_and(|bill| bill.is_made_by(bill::TOOL))
 }
 
 /// The bill of an image, and true if its packages are those of the build.
