@@ -19,7 +19,7 @@ mod note;
 mod tests;
 
 /// The pages that were written or removed, by their paths in the mirror.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Rewritten {
     /// The pages that were outdated.
     pub written: Vec<String>,
@@ -45,17 +45,16 @@ impl Site {
     }
 }
 
-/// Makes the pages of a mirror that has some, or is configured to; returns the paths of those that were outdated.
-pub async fn made(site: &Site, store: &dyn MirrorStore) -> Result<Vec<String>, Error> {
+/// Makes the pages of a mirror that has some, or is configured to; returns those that were outdated.
+pub async fn made(site: &Site, store: &dyn MirrorStore) -> Result<Rewritten, Error> {
     let root = PageId {
         channel: None,
         name: PageName::IndexJson,
     };
     if !site.options.makes_pages() && store.page(&root).await.map_err(refused)?.is_none() {
-        return Ok(Vec::new());
+        return Ok(Rewritten::default());
     }
-    let Rewritten { written, removed } = all_of(make(site, store, site.now, true).await?)?;
-    Ok([written, removed].concat())
+    all_of(make(site, store, site.now, true).await?)
 }
 
 /// The pages that were written; an error if an index was too long.

@@ -238,7 +238,8 @@ impl Site {
             names.map_err(refused)?;
             // A moved alias also changes the pages.
             if report.findings.iter().any(Finding::is_repairable) {
-                done.pages = pages::made(self, &**store).await?;
+                let made = pages::made(self, &**store).await?;
+                (done.pages, done.removed_pages) = (made.written, made.removed);
             }
             repaired = Some(done);
             report = check(self, &reader, scope, &keys).await.map_err(fail)?;

@@ -164,7 +164,7 @@ pub struct BuildRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// Not the JSON of a record.
-    #[error("build.json line {}, column {}", source.line(), source.column())]
+    #[error("line {}, column {}", source.line(), source.column())]
     Json {
         /// The JSON error, with its line and column.
         #[from]
@@ -172,7 +172,7 @@ pub enum RecordError {
     },
     /// Written by a version that changed the meaning of known fields.
     #[error(
-        "build.json of schema {found}; this version reads up to {}",
+        "a record of schema {found}; this version reads up to {}",
         BuildRecord::SCHEMA
     )]
     TooNew {

@@ -241,6 +241,26 @@ fn irreparable_damage_is_reported_and_not_changed() {
     insta::assert_snapshot!(all);
 }
 
+#[test]
+fn a_finding_names_its_file_once() {
+    let mirror = Mirror::new();
+    let record = mirror.channel().join(NEW).join("build.json");
+    let path = format!("{CHANNEL}/{NEW}/build.json: ");
+    for is_there in [true, false] {
+        if is_there {
+            write(&record, "{");
+        } else {
+            fs_err::remove_file(&record).expect("removed");
+        }
+        let found = run(&mut mirror.stx(&["verify"])).code(4).stdout;
+        let lines: Vec<_> = found.lines().filter(|line| line.contains(&path)).collect();
+        assert!(!lines.is_empty(), "{found}");
+        for line in lines {
+            assert_eq!(line.matches("build.json").count(), 1, "{line}");
+        }
+    }
+}
+
 /// Damage to derived data.
 const DERIVED: [Case; 6] = [
     (

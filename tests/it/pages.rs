@@ -466,6 +466,28 @@ fn missing_pages_are_found_and_made() {
     let page = format!("{CHANNEL}/index.json");
     assert_eq!(repaired["repaired"]["pages"], json!([page]), "{repaired}");
 
+    // A build that is missing from the mirror: its page is removed, not made.
+    let build = to.join(CHANNEL).join(DATES[0]);
+    let aside = site.dir.path().join("aside");
+    fs_err::rename(&build, &aside).expect("moved");
+    let mut repair = stx(["--mirror", to.as_str(), "verify", "--repair"]);
+    let repaired = run(&mut repair).code(0).stdout;
+    for line in [
+        format!("{CHANNEL}/{}.html: removed, ", DATES[0]),
+        "\nindex.html: made again".to_owned(),
+    ] {
+        assert!(repaired.contains(&line), "{line}: {repaired}");
+    }
+    fs_err::rename(&aside, &build).expect("moved");
+    verify(&["--repair"]).code(0);
+
+    // A mirror that has lost all of its channels.
+    let channel = to.join(CHANNEL);
+    fs_err::rename(&channel, &aside).expect("moved");
+    assert_eq!(found(verify(&[]).code(4)), ["index.json page-stale"]);
+    fs_err::rename(&aside, &channel).expect("moved");
+    verify(&[]).code(0);
+
     // A build that is missing from the pages.
     site.publish(b"another image", DATES[1]);
     copy(&["--config", config.as_str()]);

@@ -64,7 +64,8 @@ async fn wrong_pages(
 ) -> Result<Vec<Wrong>, StoreError> {
     let catalog = store.catalog(scope).await?;
     let root = page(None, PageName::IndexJson);
-    let mut has = makes || store.page(&root).await?.is_some();
+    let has_root = store.page(&root).await?.is_some();
+    let mut has = makes || has_root;
     for channel in catalog.channels.keys() {
         let index = page(Some(channel), PageName::IndexJson);
         has = has || store.page(&index).await?.is_some();
@@ -76,7 +77,8 @@ async fn wrong_pages(
     for (channel, entry) in &catalog.channels {
         of_channel(store, channel, entry, &mut found).await?;
     }
-    if *scope == Scope::All && !catalog.channels.is_empty() {
+    // A new mirror has no pages yet; one that has lost all of its channels has.
+    if *scope == Scope::All && (has_root || !catalog.channels.is_empty()) {
         of_root(store, &catalog, &mut found).await?;
     }
     Ok(found)

@@ -38,11 +38,11 @@ pub(crate) fn check_build(
         }
     }
     match sums {
-        Err(reason) => check.find(Sums::FILE_NAME, FindingKind::SumsUnreadable, reason),
+        Err(reason) => check.cannot_read(Sums::FILE_NAME, FindingKind::SumsUnreadable, reason),
         Ok(sums) => check.sums(sums, &entries, &links, &inspection.thinned),
     }
     match record {
-        Err(reason) => check.find(
+        Err(reason) => check.cannot_read(
             BuildRecord::FILE_NAME,
             FindingKind::RecordUnreadable,
             reason,
@@ -75,6 +75,13 @@ impl BuildCheck<'_> {
     fn find(&mut self, path: &str, kind: FindingKind, message: impl ToString) {
         let finding = Finding::build(self.id, Some(path), kind, message.to_string());
         self.report.findings.push(finding);
+    }
+
+    /// A file of the build that cannot be read. The finding names it, so its path is left out of the reason.
+    fn cannot_read(&mut self, name: &str, kind: FindingKind, reason: &str) {
+        let path = format!("{}/{name}: ", self.id);
+        let reason = reason.strip_prefix(&path).unwrap_or(reason);
+        self.find(name, kind, reason);
     }
 
     /// The entry at a path; `None` for a kind of file that a build must not contain.

@@ -51,9 +51,12 @@ pub struct RepairReport {
     pub swept: Vec<Leftover>,
     /// Channels that were not changed, because another publisher is working there.
     pub busy: Vec<Channel>,
-    /// Catalog pages that were made again, or removed, by their paths.
+    /// Catalog pages that were made again, by their paths.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pages: Vec<String>,
+    /// Catalog pages of builds and channels that no longer exist, which were removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_pages: Vec<String>,
 }
 
 impl fmt::Display for RepairReport {
@@ -84,7 +87,10 @@ impl fmt::Display for RepairReport {
         })?;
         self.pages
             .iter()
-            .try_for_each(|page| writeln!(f, "{page}: made again"))
+            .try_for_each(|page| writeln!(f, "{page}: made again"))?;
+        self.removed_pages
+            .iter()
+            .try_for_each(|page| writeln!(f, "{page}: removed, it was out of date"))
     }
 }
 
