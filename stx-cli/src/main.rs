@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod complete;
 mod exit;
+mod interrupt;
 mod output;
 mod progress;
 mod trace;
@@ -99,12 +100,15 @@ async fn run(mut cli: Cli) -> Result<(), Failure> {
         Command::Undelete(_) | Command::Pin(_) | Command::Unpin(_) => true,
         _ => false,
     };
-    let result = dispatch(&context, &cli.command).await;
-    if changes {
-        let failed = result.as_ref().err().and_then(Failure::chain);
-        stx_builds::pages::after(&context.site, failed.as_deref()).await;
-    }
-    result
+    let work = async {
+        let result = dispatch(&context, &cli.command).await;
+        if changes {
+            let failed = result.as_ref().err().and_then(Failure::chain);
+            stx_builds::pages::after(&context.site, failed.as_deref()).await;
+        }
+        result
+    };
+    interrupt::releasing(&context, &cli.command, work).await
 }
 
 async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {

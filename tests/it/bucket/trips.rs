@@ -9,7 +9,7 @@ use super::far::{Asked, Far, chain, drawn};
 use super::in_process::S3s;
 use super::server::Server as _;
 use super::{asked, date, publish_args};
-use crate::harness::{run, stx};
+use crate::harness::{Started, run, stx, wait};
 
 /// The distance of the server: the time that each byte takes each way.
 const DELAY: Duration = Duration::from_millis(50);
@@ -100,4 +100,38 @@ fn a_copy_without_changes_checks_several_builds_at_a_time() {
     assert_eq!(all.len(), BUILDS as usize, "{}", drawn(&all));
     let waits = chain(&all).len();
     assert!(waits <= 3, "{waits} one after another\n{}", drawn(&all));
+}
+
+#[test]
+fn a_publish_that_is_ended_by_a_signal_releases_its_lock() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let work = tempdir().expect("a directory");
+    let server = S3s::start();
+    server.make_bucket("ended");
+    let far = Far::from(&server, DELAY);
+    let tree = tiny(work.path(), 1);
+    let date = date(1);
+    let args = publish_args(&tree, &date);
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut command = asked(&far, "s3://ended/mirror", &args);
+        let started = Started::new(command.stderr(std::process::Stdio::piped()));
+        // Nothing but the lock is written before it is taken.
+        wait("the lock is taken", || {
+            let asked = far.asked();
+            let writes = |it: &Asked| it.what.starts_with("PUT ") && !it.what.contains("/locks/");
+            asked.iter().any(writes)
+        });
+        let id = i32::try_from(started.id()).expect("a process id");
+        kill_process(Pid::from_raw(id).expect("a process"), signal).expect("it runs");
+        let ended = started.output();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.signal(), None, "{said}");
+        assert_eq!(ended.status.code(), Some(code), "{said}");
+        assert!(said.contains("releasing the locks"), "{said}");
+    }
+    // Otherwise it would end as busy: the lease lasts for more than a minute.
+    let again = run(&mut asked(&far, "s3://ended/mirror", &args)).ok();
+    assert!(again.contains("published"), "{again}");
 }
