@@ -216,12 +216,16 @@ impl LocalStore {
     /// The errors of the file system.
     pub fn create(root: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
-        let is_new = !root.exists();
-        fs::create_dir_all(&root).map_err(io_error("make", &root))?;
-        if is_new {
-            // All users may read it, independently of the umask.
-            disk::set_mode(&root, 0o755)?;
+        // All users may read it, independently of the umask; the modes of existing directories are the operator's choice.
+        let is_missing = |dir: &&Utf8Path| !dir.as_str().is_empty() && !dir.exists();
+        let missing: Vec<_> = root.ancestors().take_while(is_missing).collect();
+        for dir in missing.into_iter().rev() {
+            let parent = dir.parent().unwrap_or(Utf8Path::new(""));
+            let name = dir.file_name().unwrap_or_default();
+            disk::make_dirs(parent, Utf8Path::new(name), 0o755)?;
         }
+        // A name with `..` is left to the file system.
+        fs::create_dir_all(&root).map_err(io_error("make", &root))?;
         let store = Self::open(root)?;
         store.inner.make_private()?;
         Ok(store)

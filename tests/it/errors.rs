@@ -270,11 +270,17 @@ fn an_empty_directory_that_the_configuration_names_becomes_a_mirror() {
 #[test]
 fn a_new_mirror_is_readable_with_any_umask() {
     let bed = Bed::new();
-    let publish =
-        format!("--mirror new publish tree --channel {CHANNEL} --date {GOOD} --result success");
+    let publish = format!(
+        "--mirror deep/new publish tree --channel {CHANNEL} --date {GOOD} --result success"
+    );
     let shell = tool("sh", ["-c", "umask 077; exec \"$@\"", "sh"]);
     run(&mut around(shell, &bed.stx(&publish))).code(0);
-    for (path, mode) in [("new", 0o755), ("new/master", 0o755), ("new/.stx", 0o700)] {
+    for (path, mode) in [
+        ("deep", 0o755),
+        ("deep/new", 0o755),
+        ("deep/new/master", 0o755),
+        ("deep/new/.stx", 0o700),
+    ] {
         let found = fs_err::metadata(bed.path(path)).expect("a directory");
         assert_eq!(found.permissions().mode() & 0o777, mode, "{path}");
     }

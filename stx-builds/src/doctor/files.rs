@@ -20,6 +20,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         return findings;
     }
     findings.extend(mirror(case));
+    findings.extend(unreadable(case));
     findings.extend(state(case));
     findings.extend(state_disk(case));
     findings.extend(spool(case));
@@ -87,6 +88,29 @@ fn mirror(case: &Case<'_>) -> Option<Finding> {
             Some(finding(failure.chain(), fix))
         }
     }
+}
+
+/// A mirror for other people that only its owner can read, as one in a directory that was made with umask 077.
+fn unreadable(case: &Case<'_>) -> Option<Finding> {
+    let options = &case.site.options;
+    if options.site_url().is_none() && options.mirrors.urls().is_empty() {
+        return None;
+    }
+    let mirror = case.mirror_dir()?;
+    let is_closed = |dir: &&Utf8Path| {
+        let needed = if *dir == mirror { 0o5 } else { 0o1 };
+        // A web server may be in the group of the directory.
+        let lacks = |mode: u32| mode & needed != needed && (mode >> 3) & needed != needed;
+        let found = case.machine.entry(dir);
+        found.is_ok_and(|entry| entry.is_dir && lacks(entry.mode))
+    };
+    let dir = mirror.ancestors().find(is_closed)?;
+    let texts = [
+        format!("{dir} can be read by its owner only"),
+        "a web server that runs as another user cannot read the mirror".to_owned(),
+        format!("chmod 0755 {dir}"),
+    ];
+    Some(case.finding(Severity::Warning, Subject::Files, &["mirror"], texts))
 }
 
 fn state(case: &Case<'_>) -> Option<Finding> {

@@ -249,10 +249,12 @@ impl Fake {
 
 /// Faults of files.
 #[rustfmt::skip]
-const FILES: [Row; 12] = [
+const FILES: [Row; 14] = [
     (|it| it.has("/srv/mirror", dir(0, 0o755)), Error, Subject::Files, "/srv/mirror belongs to root, and user 4711 cannot write it", "1:10"),
     (|it| it.lacks("/srv/mirror"), Error, Subject::Files, "cannot be made: /srv belongs to root", "1:10"),
     (|it| it.has("/srv/mirror", file(BUILDER, 0o644)), Error, Subject::Files, "/srv/mirror is not a directory", "1:10"),
+    (|it| it.has("/srv/mirror", dir(BUILDER, 0o700)), Warning, Subject::Files, "/srv/mirror can be read by its owner only", "1:10"),
+    (|it| it.has("/srv", dir(0, 0o700)), Warning, Subject::Files, "/srv can be read by its owner only", "1:10"),
     (|it| it.has("/srv/state/.service", dir(0, 0o700)), Error, Subject::Files, "/srv/state/.service belongs to root, and user 4711 cannot write it", "2:9"),
     (|it| it.has("/srv/state/.service/ledger.sqlite-wal", file(0, 0o600)), Error, Subject::Files, "ledger.sqlite-wal belongs to root, and user 4711 cannot write it", "2:9"),
     (|it| it.has("/srv/state/.service/ledger.sqlite", file(BUILDER, 0o400)), Error, Subject::Files, "ledger.sqlite is write-protected", "2:9"),
