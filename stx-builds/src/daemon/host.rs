@@ -250,7 +250,10 @@ impl Host for LocalHost {
     }
 
     async fn survey(&self) -> Facts {
-        let mut facts = Facts::default();
+        let mut facts = Facts {
+            spool: self.spool.lost(),
+            ..Facts::default()
+        };
         let mirror = self.area.check_known();
         match mirror.and_then(|()| self.area.published()) {
             Ok(None) => {}

@@ -49,8 +49,8 @@ pub(super) struct Spool {
     dir: Utf8PathBuf,
     /// Names that could not be removed, and were reported; an empty name is the directory that cannot be read.
     stuck: Mutex<BTreeSet<OsString>>,
-    /// Kept for its lock.
-    _alive: Option<File>,
+    /// Kept for its lock; `None` if it could not be made.
+    alive: Option<File>,
     /// Kept for its lock.
     _lock: Option<File>,
 }
@@ -94,7 +94,7 @@ impl Spool {
         let spool = Self {
             dir: dir.to_owned(),
             stuck: Mutex::default(),
-            _alive: alive,
+            alive,
             _lock: lock,
         };
         Ok((spool, unlocked.or(problem)))
@@ -190,6 +190,28 @@ impl Spool {
     /// Removes a message; returns the reason if it cannot be removed, once.
     pub(super) fn discard(&self, id: &str) -> Option<String> {
         self.remove(OsStr::new(id))
+    }
+
+    /// The reason why requests no longer arrive; `None` if they do. The directory may have been moved, removed, or replaced by another
+    /// one, in which no requester sees that the service runs.
+    pub(super) fn lost(&self) -> Option<String> {
+        let id = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let own = self.alive.as_ref()?.metadata().map(id).ok()?;
+        let dir = &self.dir;
+        let lost = match fs_err::symlink_metadata(dir.join(ALIVE)).map(id) {
+            Ok(found) if found == own => return None,
+            Ok(_) => "was replaced".to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.exists() => {
+                "was moved or removed".to_owned()
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                "was emptied or replaced".to_owned()
+            }
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        Some(format!(
+            "{dir}: the directory for requests {lost} while the service runs, so no request reaches it"
+        ))
     }
 
     /// True if a message, or any other entry, has this name.

@@ -15,6 +15,9 @@ const LOOKS: u32 = 3;
 /// The tolerance for dates of builds in the future: builds of other hosts are dated by their clocks.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
+/// The subject of the alarm about requests of users that do not arrive. No watch has this key.
+const SPOOL: &str = "spool";
+
 /// The watches whose last polls failed, by key: the number of failures since the last success, and the reason.
 pub type Blind = BTreeMap<String, (u32, String)>;
 
@@ -91,6 +94,9 @@ pub fn check(
             raise(AlarmKind::NotAliased, &channel.to_string(), text.to_owned());
         }
     }
+    if let Some(why) = &facts.spool {
+        raise(AlarmKind::NeverFires, SPOOL, why.clone());
+    }
     for disk in &facts.disks {
         let percent = u128::from(disk.free) * 100 / u128::from(disk.total.max(1));
         if percent < u128::from(setup.settings.min_free_percent) {
@@ -142,6 +148,9 @@ pub fn remedy(alarm: &Alarm) -> String {
         }
         AlarmKind::DiskFilling => {
             "Run `stx-builds forecast` to see what retention will free, and `stx-builds prune` to free it now.".to_owned()
+        }
+        AlarmKind::NeverFires if subject == SPOOL => {
+            "Move the directory for requests back, or restart the service, which makes a new one; `stx-builds doctor` tells if it cannot.".to_owned()
         }
         AlarmKind::NeverFires => format!(
             "Check that the service's user can reach the repositories of {subject} and that its branch exists, with `git ls-remote`."

@@ -395,6 +395,8 @@ pub struct Facts {
     pub channels: BTreeMap<Channel, ChannelFacts>,
     /// The disks that builds fill.
     pub disks: Vec<Disk>,
+    /// The reason why requests of users do not arrive; `None` if they do.
+    pub spool: Option<String>,
     /// The parts that could not be surveyed, with the reasons, one per line.
     pub unknown: Vec<String>,
 }

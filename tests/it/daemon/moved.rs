@@ -109,6 +109,26 @@ fn status_and_trigger_work_without_a_recipe_and_status_without_the_spool() {
     );
     let words = format!("{spool}: the directory for requests was moved or removed");
     assert!(shown.stderr.contains(&words), "{}", shown.stderr);
+    let alarm = "stx_builds_alarm{kind=\"never-fires\",subject=\"spool\"} 1";
+    let alarmed = || {
+        let metrics = fs_err::read_to_string(site.small.at("stx-builds.prom"));
+        metrics.unwrap_or_default().contains(alarm)
+    };
+    site.until("the alarm", alarmed);
+    let shown = run(&mut site.stx(&["status"])).code(0).stdout;
+    assert!(
+        shown.contains("never-fires spool") && shown.contains(&words),
+        "{shown}"
+    );
+    // Another directory in its place does not help: nobody sees there that the service runs.
+    fs_err::create_dir(&spool).expect("a directory");
+    let replaced = || {
+        run(&mut site.stx(&["status"]))
+            .stdout
+            .contains("was emptied or replaced")
+    };
+    site.until("its reason", replaced);
+    fs_err::remove_dir_all(&spool).expect("removed");
     fs_err::rename(&aside, &spool).expect("moved");
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));

@@ -195,6 +195,10 @@ fn each_kind_of_alarm_has_its_text() {
         free: 99,
     });
     assert_eq!(kinds(&good, &setup([]), &facts), [AlarmKind::DiskFilling]);
+    facts.spool = Some("it was removed".to_owned());
+    let both = [AlarmKind::DiskFilling, AlarmKind::NeverFires];
+    assert_eq!(kinds(&good, &setup([]), &facts), both);
+    facts.spool = None;
 
     // The last run ended by a clock that was a year ahead; it was put right since.
     let mut corrected = good.clone();
