@@ -128,6 +128,9 @@ pub struct Options {
     /// The path of the file itself.
     #[serde(skip)]
     file: Option<Utf8PathBuf>,
+    /// The directory in which, and above which, no file was found.
+    #[serde(skip)]
+    searched: Option<Utf8PathBuf>,
 }
 
 /// The table `[object-store]`. It cannot contain credentials: they come from the environment.
@@ -184,7 +187,11 @@ impl Options {
             None => nearest()?,
         };
         let Some(file) = found else {
-            return Ok((Self::default(), ConfigErrors::default()));
+            let nothing = Self {
+                searched: Some(current_dir()?),
+                ..Self::default()
+            };
+            return Ok((nothing, ConfigErrors::default()));
         };
         let text = fs_err::read_to_string(&file).map_err(|error| {
             let missing = error.kind() == io::ErrorKind::NotFound;
@@ -278,11 +285,37 @@ impl Options {
 
     /// The mirror's root.
     pub fn mirror(&self) -> Result<Utf8PathBuf, Error> {
-        self.mirror.clone().ok_or_else(|| {
-            Error::usage("no mirror is named").hint(format!(
-                "give --mirror DIR, or `mirror = \"DIR\"` in {FILE_NAME}"
-            ))
-        })
+        let mirror = self.mirror.clone();
+        mirror.ok_or_else(|| self.unnamed("mirror", "--mirror DIR"))
+    }
+
+    /// The error about a value that neither an option of the command line nor the configuration names.
+    fn unnamed(&self, key: &str, option: &str) -> Error {
+        let value = option.rsplit(' ').next().unwrap_or_default();
+        let line = format!("`{key} = \"{value}\"`");
+        if let Some(dir) = &self.searched {
+            let error = format!(
+                "no {key} is named, and there is no {FILE_NAME} in {dir} or a directory above it"
+            );
+            return Error::usage(error).hint(format!(
+                "give {option}, or --config FILE for a configuration in another place; `stx-builds init` writes a new one"
+            ));
+        }
+        let (place, file) = match &self.file {
+            Some(file) => (format!(" in {file}"), file.as_str()),
+            None => (String::new(), FILE_NAME),
+        };
+        Error::usage(format!("no {key} is named{place}"))
+            .hint(format!("give {option}, or add {line} to {file}"))
+    }
+
+    /// The error about a command that needs a configuration, if none was found.
+    pub(crate) fn no_file(&self) -> Option<Error> {
+        let dir = self.searched.as_ref()?;
+        let error = format!("there is no {FILE_NAME} in {dir} or a directory above it");
+        Some(Error::usage(error).hint(
+            "give --config FILE for a configuration in another place; `stx-builds init` writes a new one",
+        ))
     }
 
     /// The URL of the mirror's root, if the configuration names it.
@@ -368,11 +401,7 @@ impl Options {
         given
             .map(Utf8Path::to_owned)
             .or_else(|| self.recipe.clone())
-            .ok_or_else(|| {
-                Error::usage("no recipe is named").hint(format!(
-                    "give --recipe FILE, or `recipe = \"FILE\"` in {FILE_NAME}"
-                ))
-            })
+            .ok_or_else(|| self.unnamed("recipe", "--recipe FILE"))
     }
 }
 

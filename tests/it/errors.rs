@@ -9,6 +9,7 @@ use camino_tempfile::Utf8TempDir;
 use crate::harness::{around, in_memory, run, stx, tool, wait, write_script};
 
 mod files;
+mod unconfigured;
 mod web;
 
 use files::binary_of_everybody;

@@ -48,8 +48,9 @@ impl Service {
     pub fn partly(read: &ReadOptions) -> Result<(Self, Option<Error>), Error> {
         let (options, mut mistakes) = read()?;
         let none = || {
-            Error::usage("the configuration has no `[service]` and no `[[branch]]`")
-                .hint("docs/operations.md describes them")
+            let error = "the configuration has no `[service]` and no `[[branch]]`";
+            let none = || Error::usage(error).hint("docs/operations.md describes them");
+            options.no_file().unwrap_or_else(none)
         };
         let file = options.file().ok_or_else(none)?.to_owned();
         let text = fs_err::read_to_string(&file).map_err(Error::usage)?;
