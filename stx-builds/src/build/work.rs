@@ -441,23 +441,35 @@ async fn go_on(
     Box::pin(run.go_on(build, how)).await
 }
 
-/// The workspace of an unfinished build is not there: the fault is this machine's, not the branch's.
+/// The workspace of an unfinished build is not there, or is empty: the fault is this machine's, not the branch's.
 #[derive(Debug, thiserror::Error)]
-#[error("{build}: its workspace {workspace} was removed, so it cannot be continued")]
+#[error("{build}: its workspace {workspace} was {lost}, so it cannot be continued")]
 pub(super) struct LostWorkspace {
     build: Box<BuildId>,
     workspace: Utf8PathBuf,
+    /// The way in which it was lost.
+    lost: &'static str,
 }
 
 /// Fails if a build cannot continue: its phases, or its missing files, would end it as a public failure of the branch.
 fn check_workspace(journal: &Journal) -> Result<(), Error> {
     let plan = &journal.started.plan;
-    if is_there(&plan.workspace)? {
-        return Ok(());
-    }
+    let workspace = &plan.workspace;
+    let lost = if is_there(workspace)? {
+        let entries = workspace.read_dir_utf8();
+        let mut entries = entries.map_err(|error| unusable(workspace, error))?;
+        // A build begins with a file in its workspace.
+        if entries.next().is_some() {
+            return Ok(());
+        }
+        "emptied"
+    } else {
+        "removed"
+    };
     let lost = LostWorkspace {
         build: Box::new(plan.id.clone()),
-        workspace: plan.workspace.clone(),
+        workspace: workspace.clone(),
+        lost,
     };
     Err(Error::usage(lost)
         .hint("put its content back and run `resume` again, or run `build` to start over"))

@@ -85,10 +85,15 @@ fn a_build_whose_workspace_is_lost_is_not_published_as_a_failure_of_its_branch()
         }
         let workspace = site.at("mirror.state/master/centos/work");
         fs_err::rename(&workspace, site.at("work")).expect("a workspace");
-        let refused = site.resume(&[]).code(2);
-        let words = format!("its workspace {workspace} was removed");
-        assert!(refused.stderr.contains(&words), "{}", refused.stderr);
-        assert!(refused.stderr.contains("run `build`"), "{}", refused.stderr);
+        for lost in ["removed", "emptied"] {
+            if lost == "emptied" {
+                fs_err::create_dir(&workspace).expect("a directory");
+            }
+            let refused = site.resume(&[]).code(2);
+            let words = format!("its workspace {workspace} was {lost}");
+            assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+            assert!(refused.stderr.contains("run `build`"), "{}", refused.stderr);
+        }
         assert!(site.builds().is_empty(), "{phase}: {:?}", site.builds());
         let again = run(&mut site.build()).code(0);
         assert!(again.stderr.contains("is abandoned for a new build"));
