@@ -19,6 +19,9 @@ use crate::log::LogEnd;
 pub struct ServiceReport {
     /// True if the service runs.
     pub service_running: bool,
+    /// True if it runs and is stopping, so that it starts nothing more; left out if it is not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub service_stopping: bool,
     /// The waiting requests, the runs, and the history of earlier ones.
     #[serde(flatten)]
     pub state: State,
@@ -72,7 +75,9 @@ impl Site {
         let layers = self.layers(service, state).await?;
         let mut state = state.clone();
         // The ledger cannot contain an alarm about itself; only the service knows it.
+        let mut service_stopping = false;
         if service_running && let Ok(Read::Fresh(status)) = self.service_status(service) {
+            service_stopping = status.stopping;
             let mut alarms = status.alarms.into_iter();
             let of_ledger = alarms.find(|now| now.alarm == ledger_alarm());
             let of_ledger = of_ledger.map(|now| (now.alarm, (now.since, now.text)));
@@ -80,6 +85,7 @@ impl Site {
         }
         Ok(ServiceReport {
             service_running,
+            service_stopping,
             state,
             layers,
             progress: progress.collect(),

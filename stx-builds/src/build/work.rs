@@ -434,7 +434,7 @@ async fn go_on(
     let note = match (how, journal.unfinished().first()) {
         (OnInterrupt::Resume, Some(phase)) => format!("resuming {id} at phase {phase}"),
         (OnInterrupt::Resume, None) => format!("resuming {id} with its publication"),
-        (OnInterrupt::Fail, _) => format!("ending {id} as failed"),
+        (OnInterrupt::Fail, _) => format!("publishing {id} as failed, because it was interrupted"),
     };
     let build = Build::resume(journal, state).map_err(stopped)?;
     (watch.note)(&note);

@@ -77,7 +77,8 @@ pub(crate) struct Resume {
     #[arg(value_name = "BUILD|CHANNEL")]
     pub(crate) target: Target,
 
-    /// Publish the build as failed, with the reason `interrupted` [default: `on_interrupt` of the configuration]
+    /// Instead of continuing the build, publish its files as a failed build, reason `interrupted`; of its remaining phases, run only
+    /// those with `when = "always"`. Without this option, `on_interrupt` of the configuration decides [default: continue it]
     #[arg(long)]
     pub(crate) as_failed: bool,
 

@@ -17,6 +17,9 @@ use crate::args;
 use crate::exit::Failure;
 use crate::output::{self, Cell, Text, Tone};
 
+/// The state of a service that is stopping.
+const STOPPING: &str = "the service is stopping: it starts nothing more";
+
 pub(crate) async fn run(context: &Context, args: &args::Status) -> Result<(), Failure> {
     if args.watch {
         return watch::run(context).await;
@@ -125,7 +128,9 @@ fn human(context: &Context, status: &ServiceReport) -> Text {
     let ago = |then| output::ago(context.site.now, then);
     let since = |then| output::since(context.site.now, then);
     let mut text = Text::default();
-    text.push(if status.service_running {
+    text.push(if status.service_stopping {
+        Cell::new(Tone::Doubtful, STOPPING)
+    } else if status.service_running {
         Cell::new(Tone::Good, "the service runs")
     } else {
         Cell::new(Tone::Doubtful, "no service runs")

@@ -130,6 +130,25 @@ fn status_and_trigger_work_without_a_recipe_and_status_without_the_spool() {
     site.until("its reason", replaced);
     fs_err::remove_dir_all(&spool).expect("removed");
     fs_err::rename(&aside, &spool).expect("moved");
+    site.until("the end of the alarm", || !alarmed());
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
+}
+
+#[test]
+fn status_shows_that_the_service_is_stopping() {
+    let site = Site::new("", "poll = \"1s\"");
+    let daemon = site.start_and_hold_second();
+    let shown = || run(&mut site.stx(&["status"])).code(0).stdout;
+    let stopping = "the service is stopping";
+    assert!(!shown().contains(stopping));
+    daemon.signal(Signal::TERM);
+    site.until("the stop", || shown().contains(stopping));
+    let report = run(&mut site.stx(&["status", "--format", "json"]))
+        .code(0)
+        .json();
+    assert_eq!(report["service_stopping"], true);
+    fs_err::remove_file(site.small.at("hold")).expect("removed");
+    assert_eq!(daemon.end(), Some(0));
+    assert!(shown().contains("no service runs"));
 }

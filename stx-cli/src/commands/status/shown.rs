@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use stx_service::status::{Status, newest_failures};
 
-use super::{Context, alarm_row, log_end, running_row, waiting_row};
+use super::{Context, STOPPING, alarm_row, log_end, running_row, waiting_row};
 use crate::commands::{history, status_document};
 use crate::exit::Failure;
-use crate::output::{self, Text};
+use crate::output::{self, Cell, Text, Tone};
 
 pub(super) fn run(context: &Context, unreadable: Failure) -> Result<(), Failure> {
     let Some(status) = status_document(context, &unreadable) else {
@@ -35,7 +35,12 @@ fn human(context: &Context, status: &Status) -> Text {
     for alarm in &status.alarms {
         rows.push(alarm_row(&alarm.alarm, &alarm.text, &since(alarm.since)));
     }
-    let mut text = output::table(&rows);
+    let mut text = Text::default();
+    if status.stopping && !status.is_stale(context.site.now) {
+        text.push(Cell::new(Tone::Doubtful, STOPPING));
+        text.push("\n");
+    }
+    text.append(output::table(&rows));
     for past in newest_failures(&status.history) {
         if let (Some(failing), Some(build)) = (&past.failing, past.build()) {
             let (root, phase) = (&status.mirror, &failing.phase);
