@@ -35,7 +35,7 @@ fn human(asked: &str, shown: &ShownBuild, context: &Context) -> Text {
     ];
     let mut row = |name: &str, value: String| rows.push([name.into(), value.into()]);
     row(
-        "stays",
+        "retention",
         match &plan_reasons(&shown.listed) {
             reasons if reasons.is_empty() => stays(&shown.listed),
             reasons => format!("{} ({reasons})", stays(&shown.listed)),
