@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use stx_layout::{BuildDate, BuildId, Catalog, Channel, ChannelEntry, Pin, VerdictEntry};
+use stx_layout::{
+    AliasName, BuildDate, BuildId, Catalog, Channel, ChannelEntry, Pin, VerdictEntry,
+};
 use stx_publish::aliases::catalog_after;
+use stx_publish::plan::AliasVerdict;
 use stx_publish::verdicts::{listed_verdicts, newest_verdicts, readable_verdicts};
 use stx_publish::{
     Depth, Found, MirrorRead, MirrorStore, PublishPlan, Scope, StoreError, ThinnedSection, store,
@@ -212,6 +215,14 @@ pub(crate) async fn short_lived(
     plan: &PublishPlan,
 ) -> Result<Option<String>, Error> {
     let id = &plan.id;
+    // The policy keeps the build at which `latest_build` points. Most publishes move it, and end here without a question to the mirror.
+    let latest = AliasName::latest_build();
+    let mut moved = plan.aliases.iter().filter(|step| {
+        step.alias == latest && matches!(step.verdict, AliasVerdict::Create | AliasVerdict::Move)
+    });
+    if moved.next().is_some() {
+        return Ok(None);
+    }
     let channel = store.catalog(&Scope::Channel(id.channel.clone())).await;
     let channel = match channel {
         Ok(catalog) => catalog.channels.into_values().next().unwrap_or_default(),
@@ -219,7 +230,7 @@ pub(crate) async fn short_lived(
         Err(StoreError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(refused(error)),
     };
-    // The policy keeps the newest build of a channel, whatever its age. Most publishes end here, without reading the whole mirror.
+    // The policy keeps the newest build of a channel, whatever its age: most failed builds end here, without reading the whole mirror.
     if channel
         .builds
         .range(id.date..)
