@@ -43,7 +43,13 @@ impl BuildDate {
 
 impl fmt::Display for BuildDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.format("%Y%m%dT%H%M%SZ").fmt(f)
+        // Names of builds are written and read in great numbers, for which chrono's general formats are slow.
+        let time = self.0;
+        let (year, month, day) = (time.year(), time.month(), time.day());
+        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        f.pad(&format!(
+            "{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"
+        ))
     }
 }
 
@@ -78,12 +84,14 @@ pub(crate) fn read(text: &str) -> Result<BuildDate, (usize, &'static str)> {
     if bytes.len() > FORM.len() {
         return Err((FORM.len(), "the end of the build date, YYYYMMDDTHHMMSSZ"));
     }
-    let day = NaiveDate::parse_from_str(&text[..8], "%Y%m%d")
-        .map_err(|_| (4, "a month and day of the calendar"))?;
-    // chrono reads 60 as a leap second, which is nanoseconds past the second 59.
-    let time = NaiveTime::parse_from_str(&text[9..15], "%H%M%S")
-        .ok()
-        .filter(|time| time.nanosecond() == 0)
+    let number = |from: usize, to: usize| {
+        let digits = bytes[from..to].iter();
+        digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+    };
+    let year = i32::try_from(number(0, 4)).expect("four digits");
+    let day = NaiveDate::from_ymd_opt(year, number(4, 6), number(6, 8))
+        .ok_or((4, "a month and day of the calendar"))?;
+    let time = NaiveTime::from_hms_opt(number(9, 11), number(11, 13), number(13, 15))
         .ok_or((9, "a time of day, 000000 to 235959"))?;
     Ok(BuildDate(day.and_time(time).and_utc()))
 }
