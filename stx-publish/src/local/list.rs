@@ -40,6 +40,9 @@ struct Listed {
     pages: Vec<PageName>,
 }
 
+/// Makes the entry of a build from the inode of its directory.
+type BuildOf<'a> = &'a dyn Fn(&Channel, BuildDate, u64) -> BuildEntry;
+
 /// An entry of a directory, as its list has it.
 pub(super) struct Item {
     pub(super) name: String,
@@ -64,25 +67,23 @@ impl Inner {
 
     pub(super) fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
         let mut catalog = Catalog::default();
+        let build = |channel: &Channel, date, _| self.build(&BuildId::new(channel.clone(), date));
         match scope {
             Scope::All => {
                 let mut found = |channel, listed: Listed| {
                     catalog.channels.insert(channel, listed.entry);
                 };
-                let build = |id: &BuildId, _: u64| self.build(id);
                 self.visit(Utf8Path::new(""), 0, &build, &mut found)?;
             }
             Scope::Channel(channel) => {
-                let entry = self.channel(channel, None, &|id, _| self.build(id))?.entry;
+                let entry = self.channel(channel, None, &build)?.entry;
                 if entry != ChannelEntry::default() {
                     catalog.channels.insert(channel.clone(), entry);
                 }
             }
             Scope::Build(id) => {
                 let only = Some(id.date);
-                let entry = self
-                    .channel(&id.channel, only, &|id, _| self.build(id))?
-                    .entry;
+                let entry = self.channel(&id.channel, only, &build)?.entry;
                 if entry != ChannelEntry::default() {
                     catalog.channels.insert(id.channel.clone(), entry);
                 }
@@ -104,7 +105,7 @@ impl Inner {
             let outline = Outline::of(&listed.entry, &beside, listed.pages);
             outlines.insert(channel, outline);
         };
-        let build = |_: &BuildId, inode: u64| BuildEntry {
+        let build = |_: &Channel, _, inode: u64| BuildEntry {
             state: BuildState::Unreadable(inode.to_string()),
             keep_file: false,
         };
@@ -118,7 +119,7 @@ impl Inner {
         &self,
         relative: &Utf8Path,
         depth: usize,
-        build: &dyn Fn(&BuildId, u64) -> BuildEntry,
+        build: BuildOf<'_>,
         found: &mut dyn FnMut(Channel, Listed),
     ) -> Result<bool, StoreError> {
         let channel = relative.as_str().parse::<Channel>().ok();
@@ -156,7 +157,20 @@ impl Inner {
     }
 
     /// The names in a directory; none if it does not exist.
-    pub(super) fn names(&self, dir: &Utf8Path) -> Result<Vec<Item>, StoreError> {
+    fn names(&self, dir: &Utf8Path) -> Result<Vec<Item>, StoreError> {
+        self.names_of(dir, |_| true)
+    }
+
+    /// The names of directories and symlinks in a directory: each build has a page beside it, which is a file.
+    pub(super) fn names_but_files(&self, dir: &Utf8Path) -> Result<Vec<Item>, StoreError> {
+        self.names_of(dir, |kind| !kind.is_file())
+    }
+
+    fn names_of(
+        &self,
+        dir: &Utf8Path,
+        is_wanted: fn(&std::fs::FileType) -> bool,
+    ) -> Result<Vec<Item>, StoreError> {
         let mut names = Vec::new();
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
@@ -169,10 +183,13 @@ impl Inner {
             Err(source) => return Err(io_error("list", dir)(source)),
         };
         for entry in entries {
-            let entry = entry.map_err(io_error("list", dir))?;
+            let entry = entry.map_err(|error| io_error("list", dir)(error))?;
             let kind = entry
                 .file_type()
-                .map_err(io_error("look at", entry.path().display()))?;
+                .map_err(|error| io_error("look at", entry.path().display())(error))?;
+            if !is_wanted(&kind) {
+                continue;
+            }
             // A name that is not UTF-8 is neither a channel nor a build: its escape contains a backslash, which both refuse.
             let name = printable_bytes(entry.file_name().as_bytes()).into_owned();
             let inode = entry.ino();
@@ -186,7 +203,7 @@ impl Inner {
         &self,
         channel: &Channel,
         only: Option<BuildDate>,
-        build: &dyn Fn(&BuildId, u64) -> BuildEntry,
+        build: BuildOf<'_>,
     ) -> Result<Listed, StoreError> {
         let Listed {
             mut entry,
@@ -194,17 +211,25 @@ impl Inner {
             mut pages,
         } = Listed::default();
         for Item { name, kind, inode } in self.names(&self.root.join(channel.to_string()))? {
+            // Nearly all names are those of builds and their pages, so these are recognised first.
+            if kind.is_dir()
+                && let Ok(date) = name.parse::<BuildDate>()
+            {
+                if only.is_none_or(|only| only == date) {
+                    entry.builds.insert(date, build(channel, date, inode));
+                }
+                continue;
+            }
+            if kind.is_file()
+                && let Some(page) = PageName::of(&name)
+            {
+                pages.push(page);
+                continue;
+            }
             // A copy that follows symlinks leaves a directory in place of an alias.
             let alias = name.parse::<AliasName>().ok();
             if kind.is_dir() && alias.is_none() {
-                match name.parse::<BuildDate>() {
-                    Ok(date) if only.is_none_or(|only| only == date) => {
-                        let id = BuildId::new(channel.clone(), date);
-                        entry.builds.insert(date, build(&id, inode));
-                    }
-                    Ok(_) => {}
-                    Err(_) => dirs.push(name),
-                }
+                dirs.push(name);
             } else if let Some(alias) = alias {
                 if let Some(shown) = self.alias(channel, &alias)? {
                     // Users who may not read the private area see no holds.

@@ -80,7 +80,7 @@ impl Inner {
         depth: usize,
         found: &mut BTreeMap<RootAlias, RootEntry>,
     ) -> Result<(), StoreError> {
-        for Item { name, kind, .. } in self.names(&self.root.join(relative))? {
+        for Item { name, kind, .. } in self.names_but_files(&self.root.join(relative))? {
             if !kind.is_symlink() && (!kind.is_dir() || name.parse::<BuildDate>().is_ok()) {
                 // Builds contain no aliases.
                 continue;

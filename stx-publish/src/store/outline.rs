@@ -33,7 +33,20 @@ impl Outline {
     ) -> Self {
         let mut digest = Hashed(sha2::Sha256::new());
         // Hashing cannot fail. Debug output quotes texts, so different entries are never written alike.
-        let _ = write!(digest, "{entry:?} {beside:?}");
+        for (date, build) in &entry.builds {
+            let _ = write!(digest, "{} {build:?} ", date.time().timestamp());
+        }
+        let ChannelEntry {
+            builds: _,
+            aliases,
+            held,
+            undated,
+            strays,
+        } = entry;
+        let _ = write!(
+            digest,
+            "{aliases:?} {held:?} {undated:?} {strays:?} {beside:?}"
+        );
         let pages = pages.into_iter();
         Self {
             digest: Sha256(digest.0.finalize().into()),
