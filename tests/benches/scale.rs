@@ -34,11 +34,16 @@ const CHANNELS: [u32; 2] = [10, 100];
 /// More than two weeks after the newest build, so that the plan has an entry for each build.
 const NOW: &str = "2010-06-01T00:00:00Z";
 
+/// The case of a publish that adds bytes, for which the files of all channels have to be known.
+const NEW: &str = "publish one build of new bytes, with its pages";
+
 /// A command to measure.
 struct Case {
     name: &'static str,
     /// Its arguments.
     args: String,
+    /// True if the tree to publish has other bytes in each run.
+    is_new: bool,
     /// The maximal factor by which its time and memory may grow from the small mirror to the large one.
     most: f64,
 }
@@ -61,10 +66,10 @@ fn main() {
     let stx = release::release();
     let mirrors = CHANNELS.map(|channels| make(&stx, &dir.join(channels.to_string()), channels));
     let build = format!("{}/20100101T000000Z", channel(0));
-    let publish = format!(
-        "publish ../tree --channel {} --date 201005DAYT000000Z --result success",
-        channel(0)
-    );
+    let publish = |hour| {
+        let channel = channel(0);
+        format!("publish ../tree --channel {channel} --date 201005DAYT{hour}0000Z --result success")
+    };
     let cases = [
         ("list", "list --format json".to_owned(), 10.0),
         (
@@ -79,10 +84,16 @@ fn main() {
             1.5,
         ),
         ("verify one build", format!("verify {build}"), 1.5),
-        ("publish one build, with its pages", publish, 1.5),
+        ("publish one build, with its pages", publish("00"), 1.5),
+        (NEW, publish("12"), 1.5),
         ("status", "status --format json".to_owned(), 1.5),
     ];
-    let cases = cases.map(|(name, args, most)| Case { name, args, most });
+    let cases = cases.map(|(name, args, most)| Case {
+        name,
+        args,
+        is_new: name == NEW,
+        most,
+    });
     let [small, large] = CHANNELS.map(|channels| channels * EACH);
     println!(
         "| command | {small} builds | {large} builds | growth | target | |\n|---|---|---|---|---|---|"
@@ -91,6 +102,10 @@ fn main() {
         let [small, large] = [0, 1].map(|index| {
             let all = (1..=runs).map(|day| {
                 let args = case.args.replace("DAY", &format!("{day:02}"));
+                if case.is_new {
+                    let image = mirrors[index].join("../tree/outputs/iso/bootimage.iso");
+                    fs_err::write(image, format!("image {day}")).expect("a file");
+                }
                 run(&stx, &mirrors[index], &args)
             });
             let all: Vec<_> = all.collect();

@@ -1,5 +1,7 @@
 //! Commands on one channel do not look into the builds of other channels, however many these have.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use camino::Utf8Path;
 use stx_layout::{After, BuildId, BuildOutcome, Sha256};
 use stx_publish::conformance::sample_request;
@@ -36,9 +38,8 @@ fn site() -> Site {
     site
 }
 
-/// Runs a command; returns its output and the system calls with paths in [`OTHER`]. A publish may look for files with the names of
-/// its own files, in a few builds.
-fn looks(site: &Site, now: &str, args: &[&str]) -> (String, Vec<String>) {
+/// Runs a command; returns its output and its system calls with paths.
+fn calls(site: &Site, now: &str, args: &[&str]) -> (String, String) {
     let mirror = site.mirror();
     let command = stx(["--mirror", mirror.as_str(), "--now", now]);
     let log = site.dir.path().join("calls");
@@ -50,6 +51,13 @@ fn looks(site: &Site, now: &str, args: &[&str]) -> (String, Vec<String>) {
     let said = run(traced.args(args)).ok();
     let calls = fs_err::read_to_string(log).expect("UTF-8");
     assert!(calls.contains(CHANNEL), "{args:?}: no call was seen");
+    (said, calls)
+}
+
+/// Runs a command; returns its output and the system calls with paths in [`OTHER`]. A publish may look for files with the names of
+/// its own files, in a few builds.
+fn looks(site: &Site, now: &str, args: &[&str]) -> (String, Vec<String>) {
+    let (said, calls) = calls(site, now, args);
     let looks = calls.lines().filter(|line| line.contains(OTHER));
     let artifacts = format!("{OTHER}/outputs/");
     let looks = looks.filter(|line| args[0] != "publish" || !line.contains(&artifacts));
@@ -102,6 +110,33 @@ fn commands_on_one_channel_look_into_no_build_of_another() {
         expected,
         "the retention is that of the whole mirror"
     );
+}
+
+/// An older version kept one index of the sums of all channels.
+#[test]
+fn a_publish_reads_the_sums_of_other_channels_for_new_bytes_only() {
+    let site = site();
+    let tree = site.dir.path().join("tree");
+    let cache = site.mirror().join(".stx/cache");
+    fs_err::write(cache.join("%2Edigests"), "stx-builds digests 1\n").expect("written");
+    let of_other = "cache/feature/x/centos/%2Edigests";
+    for (date, is_read) in [("20200103T000000Z", true), ("20200103T010000Z", false)] {
+        let publish = publish_args(tree.as_str(), CHANNEL, date, "success");
+        let (_, calls) = calls(&site, "2020-01-03T02:00:00Z", &publish);
+        assert_eq!(calls.contains(of_other), is_read, "{date}");
+    }
+    assert!(!cache.join("%2Edigests").exists(), "nothing reads it");
+    let image = |build: &str| site.mirror().join(build).join("outputs/iso/bootimage.iso");
+    fs_err::copy(
+        image(OTHER),
+        site.dir.path().join("tree/outputs/iso/bootimage.iso"),
+    )
+    .expect("copied");
+    let publish = publish_args(tree.as_str(), CHANNEL, "20200103T020000Z", "success");
+    shown(&site, "2020-01-03T02:00:00Z", &publish);
+    let inode = |build: &str| fs_err::metadata(image(build)).expect("a file").ino();
+    let newest = format!("{CHANNEL}/20200103T020000Z");
+    assert_eq!(inode(&newest), inode(OTHER), "stored once");
 }
 
 /// No command looks for a change by hand within a build of another channel each time, but the pages do not miss it for ever.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -12,23 +12,41 @@ use stx_layout::{BuildPath, Channel, Sha256};
 
 use super::Inner;
 use super::disk::{io_error, remove_file, set_mode};
-use super::index::Index;
+use super::index::{Index, Indexed, IndexedFile};
 use crate::store::StoreError;
 
 /// The number of copies that are tried before a file counts as unknown. The first one is found unless it has just been retired.
 const TRIED: usize = 8;
 
-/// The files of all published builds, by digest and by name.
+/// The files of all published builds: those of the channel of the publish, and those of the others, which are read when the first is
+/// not enough.
 #[derive(Debug)]
 pub(super) struct Shared {
-    index: Index,
-    builds: Vec<Utf8PathBuf>,
-    /// For each build, true if its sums are still the file that was read; asked once, before the first file of it is shared.
-    current: Vec<OnceLock<bool>>,
-    /// The position of each build in the order of preference.
+    inner: Arc<Inner>,
+    channel: Channel,
+    own: Known,
+    others: OnceLock<Known>,
+}
+
+/// The files of some builds, by digest and by name.
+#[derive(Debug, Default)]
+struct Known {
+    builds: Vec<Build>,
+    files: Vec<IndexedFile>,
+    /// The position of each build in the order of preference: the newest first.
     rank: Vec<usize>,
     digests: HashMap<[u8; 32], Equal>,
     names: HashMap<Box<str>, Namesakes>,
+}
+
+/// A build that has files to share.
+#[derive(Debug)]
+struct Build {
+    /// The directory of its channel.
+    channel: Arc<Utf8PathBuf>,
+    indexed: Indexed,
+    /// True if its sums are still the file that was read; asked once, before the first file of it is shared.
+    current: OnceLock<bool>,
 }
 
 /// The files with the same bytes.
@@ -49,20 +67,97 @@ struct Namesakes {
 }
 
 impl Shared {
-    /// Among equal files, that of the newest build of `channel` is preferred, then that of the newest build of another channel.
-    pub(super) fn new(inner: &Inner, index: Index, channel: &Channel) -> Self {
-        let mut order: Vec<_> = (0..index.builds.len()).collect();
-        order.sort_by_key(|&build| {
-            let id = &index.builds[build].id;
-            (id.channel != *channel, std::cmp::Reverse(id.date))
-        });
+    /// The files of all builds, for a publish to `channel`.
+    pub(super) fn new(inner: Arc<Inner>, channel: Channel) -> Self {
+        let own = Index::own(&inner, &channel);
+        Self {
+            own: Known::new(&inner, vec![(channel.clone(), own)]),
+            others: OnceLock::new(),
+            channel,
+            inner,
+        }
+    }
+
+    fn others(&self) -> &Known {
+        let (inner, own) = (&self.inner, &self.channel);
+        let read = || Known::new(inner, Index::others(inner, own));
+        self.others.get_or_init(read)
+    }
+
+    /// True if the mirror probably has a file of this name and size, so that hashing the file before copying it saves time.
+    pub(super) fn is_likely(&self, name: &str, size: u64) -> bool {
+        self.own.is_likely(name, size) || self.others().is_likely(name, size)
+    }
+
+    /// Shares the mirror's copy of this size and mode with `to`, which must not exist: links it, or clones it if it cannot be linked
+    /// and the file system can clone. Returns false if the file must be copied, as if the copies of the mirror were modified.
+    pub(super) fn link(
+        &self,
+        digest: Sha256,
+        size: u64,
+        mode: u32,
+        to: &Utf8Path,
+    ) -> Result<bool, StoreError> {
+        if size == 0 {
+            return Ok(false);
+        }
+        let link = |known: &Known| known.link(&self.inner, digest, size, mode, to);
+        let attempt = match link(&self.own)? {
+            Attempt::Gone => link(self.others())?,
+            attempt => attempt,
+        };
+        Ok(attempt == Attempt::Shared)
+    }
+
+    /// The size of the preferred file with these bytes.
+    pub(super) fn size(&self, digest: &Sha256) -> Option<u64> {
+        let own = self.own.size(digest);
+        own.or_else(|| self.others().size(digest))
+    }
+
+    /// The zsync control files beside these bytes: their paths and digests.
+    pub(super) fn controls(&self, digest: &Sha256) -> Vec<(Utf8PathBuf, Sha256)> {
+        let own = self.own.controls(digest);
+        if own.is_empty() {
+            self.others().controls(digest)
+        } else {
+            own
+        }
+    }
+
+    /// The preferred file with the path `path`, whatever its contents: its place and its digest.
+    pub(super) fn newest(&self, path: &BuildPath) -> Option<(Utf8PathBuf, Sha256)> {
+        let own = self.own.newest(path);
+        own.or_else(|| self.others().newest(path))
+    }
+}
+
+impl Known {
+    fn new(inner: &Inner, channels: Vec<(Channel, Index)>) -> Self {
+        let (mut builds, mut files) = (Vec::new(), Vec::new());
+        for (channel, index) in channels {
+            let first = u32::try_from(builds.len()).expect("fewer builds than names fit on a disk");
+            let channel = Arc::new(inner.root.join(channel.to_string()));
+            builds.extend(index.builds.into_iter().map(|indexed| Build {
+                channel: Arc::clone(&channel),
+                indexed,
+                current: OnceLock::new(),
+            }));
+            files.extend(index.files.into_iter().map(|mut file| {
+                file.builds.iter_mut().for_each(|build| *build += first);
+                file
+            }));
+        }
+        let mut order: Vec<_> = (0..builds.len()).collect();
+        order.sort_by_key(|&build| std::cmp::Reverse(builds[build].indexed.date));
         let mut rank = vec![0; order.len()];
         for (place, build) in order.into_iter().enumerate() {
             rank[build] = place;
         }
-        let mut digests: HashMap<_, Equal> = HashMap::with_capacity(index.files.len());
-        let mut names: HashMap<Box<str>, Namesakes> = HashMap::with_capacity(index.files.len());
-        for (file, known) in index.files.iter().enumerate() {
+        let mut digests: HashMap<_, Equal> = HashMap::with_capacity(files.len());
+        let mut names: HashMap<Box<str>, Namesakes> = HashMap::with_capacity(files.len());
+        for (file, known) in files.iter().enumerate() {
+            let known: &IndexedFile = known;
             digests.entry(known.digest).or_default().files.push(file);
             if let Some(namesakes) = names.get_mut(known.file_name()) {
                 namesakes.files.push(file);
@@ -71,19 +166,16 @@ impl Shared {
                 namesakes.files.push(file);
             }
         }
-        let builds = index.builds.iter().map(|build| inner.build_dir(&build.id));
         Self {
-            current: vec![OnceLock::new(); index.builds.len()],
-            builds: builds.collect(),
+            builds,
+            files,
             rank,
             digests,
             names,
-            index,
         }
     }
 
-    /// True if the mirror probably has a file of this name and size, so that hashing the file before copying it saves time.
-    pub(super) fn is_likely(&self, name: &str, size: u64) -> bool {
+    fn is_likely(&self, name: &str, size: u64) -> bool {
         let Some(namesakes) = self.names.get(name) else {
             return false;
         };
@@ -97,49 +189,45 @@ impl Shared {
         sizes.contains(&size)
     }
 
-    /// Shares the mirror's copy of this size and mode with `to`, which must not exist: links it, or clones it if it cannot be linked
-    /// and the file system can clone. Returns false if the file must be copied, as if the copies of the mirror were modified.
-    pub(super) fn link(
+    /// Shares one of these files with `to`, if there is one with these bytes, this size and mode.
+    fn link(
         &self,
         inner: &Inner,
         digest: Sha256,
         size: u64,
         mode: u32,
         to: &Utf8Path,
-    ) -> Result<bool, StoreError> {
-        if size == 0 {
-            return Ok(false);
-        }
+    ) -> Result<Attempt, StoreError> {
         for &(build, file) in self.equal(&digest) {
             let from = self.path(build, file);
             // A file that was modified after its build was published does not have the bytes that `SHA256SUMS` names: a link to it
             // would spread the damage to the new build.
-            let sums = &self.index.builds[build].sums;
+            let sums = &self.builds[build].indexed.sums;
             let fits = fs::symlink_metadata(&from).is_ok_and(|found| {
                 found.is_file()
                     && found.size() == size
                     && found.permissions().mode() & 0o7777 == mode
                     && !sums.is_before_modification_of(&found)
             });
-            if !fits || !self.is_current(inner, build) {
+            if !fits || !self.is_current(build) {
                 continue;
             }
             match share(inner, &from, to, mode)? {
-                Attempt::Shared => return Ok(true),
                 Attempt::Gone => {}
-                Attempt::Refused => return Ok(false),
+                attempt @ (Attempt::Shared | Attempt::Refused) => return Ok(attempt),
             }
         }
-        Ok(false)
+        Ok(Attempt::Gone)
     }
 
     /// False if another build has taken the place of this one since the index was made: its files may have other bytes.
-    fn is_current(&self, inner: &Inner, build: usize) -> bool {
-        *self.current[build].get_or_init(|| inner.is_indexed(&self.index.builds[build]))
+    fn is_current(&self, build: usize) -> bool {
+        let build = &self.builds[build];
+        let is_current = || build.indexed.is_current(&build.channel);
+        *build.current.get_or_init(is_current)
     }
 
-    /// The size of the preferred file with these bytes.
-    pub(super) fn size(&self, digest: &Sha256) -> Option<u64> {
+    fn size(&self, digest: &Sha256) -> Option<u64> {
         let &(build, file) = self.equal(digest).first()?;
         self.size_of(build, file)
     }
@@ -153,17 +241,16 @@ impl Shared {
         })
     }
 
-    /// The zsync control files beside these bytes: their paths and digests.
-    pub(super) fn controls(&self, digest: &Sha256) -> Vec<(Utf8PathBuf, Sha256)> {
+    fn controls(&self, digest: &Sha256) -> Vec<(Utf8PathBuf, Sha256)> {
         let beside = self.equal(digest).iter().filter_map(|&(build, file)| {
-            let path = format!("{}{CONTROL_SUFFIX}", self.index.files[file].path);
+            let path = format!("{}{CONTROL_SUFFIX}", self.files[file].path);
             let name = path.rsplit('/').next()?;
             let mut files = self.names.get(name)?.files.iter().copied();
             let control = files.find(|&file| {
-                let known = &self.index.files[file];
+                let known = &self.files[file];
                 *known.path == *path && known.builds.iter().any(|&it| it as usize == build)
             })?;
-            let digest = Sha256(self.index.files[control].digest);
+            let digest = Sha256(self.files[control].digest);
             Some((self.path(build, control), digest))
         });
         beside.collect()
@@ -175,25 +262,24 @@ impl Shared {
         found.is_file().then(|| found.size())
     }
 
-    /// The preferred file with the path `path`, whatever its contents: its place and its digest.
-    pub(super) fn newest(&self, path: &BuildPath) -> Option<(Utf8PathBuf, Sha256)> {
+    fn newest(&self, path: &BuildPath) -> Option<(Utf8PathBuf, Sha256)> {
         let files = self.names.get(path.file_name())?.files.iter().copied();
-        let same = files.filter(|&file| self.index.files[file].path == path.as_str());
+        let same = files.filter(|&file| self.files[file].path == path.as_str());
         let (_, build, file) = same.flat_map(|file| self.copies(file)).min()?;
-        Some((
-            self.path(build, file),
-            Sha256(self.index.files[file].digest),
-        ))
+        Some((self.path(build, file), Sha256(self.files[file].digest)))
     }
 
     /// The copies of a file: the rank of the build, the build, the file.
     fn copies(&self, file: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        let builds = self.index.files[file].builds.iter();
+        let builds = self.files[file].builds.iter();
         builds.map(move |&build| (self.rank[build as usize], build as usize, file))
     }
 
     fn path(&self, build: usize, file: usize) -> Utf8PathBuf {
-        self.builds[build].join(&self.index.files[file].path)
+        let Build {
+            channel, indexed, ..
+        } = &self.builds[build];
+        channel.join(format!("{}/{}", indexed.date, self.files[file].path))
     }
 }
 
@@ -214,7 +300,7 @@ fn best(copies: impl Iterator<Item = (usize, usize, usize)>) -> Vec<(usize, usiz
 pub(super) enum Attempt {
     /// It is shared.
     Shared,
-    /// The file does not exist any more.
+    /// No such file exists, or it does not exist any more.
     Gone,
     /// The file system cannot share it, or the file cannot have more links.
     Refused,

@@ -183,7 +183,7 @@ impl Work {
                 Attempt::Gone | Attempt::Refused => self.twins.give_up(digest, mode, &twin),
             }
         }
-        self.shared.link(&self.inner, digest, size, mode, to)
+        self.shared.link(digest, size, mode, to)
     }
 
     /// Links an equal file of the build or the mirror, or copies and hashes the file in one pass.

@@ -14,7 +14,6 @@ use super::disk::{
     io_error, make_dirs, remove_all, remove_durably, remove_hidden, rename_new, replace_link,
     sync_dir, sync_dirs,
 };
-use super::index::Index;
 use super::list::NOT_A_LINK;
 use super::locked::Locked;
 use super::private::{Lock, MARK};
@@ -65,6 +64,7 @@ impl ChannelWriter for LocalWriter {
 
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = BuildId::new(self.lock.channel.clone(), date);
+        let sharing = Arc::clone(&self.inner);
         let (dir, shared, hints, id) = self
             .blocking(move |inner, lock| {
                 check_absent(&id, fs::symlink_metadata(inner.build_dir(&id)).is_ok())?;
@@ -77,9 +77,7 @@ impl ChannelWriter for LocalWriter {
                 if !trash.is_dir() {
                     inner.make_area(&trash)?;
                 }
-                let temporary = inner.temporary(&id.channel, "digests");
-                let index = Index::read(inner, &id.channel, &temporary);
-                let shared = Shared::new(inner, index, &id.channel);
+                let shared = Shared::new(sharing, id.channel.clone());
                 let hints = Hints::read(&inner.channel_cache(&id.channel, "inputs"));
                 Ok((dir, shared, hints, id))
             })

@@ -312,7 +312,9 @@ fn steps(made: &[Point]) -> Vec<Point> {
 
 /// Kills a promotion at a step, and finishes it by the same command.
 fn killed(way: &Way, sandbox: &Utf8Path, newest: &str, release: &str, step: &Point) {
-    let named = |path: &String| path.replace(LEARNT, release);
+    // A publish reads the sums of the build that was added last to another channel: at first that of the original release.
+    let (first, last) = ("/cache/release/1.0.0/", format!("/cache/release/{newest}/"));
+    let named = |path: &String| path.replace(LEARNT, release).replace(first, &last);
     let point = Point {
         paths: step.paths.iter().map(named).collect(),
         ..step.clone()

@@ -14,7 +14,7 @@ fn stamp(tag: u64) -> Stamp {
 
 fn build(day: u32, sums: Stamp) -> Indexed {
     Indexed {
-        id: sample_id(day),
+        date: sample_id(day).date,
         sums,
     }
 }
@@ -62,14 +62,14 @@ fn an_incremental_index_equals_a_complete_one() {
         (vec![], vec![]),
     ] {
         let read = RefCell::new(Vec::new());
-        let day = |id: &BuildId| (1..6).find(|&day| sample_id(day) == *id);
-        index = index.update(now.clone(), |id| {
-            let day = day(id).expect("a day");
+        let day = |date: BuildDate| (1..6).find(|&day| sample_id(day).date == date);
+        index = index.update(now.clone(), |date| {
+            let day = day(date).expect("a day");
             read.borrow_mut().push(day);
             Some(sums(day))
         });
         assert_eq!(read.into_inner(), expected, "{now:?}");
-        let afresh = Index::default().update(now, |id| day(id).map(sums));
+        let afresh = Index::default().update(now, |date| day(date).map(sums));
         assert_eq!(sorted(index.clone()), sorted(afresh));
     }
 }

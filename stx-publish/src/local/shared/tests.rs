@@ -239,10 +239,11 @@ async fn nothing_is_shared_with_a_build_that_was_replaced_by_hand() {
     assert_eq!(elsewhere("20181104").await, BYTES);
     // A publish to its own channel reads its new sums.
     put(&store, 3, &tree).await;
-    let temporary = dir.path().join("temporary");
     let other = "feature/y/debian".parse().expect("a channel");
-    let index = Index::read(&store.inner, &other, &temporary);
-    assert!(index.builds.iter().all(|it| store.inner.is_indexed(it)));
+    let shared = Shared::new(Arc::clone(&store.inner), other);
+    let builds = &shared.others().builds;
+    assert_eq!(builds.len(), 4);
+    assert!((0..4).all(|build| shared.others().is_current(build)));
 }
 
 /// Adds files with the same 5,000 bytes to a tree, every third of them executable.
@@ -315,14 +316,11 @@ async fn the_candidates_among_equal_files_are_chosen_once() {
     let tree = tree(dir.path());
     add_equal(&tree, 300);
     put(&store, 1, &tree).await;
-    let temporary = dir.path().join("temporary");
-    let channel = &sample_id(2).channel;
-    let index = Index::read(&store.inner, channel, &temporary);
-    let shared = Shared::new(&store.inner, index, channel);
+    let shared = Shared::new(Arc::clone(&store.inner), sample_id(2).channel);
     let digest = crate::incoming::digest_of(&[7; 5_000]);
-    let tried = shared.equal(&digest);
+    let tried = shared.own.equal(&digest);
     assert_eq!(tried.len(), TRIED);
-    assert!(std::ptr::eq(tried, shared.equal(&digest)));
+    assert!(std::ptr::eq(tried, shared.own.equal(&digest)));
     assert_eq!(shared.size(&digest), Some(5_000));
 }
 
