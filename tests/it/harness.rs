@@ -172,7 +172,14 @@ pub(crate) fn write_script(path: &Utf8Path, text: &str) {
 pub(crate) fn stx<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(binary());
     command.args(args).env_clear().current_dir(root());
-    for name in ["PATH", "HOME", "USER", "XDG_CACHE_HOME", "STX_BUILDS_CACHE"] {
+    for name in [
+        "PATH",
+        "HOME",
+        "USER",
+        "TMPDIR",
+        "XDG_CACHE_HOME",
+        "STX_BUILDS_CACHE",
+    ] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
