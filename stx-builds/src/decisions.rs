@@ -282,9 +282,8 @@ pub(crate) fn doubted_date(
     let newest: BuildDate = *channel.builds.keys().next_back()?;
     (newest > id.date && newest.time() - now > AHEAD).then(|| {
         format!(
-            "{id}: its channel has the build {newest}, and the clock says {}; if the clock is wrong, set it, because \
-             retention may otherwise retire new builds at once; else the date of that build is wrong, and `latest_build` stays at it \
-             (docs/recovery.md)",
+            "{id}: its channel has the build {newest}, and the clock says {}; if the clock is wrong, set it: otherwise retention \
+             may retire new builds at once; if that date is wrong, `latest_build` stays at that build (docs/recovery.md)",
             now.format("%Y-%m-%d %H:%M:%S")
         )
     })

@@ -19,7 +19,7 @@ use crate::log::LogEnd;
 pub struct ServiceReport {
     /// True if the service runs.
     pub service_running: bool,
-    /// True if it runs and is stopping, so that it starts nothing more; left out if it is not.
+    /// True if it runs, but is stopping and starts no more builds; left out of JSON if false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub service_stopping: bool,
     /// The waiting requests, the runs, and the history of earlier ones.

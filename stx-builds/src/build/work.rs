@@ -80,7 +80,7 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         let error = format!(
-            "the clock is not set: it says {}, and this program did not exist then",
+            "the clock is not set: it says {}, a time before the first version of this program",
             now.format("%Y-%m-%d %H:%M:%S")
         );
         Err(Error::usage(error).hint(
@@ -475,7 +475,7 @@ fn check_workspace(journal: &Journal) -> Result<(), Error> {
         .hint("put its content back and run `resume` again, or run `build` to start over"))
 }
 
-/// True if this is the time of a clock that was never set: this program did not exist yet.
+/// True if this is the time of a clock that was never set: one before the first version of this program.
 fn is_unset(now: DateTime<Utc>) -> bool {
     now.year() < 2026
 }

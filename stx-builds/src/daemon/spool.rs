@@ -193,7 +193,7 @@ impl Spool {
     }
 
     /// The reason why requests no longer arrive; `None` if they do. The directory may have been moved, removed, or replaced by another
-    /// one, in which no requester sees that the service runs.
+    /// one that does not show requesters that the service runs.
     pub(super) fn lost(&self) -> Option<String> {
         let id = |found: std::fs::Metadata| (found.dev(), found.ino());
         let own = self.alive.as_ref()?.metadata().map(id).ok()?;

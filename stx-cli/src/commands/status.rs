@@ -18,7 +18,7 @@ use crate::exit::Failure;
 use crate::output::{self, Cell, Text, Tone};
 
 /// The state of a service that is stopping.
-const STOPPING: &str = "the service is stopping: it starts nothing more";
+const STOPPING: &str = "the service is stopping and starts no more builds";
 
 pub(crate) async fn run(context: &Context, args: &args::Status) -> Result<(), Failure> {
     if args.watch {

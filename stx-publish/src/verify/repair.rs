@@ -54,7 +54,7 @@ pub struct RepairReport {
     /// Catalog pages that were made again, by their paths.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pages: Vec<String>,
-    /// Catalog pages of builds and channels that no longer exist, which were removed.
+    /// Catalog pages that were removed, because their builds or channels are gone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed_pages: Vec<String>,
 }
@@ -88,9 +88,9 @@ impl fmt::Display for RepairReport {
         self.pages
             .iter()
             .try_for_each(|page| writeln!(f, "{page}: made again"))?;
-        self.removed_pages
-            .iter()
-            .try_for_each(|page| writeln!(f, "{page}: removed, it was out of date"))
+        self.removed_pages.iter().try_for_each(|page| {
+            writeln!(f, "{page}: removed, because its build or channel is gone")
+        })
     }
 }
 
