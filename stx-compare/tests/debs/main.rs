@@ -259,7 +259,9 @@ fn the_error_of_a_damaged_package_names_the_place() {
         );
     }
     let mut package = read(&file, false);
-    for length in (end..bytes.len()).step_by(7) {
+    // A member of an odd length is followed by one byte of padding, which the reader does not need.
+    let padding = usize::from(bytes.ends_with(b"\n"));
+    for length in end..bytes.len() - padding {
         let error = deb::read_files(&mut package, &bytes[..length]).expect_err("cut off");
         assert!(
             error.to_string().contains(&format!("byte {length}")),
