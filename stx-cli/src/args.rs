@@ -67,8 +67,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Options of every command.
+/// Options of every command. The help lists them after those of the command itself.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Change to this directory first; the configuration is searched and other paths are read from there; repeatable, each from the one before
     #[arg(short = 'C', global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
