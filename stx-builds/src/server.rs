@@ -5,11 +5,13 @@ use std::io;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use camino::Utf8Path;
 use percent_encoding::percent_decode_str;
+use stx_layout::media_type;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 
@@ -22,12 +24,26 @@ pub const PRIVATE: &str = ".stx";
 pub fn files(root: &Utf8Path) -> Router {
     Router::new()
         .fallback_service(ServeDir::new(root))
+        .layer(from_fn(name_type))
         .layer(from_fn(ranges::answer))
 }
 
 /// Hides the private area of a mirror from readers.
 pub fn hide_private(files: Router) -> Router {
     files.layer(from_fn(hide))
+}
+
+/// Gives files the types that they have on other servers. Those of `ServeDir` are for web sites: it sends a log as a file to store.
+async fn name_type(request: Request, next: Next) -> Response {
+    let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
+    // `ServeDir` answers the path of a directory with its `index.html`.
+    let kind = (!path.ends_with('/')).then(|| media_type(&path));
+    let mut response = next.run(request).await;
+    if let Some(kind) = kind.filter(|_| response.status().is_success()) {
+        let kind = HeaderValue::from_static(kind);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    response
 }
 
 /// Serves until `end`, then finishes the responses that have begun.

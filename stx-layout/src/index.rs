@@ -112,20 +112,6 @@ impl PageName {
             Self::HtmlOf(date) => return Cow::Owned(format!("{date}.html")),
         })
     }
-
-    /// Its media type, for stores that keep one.
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Self::IndexJson => "application/json",
-            Self::IndexSignature => "application/pgp-signature",
-            Self::IndexHtml | Self::HtmlOf(_) => "text/html; charset=utf-8",
-            Self::Feed => "application/atom+xml",
-            Self::Keys => "application/pgp-keys",
-            Self::AptSources | Self::DnfRepo | Self::AptSourcesOf(_) | Self::DnfRepoOf(_) => {
-                "text/plain; charset=utf-8"
-            }
-        }
-    }
 }
 
 /// The `index.json` at the root of a mirror.

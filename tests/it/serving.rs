@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
+use stx_layout::media_type;
 
 use crate::harness::{
     assert_whole, builds, free_port, names, root, run, stx, tool, wait_for_server,
@@ -76,6 +77,26 @@ fn has(url: &str, more: &[&str], wanted: &[&str]) {
     }
 }
 
+/// The types of files are those of `stx_layout::media_type`.
+fn gives_types(url: &str, site: &Site) {
+    let dir = site.mirror().join("types");
+    fs_err::create_dir(&dir).expect("a directory");
+    let named = "BUILD_INFO CHANGELOG CONTEXT InRelease KEYS LAST_COMMITS Packages Release SHA256SUMS Sources feed.xml";
+    let extensions = "asc buildinfo changes dsc inc log lst repo sh sources txt html json xml rpm deb udeb iso zsync meta4 tar \
+                      gz tgz xz bz2 zst";
+    let files = extensions
+        .split(' ')
+        .map(|extension| format!("a-1.0.{extension}"));
+    for name in named.split(' ').map(str::to_owned).chain(files) {
+        fs_err::write(dir.join(&name), "").expect("a file");
+        let kind = media_type(&name);
+        assert_ne!(kind, "application/octet-stream", "{name}");
+        let kind = format!("content-type: {kind}\r\n");
+        has(&format!("{url}types/{name}"), &[], &[" 200", &kind]);
+    }
+    fs_err::remove_dir_all(&dir).expect("removed");
+}
+
 /// The checks of every server; `url` ends with a slash.
 fn is_a_mirror(url: &str, site: &Site) {
     let dated = format!("{url}{CHANNEL}/{}", DATES[1]);
@@ -124,6 +145,7 @@ fn is_a_mirror(url: &str, site: &Site) {
     ] {
         has(&changes, &[], &[" 200", "cache-control: no-cache", kind]);
     }
+    gives_types(url, site);
     run(&mut stx(["--mirror", url, "verify"])).ok();
     run(&mut stx(["--mirror", url, "list"])).ok();
     let to = site.to("fetched");
@@ -156,6 +178,10 @@ fn nginx_as_documented() {
         panic!("two blocks for nginx");
     };
     is_a_mirror(&in_nginx(&site, block).url(""), &site);
+    // The demo has the same configuration.
+    let demo = root().join("stx-cli/src/commands/demo/nginx-server.conf");
+    let demo = fs_err::read_to_string(demo).expect("a configuration");
+    assert_eq!(demo.replace("/srv/mirror", site.mirror().as_str()), **block);
 
     let nginx = in_nginx(&site, redirect);
     let alias = nginx.url("master/centos/latest_build/outputs/iso/bootimage.iso");
@@ -315,6 +341,7 @@ fn serve_shows_a_mirror_on_the_loopback_interface() {
         &[" 206", "content-range: bytes 3-6/13"],
     );
     ranges(&image);
+    gives_types(url, &site);
     has(url, &[], &[" 200", "content-type: text/html"]);
     // A build's own directory redirects to its page, and directories below it are listed.
     let page = format!("location: ../{}.html", DATES[1].to_lowercase());
@@ -405,7 +432,7 @@ fn ranges(url: &str) {
     let parts: Vec<_> = body.split("\r\n").collect();
     let boundary = parts[1];
     let of = |range, text| {
-        let kind = "Content-Type: application/octet-stream";
+        let kind = "Content-Type: application/x-iso9660-image";
         format!("\r\n{boundary}\r\n{kind}\r\nContent-Range: bytes {range}/13\r\n\r\n{text}")
     };
     let parts = [of("0-1", "an"), of("5-6", "er"), of("11-12", "ge")];

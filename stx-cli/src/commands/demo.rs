@@ -17,6 +17,9 @@ use crate::args::{self, Demo, DemoDistro};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
+/// The configuration of nginx for a mirror, as `docs/serving.md` has it.
+const SERVER: &str = include_str!("demo/nginx-server.conf");
+
 pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     if !context.global.mirror.is_empty() || args.dir.as_str().contains("://") {
         return Err(
@@ -232,6 +235,7 @@ fn nginx_conf(dir: &Utf8Path) -> Result<String, Failure> {
         .uid();
     // Workers of root's nginx run as `nobody`, who cannot read below root's home.
     let user = if owner == 0 { "user root;\n" } else { "" };
+    let server = SERVER.replace("/srv/mirror", "mirror");
     Ok(format!(
         "{user}daemon off;
 pid nginx.pid;
@@ -239,19 +243,12 @@ error_log stderr;
 events {{ }}
 http {{
     access_log off;
-    default_type application/octet-stream;
     client_body_temp_path nginx/body;
     proxy_temp_path nginx/proxy;
     fastcgi_temp_path nginx/fastcgi;
     uwsgi_temp_path nginx/uwsgi;
     scgi_temp_path nginx/scgi;
-    server {{
-        listen 127.0.0.1:8080;
-        root mirror;
-        autoindex on;
-        location /.stx {{ deny all; }}
-    }}
-}}
+{server}}}
 "
     ))
 }

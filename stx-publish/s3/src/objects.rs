@@ -14,6 +14,7 @@ use object_store::{
 
 use super::failure::RequestFailure;
 use super::parts::{Backend, CopyParts, LARGEST, ThroughHere};
+use stx_layout::media_type;
 use stx_publish::store::StoreError;
 
 /// The number of requests in flight at the same time.
@@ -94,29 +95,6 @@ pub(super) fn attributes(name: &str, keep: Keep) -> Attributes {
     attributes.insert(Attribute::ContentType, media_type(name).into());
     attributes.insert(Attribute::CacheControl, keep.cache_control().into());
     attributes
-}
-
-/// The media type that a name indicates.
-pub(super) fn media_type(name: &str) -> &'static str {
-    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
-    match file.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("json") => "application/json",
-        Some("html") => "text/html; charset=utf-8",
-        Some("xml") if file == "feed.xml" => "application/atom+xml",
-        Some("xml") => "application/xml",
-        Some("gz" | "tgz") => "application/gzip",
-        Some("rpm") => "application/x-rpm",
-        Some("iso") => "application/x-iso9660-image",
-        Some("zsync") => "application/x-zsync",
-        Some("meta4") => "application/metalink4+xml",
-        Some("tar") => "application/x-tar",
-        Some("txt" | "log" | "lst" | "asc") => "text/plain; charset=utf-8",
-        None => match file {
-            "SHA256SUMS" | "CONTEXT" | "CHANGELOG" => "text/plain; charset=utf-8",
-            _ => "application/octet-stream",
-        },
-        Some(_) => "application/octet-stream",
-    }
 }
 
 impl Objects {

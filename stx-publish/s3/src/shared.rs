@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::stream::{self, StreamExt as _};
 use stx_layout::derived::CONTROL_SUFFIX;
-use stx_layout::{BuildDate, BuildId, Channel, Sha256};
+use stx_layout::{BuildDate, BuildId, Channel, Sha256, media_type};
 
 use super::Inner;
 use super::keys;
-use super::objects::{PARALLEL, media_type};
+use super::objects::PARALLEL;
 use stx_publish::store::StoreError;
 
 /// The number of builds of a channel that are examined; older ones add few files that a new build shares.

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stx_layout::Sha256;
+use stx_layout::{Sha256, media_type};
 use tokio::sync::{Mutex as Turn, OnceCell};
-
-use super::objects::media_type;
 
 /// The object from which equal ones are copied, once it exists. The others wait for its sender.
 pub(super) type Slot = Arc<OnceCell<String>>;
