@@ -41,11 +41,11 @@ scripts:
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
 	grep -lE '^#!.*(bash|/sh)' -r recipes/sample recipes/sample-debian recipes/rehearsal | xargs shellcheck -x -P SCRIPTDIR
 
-# One and a half times as many tests as processors run at the same time: many wait for servers, other programs and the clock. They also
-# pass with twice as many as processors.
+# Twice as many tests as processors run at the same time: many wait for servers, other programs and the clock. They also pass with three
+# times as many as processors.
 # Data that tests share, and files of programs that they kill, would stay in the directory for temporary files. So the tests have one of their
 # own, which is removed at the end. It is open to other users: some tests run programs as them.
-unit: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
+unit: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 2)))
 unit:
 	dir=$$(mktemp -dt stx.XXXX) && chmod 1777 "$$dir" && trap 'rm -rf --one-file-system "$$dir"' EXIT && \
 	TMPDIR="$$dir" $(CARGO) test $(SHARED)
