@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, BuildOutcome, Channel, GitMapping, ReleaseId, redact_urls};
 use stx_publish::StoreError;
 use stx_service::GitUpstream;
+use stx_service::status::Read;
 use stx_service::trigger::Watch;
 use stx_service::{Ask, AskError, EntryError, Setup, Upstream as _, unnamed};
 
@@ -113,6 +114,12 @@ impl Site {
         let dir = service.spool(&area);
         // If the spool is lost, its lock does not show that the service runs.
         Ok(spool::is_alive(&dir) || !is_there(&dir)? && is_locked(&service_dir(&area)))
+    }
+
+    /// True if the running service is stopping: it starts no more builds.
+    pub fn service_stopping(&self, service: &Service) -> Result<bool, Error> {
+        let is_stopping = |read| matches!(read, Read::Fresh(status) if status.stopping);
+        Ok(self.service_running(service)? && self.service_status(service).is_ok_and(is_stopping))
     }
 
     /// Leaves a verdict on a build for the service. Its author is the user who runs the program. If the mirror can be read, a

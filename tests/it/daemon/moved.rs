@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::Site;
-use crate::harness::run;
+use crate::harness::{Started, run};
 
 /// Moves the ledger with the files beside it.
 fn move_ledger(from: &camino::Utf8Path, to: &camino::Utf8Path) {
@@ -142,8 +142,15 @@ fn status_shows_that_the_service_is_stopping() {
     let shown = || run(&mut site.stx(&["status"])).code(0).stdout;
     let stopping = "the service is stopping";
     assert!(!shown().contains(stopping));
+    let watched = site.small.at("watched");
+    let file = fs_err::File::create(&watched).expect("a file");
+    let _watch = Started::new(site.stx(&["status", "--watch"]).stdout(file.into_file()));
+    let lines = || fs_err::read_to_string(&watched).expect("text");
+    site.until("the running build", || lines().contains("runs phase"));
+    assert!(!lines().contains(stopping));
     daemon.signal(Signal::TERM);
     site.until("the stop", || shown().contains(stopping));
+    site.until("the watched stop", || lines().contains(stopping));
     let report = run(&mut site.stx(&["status", "--format", "json"]))
         .code(0)
         .json();

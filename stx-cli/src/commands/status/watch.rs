@@ -1,9 +1,10 @@
 //! `status --watch`: redraw every second on a terminal; print a line for each change elsewhere.
 
 use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_builds::daemon::unreadable;
 use stx_builds::log::LogEnd;
@@ -11,18 +12,19 @@ use stx_layout::{BuildId, printable_json};
 use stx_service::ledger::{Ledger as _, Request};
 use stx_service::status::{Past, PastBuilds, PhaseState, RunningBuild, newest_failures};
 
-use super::{left, log_end, running_row, waiting_row};
+use super::{STOPPING, left, log_end, running_row, waiting_row};
 use crate::args::Format;
 use crate::commands::{Context, history, status_document};
 use crate::exit::{Exit, Failure};
-use crate::output::{self, Text};
+use crate::output::{self, Cell, Text, Tone};
 
 /// The time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The requests at one moment.
+/// The service and its requests at one moment.
 #[derive(Default)]
 struct Seen {
+    stopping: bool,
     running: Vec<RunningBuild>,
     queue: Vec<Request>,
     ended: Vec<Past>,
@@ -33,7 +35,7 @@ struct Seen {
 /// A change, for scripts.
 #[derive(Serialize)]
 struct Change<'a> {
-    at: chrono::DateTime<Utc>,
+    at: DateTime<Utc>,
     request: u64,
     state: &'a str,
 }
@@ -41,6 +43,7 @@ struct Change<'a> {
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let draws = output::can_draw() && context.format() == Format::Human;
     let mut before: Option<BTreeMap<u64, String>> = None;
+    let mut was_stopping = false;
     let mut logs = BTreeMap::new();
     let mut context = context.clone();
     loop {
@@ -57,7 +60,13 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
             let lines = lines
                 .into_iter()
                 .map(|(request, change)| line(&context, request, change));
-            let text = lines.collect::<Result<String, _>>()?;
+            let mut text = lines.collect::<Result<String, _>>()?;
+            // A change for scripts is one of a request.
+            if seen.stopping && !was_stopping && context.format() == Format::Human {
+                // Writing to a string cannot fail.
+                writeln!(text, "{} {STOPPING}", written(context.site.now)).ok();
+            }
+            was_stopping = seen.stopping;
             before = Some(states);
             text
         };
@@ -68,8 +77,13 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     }
 }
 
+/// A time to the second.
+fn written(time: DateTime<Utc>) -> impl Display {
+    time.format("%Y-%m-%d %H:%M:%S")
+}
+
 #[expect(clippy::disallowed_methods, reason = "time passes while it is shown")]
-fn now(context: &Context) -> chrono::DateTime<Utc> {
+fn now(context: &Context) -> DateTime<Utc> {
     context.site.fixed.unwrap_or_else(Utc::now)
 }
 
@@ -83,6 +97,7 @@ fn look(context: &Context) -> Result<Seen, Failure> {
                 return Err(failure);
             };
             return Ok(Seen {
+                stopping: status.stopping && !status.is_stale(context.site.now),
                 logs: newest_failures(&status.history)
                     .filter_map(|past| shown_log(&status.mirror, past))
                     .collect(),
@@ -96,6 +111,7 @@ fn look(context: &Context) -> Result<Seen, Failure> {
     let past = PastBuilds::new(&ledger, &service.setup).map_err(unreadable)?;
     let state = ledger.state();
     Ok(Seen {
+        stopping: context.site.service_stopping(&service)?,
         running: context.site.running_builds(state, &past)?,
         queue: state.queue.values().cloned().collect(),
         ended: past.ended().to_vec(),
@@ -140,7 +156,11 @@ async fn add_logs(
 fn drawn(context: &Context, seen: &Seen) -> Text {
     let running = seen.running.iter().map(|run| running_row(context, run));
     let rows: Vec<_> = running.chain(seen.queue.iter().map(waiting_row)).collect();
-    let mut text = Text::from(context.site.now.format("%Y-%m-%d %H:%M:%S\n").to_string());
+    let mut text = Text::from(format!("{}\n", written(context.site.now)));
+    if seen.stopping {
+        text.push(Cell::new(Tone::Doubtful, STOPPING));
+        text.push("\n");
+    }
     if rows.is_empty() {
         text.push("nothing runs or waits\n");
     }
@@ -206,7 +226,7 @@ fn changes(
 }
 
 /// The newest known time of a run.
-fn run_time(run: &RunningBuild) -> chrono::DateTime<Utc> {
+fn run_time(run: &RunningBuild) -> DateTime<Utc> {
     let times = run.phases.iter().filter_map(|phase| phase.started);
     times.max().unwrap_or(run.started)
 }
@@ -215,8 +235,7 @@ fn line(context: &Context, request: u64, change: Text) -> Result<String, Failure
     let at = context.site.now;
     Ok(match context.format() {
         Format::Human => {
-            let at = at.format("%Y-%m-%d %H:%M:%S");
-            let mut text = Text::from(format!("{at} request {request}: "));
+            let mut text = Text::from(format!("{} request {request}: ", written(at)));
             text.append(change);
             output::painted(&text.on_one_line()) + "\n"
         }
