@@ -1,12 +1,12 @@
 //! Compares the pages of a mirror with the mirror.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::index::{ChannelIndex, PageId, PageName, RootIndex};
-use stx_layout::{AliasName, Catalog, Channel, ChannelEntry};
+use stx_layout::{AliasName, Catalog, Channel, ChannelEntry, counted};
 use stx_publish::incoming::digest_of;
 use stx_publish::store::{MirrorStore, Scope, StoreError};
 use stx_publish::verdicts::readable_verdicts;
@@ -194,6 +194,52 @@ fn differs(index: &ChannelEntry, entry: &ChannelEntry) -> Option<String> {
     None
 }
 
+/// The first difference between the root's index and the mirror, in words; `None` if they agree.
+fn root_differs(index: &RootIndex, catalog: &Catalog) -> Option<String> {
+    let gone = index.channels.iter();
+    let gone = gone.filter(|known| !catalog.channels.contains_key(&known.channel));
+    let (lost, empty): (Vec<_>, Vec<_>) = gone.partition(|known| known.builds > 0);
+    if !lost.is_empty() {
+        let lost = lost.iter();
+        let lost =
+            lost.map(|known| format!("{} with {}", known.channel, counted(known.builds, "build")));
+        return Some(format!(
+            "names {}, which the mirror does not have; if nobody removed that, restore it first: a repair forgets it",
+            lost.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if let Some(known) = empty.first() {
+        let channel = &known.channel;
+        return Some(format!(
+            "is older than the mirror: it names {channel}, which does not exist"
+        ));
+    }
+    let said = index.channels.iter().map(|known| (&known.channel, known));
+    let said: BTreeMap<_, _> = said.collect();
+    let latest = AliasName::latest_build();
+    let mut below = layers::below(catalog);
+    let differs = catalog.channels.iter().find_map(|(channel, entry)| {
+        let Some(known) = said.get(channel) else {
+            return Some(format!("it does not name {channel}"));
+        };
+        let newest = known.newest.as_ref().map(|newest| newest.date);
+        if (known.builds, newest)
+            != (
+                entry.builds.len() as u64,
+                entry.builds.keys().next_back().copied(),
+            )
+        {
+            return Some(format!("the builds of {channel} differ"));
+        }
+        if known.latest_build != latest_of(entry.aliases.get(&latest)) {
+            return Some(format!("`latest_build` of {channel} differs"));
+        }
+        let below = below.remove(channel);
+        (known.after != below).then(|| format!("the build below {channel} differs"))
+    });
+    differs.map(|how| format!("is older than the mirror: {how}"))
+}
+
 async fn of_root(
     store: &dyn MirrorStore,
     catalog: &Catalog,
@@ -214,25 +260,7 @@ async fn of_root(
         }
     };
     let digest = digest_of_root(&index);
-    let latest = AliasName::latest_build();
-    let said = index.channels.iter().map(|known| {
-        let newest = known.newest.as_ref().map(|newest| newest.date);
-        (&known.channel, known.builds, newest)
-    });
-    let there = catalog.channels.iter().map(|(channel, entry)| {
-        let newest = entry.builds.keys().next_back().copied();
-        (channel, entry.builds.len() as u64, newest)
-    });
-    let shown = index.channels.iter().all(|known| {
-        let entry = catalog.channels.get(&known.channel);
-        let shown = entry.and_then(|entry| entry.aliases.get(&latest));
-        latest_of(shown) == known.latest_build
-    });
-    let mut below = layers::below(catalog);
-    let channels = index.channels.iter();
-    let shown = shown && { channels }.all(|known| known.after == below.remove(&known.channel));
-    if !said.eq(there) || !shown {
-        let message = "is older than the mirror: its channels, or their content, differ";
+    if let Some(message) = root_differs(&index, catalog) {
         let finding = wrong(&json, FindingKind::PageStale, message);
         found.push((finding, Some(text)));
     }

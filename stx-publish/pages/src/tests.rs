@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{TimeDelta, TimeZone as _, Utc};
-use stx_layout::index::{ChannelIndex, PackageChanges, PageId, PageName, RootIndex, Stay};
+use stx_layout::index::{
+    ChannelIndex, ChannelSummary, PackageChanges, PageId, PageName, RootIndex, Stay,
+};
 use stx_layout::{
     BuildId, BuildOutcome, BuildRecord, Channel, ImageRecord, Origin, PhaseRecord, PhaseStatus,
     ReleaseKind, Sha256, SourceRecord, Verdict, VerdictEntry,
@@ -15,7 +17,7 @@ use stx_publish::publish::{prepare, publish};
 use stx_publish::seal::LONGEST_TEXT;
 use stx_publish::store::{MirrorRead as _, MirrorStore as _, Scope};
 use stx_publish::thinning::ThinnedSection;
-use stx_publish::verify::{FindingKind, VerifyReport};
+use stx_publish::verify::{Finding, FindingKind, VerifyReport};
 
 use super::refresh::refresh_up_to;
 use super::{MirrorContents, Refreshed, Site, refresh, verify_pages};
@@ -264,6 +266,79 @@ async fn missing_and_outdated_pages_are_found() {
     let text = "<feed/>";
     pages.write(&old, text.into()).await.expect("written");
     assert_eq!(check(&all, true).await, []);
+}
+
+#[tokio::test]
+async fn the_finding_of_the_root_index_names_the_channel_that_differs() {
+    let (store, site) = example().await;
+    let message = async || {
+        let mut report = VerifyReport::default();
+        verify_pages(&store, &Scope::All, true, Duration::ZERO, &mut report)
+            .await
+            .expect("verified");
+        let of_root = |it: &&Finding| {
+            it.channel.is_none() && it.path.as_ref().is_some_and(|path| path == "index.json")
+        };
+        let found = report.findings.iter().find(of_root);
+        found.map(|finding| finding.message.clone())
+    };
+    refresh(&store, &site).await.expect("pages");
+    assert_eq!(message().await, None);
+
+    let root = PageId {
+        channel: None,
+        name: PageName::IndexJson,
+    };
+    let json = store.page(&root).await.expect("read").expect("an index");
+    let index = RootIndex::from_json(&json).expect("an index");
+    let channel = sample_id(1).channel;
+    let known = index.channels.first().expect("a channel").clone();
+    let write = async |change: &dyn Fn(&mut Vec<ChannelSummary>)| {
+        let mut index = index.clone();
+        change(&mut index.channels);
+        let text = serde_json::to_string(&index).expect("JSON");
+        let pages = store.lock_pages().await.expect("the lock");
+        pages.write(&root, text.into()).await.expect("written");
+    };
+    let other = |builds| ChannelSummary {
+        channel: "rc/1.0/centos".parse().expect("a channel"),
+        builds,
+        ..known.clone()
+    };
+    write(&|channels| channels.push(other(2))).await;
+    assert_eq!(
+        message().await.as_deref(),
+        Some(
+            "names rc/1.0/centos with 2 builds, which the mirror does not have; if nobody removed that, restore it first: a repair forgets it"
+        )
+    );
+    for (change, how) in [
+        (
+            &(|channels: &mut Vec<ChannelSummary>| channels.push(other(0)))
+                as &dyn Fn(&mut Vec<ChannelSummary>),
+            "it names rc/1.0/centos, which does not exist".to_owned(),
+        ),
+        (
+            &|channels| channels.clear(),
+            format!("it does not name {channel}"),
+        ),
+        (
+            &|channels| channels[0].builds += 1,
+            format!("the builds of {channel} differ"),
+        ),
+        (
+            &|channels| channels[0].newest = None,
+            format!("the builds of {channel} differ"),
+        ),
+        (
+            &|channels| channels[0].latest_build = None,
+            format!("`latest_build` of {channel} differs"),
+        ),
+    ] {
+        write(change).await;
+        let expected = format!("is older than the mirror: {how}");
+        assert_eq!(message().await, Some(expected));
+    }
 }
 
 #[tokio::test]
