@@ -52,6 +52,9 @@ pub enum Built {
         result: BuildOutcome,
         /// The report of the publish.
         published: Box<Published>,
+        /// The reason why it failed, as [`BuildRecord::failure`](stx_layout::BuildRecord::failure) gives it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// The first required phase that failed.
         first_failing_phase: Option<String>,
         /// The missing deliverables.

@@ -112,6 +112,9 @@ pub enum BuildEnd {
     Published {
         /// Its result.
         result: BuildOutcome,
+        /// The reason why it failed, as [`BuildRecord::failure`](stx_layout::BuildRecord::failure) gives it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// The first required phase that failed.
         #[serde(skip_serializing_if = "Option::is_none")]
         first_failing_phase: Option<String>,

@@ -108,6 +108,14 @@ impl Context {
     }
 }
 
+/// The end of a message about a failed build; see `BuildRecord::failure`.
+fn published_as_failed(reason: Option<&str>) -> String {
+    match reason {
+        Some(why) => format!("published as failed: {why}"),
+        None => "published as failed".to_owned(),
+    }
+}
+
 /// The status document of the service, for a caller who was denied the ledger, or cannot read it because the running service is older
 /// than this program; notes the source of the answer. After any other error only if the service runs. `None` if the document cannot be
 /// read either.

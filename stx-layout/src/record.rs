@@ -70,6 +70,14 @@ pub struct PhaseRecord {
     pub reason: Option<String>,
 }
 
+impl PhaseRecord {
+    /// The reason of its failure, in one line: `phase image: exit status 7`.
+    pub fn failure(&self) -> String {
+        let reason = self.reason.as_deref().unwrap_or("failed");
+        format!("phase {}: {reason}", self.name)
+    }
+}
+
 /// A container image that belongs to a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
@@ -211,6 +219,32 @@ impl BuildRecord {
             files: 0,
             bytes: 0,
             other: BTreeMap::new(),
+        }
+    }
+
+    /// The reason why the build failed, in one line: `phase image: exit status 7`, or `missing: outputs/iso/*.iso`. `None` of a success,
+    /// and of a failure about which the record says nothing.
+    ///
+    /// ```
+    /// # use stx_layout::{BuildOutcome, BuildRecord};
+    /// let id = "master/centos/20181105T060000Z".parse()?;
+    /// let mut record = BuildRecord::new(id, BuildOutcome::Fail);
+    /// assert_eq!(record.failure(), None);
+    /// record.missing_deliverables.push("outputs/iso/*.iso".to_owned());
+    /// assert_eq!(record.failure().as_deref(), Some("missing: outputs/iso/*.iso"));
+    /// # Ok::<_, stx_layout::ParseError>(())
+    /// ```
+    pub fn failure(&self) -> Option<String> {
+        if self.result == BuildOutcome::Success {
+            return None;
+        }
+        let missing = &self.missing_deliverables;
+        match &self.first_failing_phase {
+            Some(name) => {
+                let phase = self.phases.iter().find(|phase| phase.name == *name);
+                Some(phase.map_or_else(|| format!("phase {name}: failed"), PhaseRecord::failure))
+            }
+            None => (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", "))),
         }
     }
 

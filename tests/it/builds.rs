@@ -131,7 +131,8 @@ fn a_failed_build_is_published_with_its_logs_and_without_an_alias() {
     run(&mut small.build("20200101T000000Z")).code(0);
     small.commit("image.sh", "echo the disk is on fire >&2; exit 7\n");
     let failed = run(&mut small.build("20200102T000000Z")).code(3);
-    assert!(failed.stderr.contains("image"), "{}", failed.stderr);
+    let why = "published as failed: phase image: exit status 7";
+    assert!(failed.stderr.contains(why), "{}", failed.stderr);
     assert_eq!(small.builds(), ["20200101T000000Z", "20200102T000000Z"]);
     assert_eq!(small.latest(), "20200101T000000Z");
     let build = small.at("mirror/master/centos/20200102T000000Z");

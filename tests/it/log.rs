@@ -83,7 +83,7 @@ fn a_running_build_is_followed_to_its_end_and_to_its_exit_code() {
         let said = if code == 0 {
             "is a success"
         } else {
-            "phase image failed"
+            "published as failed: phase image: exit status 7"
         };
         assert!(stderr.contains(said), "{stderr}");
         let (stdout, stderr, status) = ended(one);

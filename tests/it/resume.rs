@@ -361,12 +361,17 @@ fn an_interrupted_build_can_be_published_as_failed() {
         let mut child = site.held("two");
         let orphan = site.pid("two");
         kill(&mut child);
-        if by_configuration {
+        let failed = if by_configuration {
             site.write("stx-builds.toml", "on_interrupt = \"fail\"\n");
-            site.resume(&[]).code(3);
+            site.resume(&[]).code(3)
         } else {
-            site.resume(&["--as-failed"]).code(3);
-        }
+            site.resume(&["--as-failed"]).code(3)
+        };
+        let why = "was published as failed: phase two: interrupted";
+        assert!(failed.stderr.contains(why), "{}", failed.stderr);
+        let log = run(&mut site.stx(&["log", "-f", "master/centos/20200101T000000Z"])).code(3);
+        let why = "published as failed: phase two: interrupted";
+        assert!(log.stderr.contains(why), "{}", log.stderr);
         assert_gone(orphan);
         let record = site.record();
         assert_eq!(record["result"], "fail");

@@ -243,6 +243,7 @@ impl Run<'_> {
         pages::renew(&self.area.site, self.store, self.area.now()).await;
         self.release(started).await;
         process::remove_journal(self.state).map_err(unwritten)?;
+        let reason = record.failure();
         let BuildRecord {
             result,
             first_failing_phase,
@@ -252,6 +253,7 @@ impl Run<'_> {
         Ok(Built::Published {
             result,
             published,
+            reason,
             first_failing_phase,
             missing_deliverables,
         })

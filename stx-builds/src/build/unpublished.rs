@@ -49,10 +49,7 @@ pub(super) fn keep(
     let failed = |record: &&PhaseRecord| record.status != PhaseStatus::Succeeded;
     let why = records.iter().find(failed).map_or_else(
         || "its source phase never ran".to_owned(),
-        |record| {
-            let reason = record.reason.as_deref().unwrap_or("failed");
-            format!("phase {}: {reason}", record.name)
-        },
+        PhaseRecord::failure,
     );
     let build = Box::new(id.clone());
     let error = NeverCommitted { build, why };

@@ -4,7 +4,7 @@ mod apart;
 
 use async_trait::async_trait;
 use camino::Utf8Path;
-use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel};
+use stx_layout::{BuildId, BuildRecord, Channel};
 use stx_pipeline::Cancel;
 use stx_pipeline::process;
 use stx_publish::Scope;
@@ -165,23 +165,9 @@ impl Builder for SiteBuilder {
 }
 
 fn end(record: &BuildRecord) -> RunEnd {
-    let reason = match (record.result, &record.first_failing_phase) {
-        (BuildOutcome::Success, _) => None,
-        (BuildOutcome::Fail, Some(phase)) => {
-            let why = record.phases.iter().find(|known| known.name == *phase);
-            let why = why
-                .and_then(|phase| phase.reason.as_deref())
-                .unwrap_or("failed");
-            Some(format!("phase {phase}: {why}"))
-        }
-        (BuildOutcome::Fail, None) => Some(format!(
-            "missing: {}",
-            record.missing_deliverables.join(", ")
-        )),
-    };
     RunEnd::Published {
         result: record.result,
-        reason,
+        reason: record.failure(),
         sources: record.sources.clone(),
     }
 }

@@ -373,6 +373,7 @@ pub(super) fn published_end(record: &BuildRecord) -> BuildEnd {
     let first_failing_phase = record.first_failing_phase.clone();
     BuildEnd::Published {
         result: record.result,
+        reason: record.failure(),
         first_failing_phase: first_failing_phase.filter(|_| record.result == BuildOutcome::Fail),
     }
 }

@@ -245,8 +245,9 @@ fn end(past: &Past) -> Result<Logged, Error> {
         reason: reason.to_owned(),
     };
     let end = match how {
-        Some(RunEnd::Published { result, .. }) => BuildEnd::Published {
+        Some(RunEnd::Published { result, reason, .. }) => BuildEnd::Published {
             result: *result,
+            reason: reason.clone(),
             first_failing_phase: past.failing.as_ref().map(|failing| failing.phase.clone()),
         },
         Some(RunEnd::Unchanged { .. }) => BuildEnd::Unchanged,

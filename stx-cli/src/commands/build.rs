@@ -13,7 +13,7 @@ use stx_service::ledger::LEFT_OUT;
 
 pub(crate) use events::watched;
 
-use super::Context;
+use super::{Context, published_as_failed};
 use crate::args::{self, Build, Resume};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -157,17 +157,13 @@ pub(crate) async fn report(context: &Context, built: Built) -> Result<(), Failur
         Built::Published {
             result: BuildOutcome::Fail,
             published,
-            first_failing_phase,
-            missing_deliverables,
+            reason,
+            ..
         } => {
             let id = &published.report.id;
-            let reason = match first_failing_phase {
-                Some(phase) => format!("phase {phase} failed"),
-                None => format!("missing: {}", missing_deliverables.join(", ")),
-            };
             Err(Failure::new(
                 Exit::BuildFailed,
-                format!("{id} was published as failed: {reason}"),
+                format!("{id} was {}", published_as_failed(reason.as_deref())),
             )
             .hint(format!("`stx-builds log {id}` shows its logs")))
         }

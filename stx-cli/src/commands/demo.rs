@@ -8,11 +8,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use stx_builds::Options;
 use stx_builds::build::{BuildOrder, Built};
 use stx_builds::options::absolute;
-use stx_layout::Channel;
+use stx_layout::{BuildOutcome, Channel};
 use stx_pipeline::Cancel;
 
-use super::Context;
 use super::build::watched;
+use super::{Context, published_as_failed};
 use crate::args::{self, Demo, DemoDistro};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -134,26 +134,22 @@ fn upstream_script(sample: &Utf8Path, args: &[&str]) -> Result<(), Failure> {
 fn succeeded(built: Built, mirror: &Utf8Path) -> Result<Channel, Failure> {
     match built {
         Built::Published {
+            result: BuildOutcome::Success,
             published,
-            first_failing_phase: None,
-            missing_deliverables,
             ..
-        } if missing_deliverables.is_empty() => Ok(published.report.id.channel),
+        } => Ok(published.report.id.channel),
         Built::Published {
+            result: BuildOutcome::Fail,
             published,
-            first_failing_phase,
-            missing_deliverables,
+            reason,
             ..
         } => {
-            let reason = first_failing_phase.unwrap_or_else(|| missing_deliverables.join(", "));
+            let id = &published.report.id;
             Err(Failure::new(
                 Exit::BuildFailed,
-                format!("{} was published as failed: {reason}", published.report.id),
+                format!("{id} was {}", published_as_failed(reason.as_deref())),
             )
-            .hint(format!(
-                "its logs are in {}/{}/outputs/logs",
-                mirror, published.report.id
-            )))
+            .hint(format!("its logs are in {mirror}/{id}/outputs/logs")))
         }
         Built::Unchanged { build, .. } => Err(Failure::new(
             Exit::Bug,

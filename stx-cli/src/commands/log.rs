@@ -7,7 +7,7 @@ use serde::Serialize;
 use stx_builds::log::{BuildEnd, LogPart, LogWanted, Logged, PhaseLog, PhaseStage};
 use stx_layout::{BuildId, BuildOutcome, PhaseStatus, printable_json, printable_lines, size};
 
-use super::Context;
+use super::{Context, published_as_failed};
 use crate::args::{self, Format};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -184,12 +184,11 @@ fn ended(context: &Context, build: &BuildId, end: &BuildEnd) -> Result<(), Failu
         } => context.say(&format!("{build} is a success")),
         BuildEnd::Published {
             result: BuildOutcome::Fail,
-            first_failing_phase: Some(phase),
-        } => return failed(format!("published as failed: phase {phase} failed")),
-        BuildEnd::Published {
-            result: BuildOutcome::Fail,
-            first_failing_phase: None,
-        } => return failed("published as failed: a deliverable is missing".to_owned()),
+            reason,
+            ..
+        } => {
+            return failed(published_as_failed(reason.as_deref()));
+        }
         BuildEnd::Unchanged => {
             context.say(&format!(
                 "{build}: nothing changed, so nothing was published"

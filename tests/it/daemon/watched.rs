@@ -86,7 +86,12 @@ fn a_member_of_the_group_sees_a_build_run_and_why_it_failed() {
         "{}",
         all.stdout
     );
-    assert!(all.stderr.contains("phase image failed"), "{}", all.stderr);
+    assert!(
+        all.stderr
+            .contains("published as failed: phase image: exit status 7"),
+        "{}",
+        all.stderr
+    );
     let one = ended(one).code(3);
     assert!(
         one.stdout.contains("the disk is on fire") && !one.stdout.contains("the first words"),
