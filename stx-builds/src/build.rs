@@ -20,7 +20,7 @@ use tracing::{Instrument as _, info_span};
 pub use crate::options::OnInterrupt;
 pub(crate) use after::release_below;
 pub use order::{BuildArea, BuildOrder, Watch};
-pub(crate) use places::place_env;
+pub(crate) use places::{place_env, place_hint};
 pub use recipe::{RECIPE_FORM, read_recipe, recipe_files, recipe_findings};
 pub(crate) use run::{Cancelled, is_spoilt, unchanged};
 pub(crate) use state::{exclusive, lock};

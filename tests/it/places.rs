@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::builds::Small;
-use crate::harness::{Ran, assert_whole, run, wait};
+use crate::harness::{Ran, assert_whole, run, tool, wait, write_script};
 use crate::places_cluster::Cluster;
 use crate::places_sshd::Sshd;
 
@@ -304,6 +304,32 @@ fn an_unusable_place_is_reported_before_anything_runs() {
             "{}",
             failed.stderr
         );
+    }
+}
+
+#[test]
+fn a_cluster_that_cannot_be_reached_names_the_commands_that_tell_more() {
+    let placed = Placed::new("[place.there]\nkind = \"slurm\"\n");
+    let bin = placed.small.at("bin");
+    fs_err::create_dir(&bin).expect("a directory");
+    let git = run(&mut tool("sh", ["-c", "command -v git"])).ok();
+    fs_err::os::unix::fs::symlink(git.trim(), bin.join("git")).expect("a link");
+    let rows = [
+        (None, "sbatch is not in PATH"),
+        (Some("echo 'no controller' >&2; exit 1"), "no controller"),
+    ];
+    for (sbatch, why) in rows {
+        if let Some(text) = sbatch {
+            write_script(&bin.join("sbatch"), &format!("#!/bin/sh\n{text}\n"));
+        }
+        let mut build = placed.small.build("20200101T000000Z");
+        let build = run(build.env("PATH", &bin)).code(2);
+        let doctor = run(placed.small.stx(&["doctor"]).env("PATH", &bin)).code(2);
+        for text in [build.stderr, doctor.stdout] {
+            for word in [why, "scontrol ping", "sinfo", "slurm-client"] {
+                assert!(text.contains(word), "{word} is not in {text}");
+            }
+        }
     }
 }
 

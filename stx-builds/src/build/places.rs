@@ -43,11 +43,25 @@ fn unusable(error: PlaceError) -> Error {
         PlaceError::StillRunning { .. } => {
             Error::new(ErrorKind::Busy, error).hint("end it there; that releases the lock")
         }
-        PlaceError::Unusable { .. } | PlaceError::NotShared { .. } => {
-            Error::usage(error).hint("docs/places.md lists the requirements of a place")
+        PlaceError::Unusable { ref program, .. } => {
+            let hint = place_hint(program);
+            Error::usage(error).hint(hint)
         }
+        PlaceError::NotShared { .. } => Error::usage(error).hint(REQUIREMENTS),
         PlaceError::Prepare { .. } => Error::new(ErrorKind::Bug, error),
     }
+}
+
+const REQUIREMENTS: &str = "docs/places.md lists the requirements of a place";
+
+/// The next step after `program` could not reach a place.
+pub(crate) fn place_hint(program: &str) -> String {
+    if program != "sbatch" {
+        return REQUIREMENTS.to_owned();
+    }
+    format!(
+        "`scontrol ping` tells if the controller of Slurm answers here, and `sinfo` which of its nodes are up; both and `sbatch` are in the package `slurm-client` of Debian, `slurm` elsewhere; {REQUIREMENTS}"
+    )
 }
 
 /// The variables of this process's environment that `ssh`, `podman`, `kubectl`, `sbatch` and the like read.

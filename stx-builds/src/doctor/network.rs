@@ -1,5 +1,6 @@
 //! Other machines: mirrors, and places where phases run.
 
+use std::io;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -10,7 +11,7 @@ use stx_pipeline::Env;
 
 use super::case::Case;
 use super::{Finding, Severity, Subject};
-use crate::build::{BuildOrder, place_env};
+use crate::build::{BuildOrder, place_env, place_hint};
 use crate::options::MirrorLocation;
 
 /// The time within which each must answer; all are asked in parallel.
@@ -67,11 +68,11 @@ async fn places(case: &Case<'_>) -> Vec<Finding> {
     let tried = places.map(|(name, place)| {
         let common = common.clone();
         async move {
-            let why = attempt(case, place, common).await.err()?;
+            let (program, why) = attempt(case, place, common).await.err()?;
             let texts = [
                 format!("place {name} cannot be used: {why}"),
                 "phases that run there fail".to_owned(),
-                "docs/places.md lists the requirements of a place".to_owned(),
+                place_hint(&program),
             ];
             Some(case.finding(Severity::Error, Subject::Places, &["place", name], texts))
         }
@@ -94,9 +95,15 @@ async fn common(case: &Case<'_>) -> Env {
 }
 
 /// Tries a place as a build does. The check that it sees the files of the build server is left to the build, which has some there.
-async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(), String> {
+/// The error comes with the program that tried.
+async fn attempt(
+    case: &Case<'_>,
+    place: &dyn Executor,
+    common: Env,
+) -> Result<(), (String, String)> {
     let tools = place_env();
-    let dir = camino_tempfile::Utf8TempDir::new().map_err(|error| error.to_string())?;
+    let unready = |error: io::Error| (String::new(), error.to_string());
+    let dir = camino_tempfile::Utf8TempDir::new().map_err(unready)?;
     // Connections that phases share have their sockets beside the job.
     let job = Job {
         name: "doctor".to_owned(),
@@ -107,9 +114,8 @@ async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(
         common,
     };
     let marker = job.dir.join("marker");
-    let write =
-        |file: &Utf8Path, text: &str| fs_err::write(file, text).map_err(|error| error.to_string());
-    fs_err::create_dir(&job.dir).map_err(|error| error.to_string())?;
+    let write = |file: &Utf8Path, text: &str| fs_err::write(file, text).map_err(unready);
+    fs_err::create_dir(&job.dir).map_err(unready)?;
     write(&marker, "here\n")?;
     let invocation = match place.check(&marker, &job, &tools) {
         None => return Ok(()),
@@ -125,7 +131,11 @@ async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(
         // Without a connection there is nothing to close, and nothing to report.
         case.machine.run(close, LIMIT).await.ok();
     }
-    let said = said?;
+    let failed = |why| Err((program.clone(), why));
+    let said = match said {
+        Ok(said) => said,
+        Err(why) => return failed(why),
+    };
     // The directory exists only on this machine: a complaint about it proves that the place was reached.
     if said.ok || said.stderr.contains(dir.path().as_str()) {
         return Ok(());
@@ -134,7 +144,7 @@ async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(
     let lines = said.stderr.lines().map(str::trim);
     let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
-        return Err(format!("{program}: it failed and printed nothing"));
+        return failed(format!("{program}: it failed and printed nothing"));
     }
-    Err(format!("{program}: {}", lines.join("; ")))
+    failed(format!("{program}: {}", lines.join("; ")))
 }

@@ -41,6 +41,8 @@ pub enum PlaceError {
     Unusable {
         /// Its name.
         place: String,
+        /// The program of the build server that tried to reach it.
+        program: String,
         /// The check that failed, and its error.
         reason: String,
     },

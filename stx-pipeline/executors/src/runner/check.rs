@@ -56,10 +56,6 @@ impl PlacedRunner {
         name: &str,
         place: &dyn Executor,
     ) -> Result<(), PlaceError> {
-        let unusable = |reason| PlaceError::Unusable {
-            place: name.to_owned(),
-            reason,
-        };
         let job = self.job("check");
         debug!(place = name, "place is checked");
         let marker = JobFile {
@@ -94,6 +90,11 @@ impl PlacedRunner {
             None => None,
         };
         let program = check.program.clone();
+        let unusable = |reason| PlaceError::Unusable {
+            place: name.to_owned(),
+            program: program.clone(),
+            reason,
+        };
         // A container may have to fetch its image first; ssh and Slurm have time limits of their own.
         let said = match &by {
             Some(_) => said_within(check, LOOK).await,
