@@ -512,7 +512,8 @@ pub(crate) fn unprepared(error: PrepareError) -> Error {
     }
 }
 
-fn unplanned(error: PlanError) -> Error {
+/// The error of a build that cannot be published, with a hint.
+pub(crate) fn unplanned(error: PlanError) -> Error {
     let hint = match &error {
         PlanError::Different { .. } => "builds never change; publish under another date",
         PlanError::Incomparable { .. } => {

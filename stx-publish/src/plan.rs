@@ -265,6 +265,17 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// Refuses a date that is [ahead](Self::Ahead) of `now`.
+    pub fn check_date(id: &BuildId, now: DateTime<Utc>) -> Result<(), Self> {
+        if id.date.time() - now > TimeDelta::days(1) {
+            let id = Box::new(id.clone());
+            return Err(Self::Ahead { id, now });
+        }
+        Ok(())
+    }
+}
+
 fn list<T: ToString>(items: &[T]) -> String {
     items
         .iter()
@@ -298,9 +309,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     } = request;
     let (mut incoming, privacy, copies) = tree.into_parts();
     let id = Box::new(record.id.clone());
-    if id.date.time() - now > TimeDelta::days(1) {
-        return Err(PlanError::Ahead { id, now });
-    }
+    PlanError::check_date(&id, now)?;
     let repositories = Repositories::of(incoming.entries.keys());
     let is_left_out =
         |path: &BuildPath| repositories.is_metadata(path) && !is_carried(&carried, path);

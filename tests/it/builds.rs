@@ -157,6 +157,57 @@ fn a_failed_build_is_published_with_its_logs_and_without_an_alias() {
 }
 
 #[test]
+fn by_a_clock_that_was_never_set_nothing_is_built() {
+    let small = Small::new();
+    let (source, library) = (small.at("clock.c"), small.at("clock.so"));
+    let text = r"
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int failed = syscall(SYS_clock_gettime, clock, time);
+    if (clock == CLOCK_REALTIME && !failed) time->tv_sec = 86400;
+    return failed;
+}
+";
+    fs_err::write(&source, text).expect("a source file");
+    run(tool("gcc", ["-shared", "-fPIC", "-o"]).args([&library, &source])).ok();
+    let build = ["build", "--recipe", "recipe.toml"];
+    for more in [&[][..], &["--dry-run"]] {
+        let mut command = small.stx(&[&build, more].concat());
+        let refused = run(command.env("LD_PRELOAD", &library)).code(2);
+        for word in [
+            "the clock is not set: it says 1970-01-02 00:00:00",
+            "timedatectl set-ntp true",
+        ] {
+            assert!(refused.stderr.contains(word), "{}", refused.stderr);
+        }
+        assert!(!small.at("mirror").exists() && !small.at("mirror.state").exists());
+    }
+    let now = ["--now", "2026-01-02T00:00:00Z"];
+    let mut told = small.stx(&[&build[..], &now].concat());
+    run(told.env("LD_PRELOAD", &library)).code(0);
+    assert_eq!(small.builds(), ["20260102T000000Z"]);
+}
+
+#[test]
+fn a_date_with_which_nothing_can_be_published_is_refused_before_anything_runs() {
+    let small = Small::new();
+    let ahead = "20260103T000001Z";
+    for more in [&[][..], &["--dry-run"]] {
+        let mut command = small.build(ahead);
+        let refused = run(command.args(["--now", "2026-01-02T00:00:00Z"]).args(more)).code(4);
+        let why = "the build date is ahead of the clock";
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("sync"), "{}", refused.stderr);
+    }
+    let mut command = small.build("20260103T000000Z");
+    run(command.args(["--now", "2026-01-02T00:00:00Z"])).code(0);
+}
+
+#[test]
 fn a_missing_deliverable_fails_the_build_and_is_named() {
     let small = Small::new();
     small.commit("image.sh", "true\n");

@@ -13,7 +13,7 @@ use stx_pipeline::{
     Below, BuildPlan, BuildRequest, Ended, Journal, Recipe, Runner as _, plan, process,
 };
 use stx_publish::store::rules::check_channel_name;
-use stx_publish::{MirrorStore, Scope};
+use stx_publish::{MirrorStore, PlanError, Scope};
 use tracing::{Instrument as _, info_span};
 
 use super::after;
@@ -25,6 +25,7 @@ use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places, preview};
 use crate::decisions::doubted_date;
 use crate::error::{Error, ErrorKind, is_there, unusable};
 use crate::images::check_pushed;
+use crate::publish::unplanned;
 use crate::refused;
 use crate::site::clock;
 
@@ -73,10 +74,15 @@ impl<'a> Work<'a> {
     }
 
     /// Refuses to date a build by a clock that was never set. That build would never be the newest of its channel, and the first
-    /// `prune` with the right time would retire it.
+    /// `prune` with the right time would retire it. Refuses a requested date with which the build could not be published, too: its
+    /// phases may take hours.
     pub(super) fn check_clock(&self) -> Result<(), Error> {
         let (now, is_given) = (self.area.now(), self.area.now.is_some());
-        if is_given || self.order.date.is_some() || !is_unset(now) {
+        if let Some(date) = self.order.date {
+            let id = BuildId::new(self.channel.clone(), date);
+            return PlanError::check_date(&id, now).map_err(unplanned);
+        }
+        if is_given || !is_unset(now) {
             return Ok(());
         }
         let error = format!(
@@ -84,7 +90,7 @@ impl<'a> Work<'a> {
             now.format("%Y-%m-%d %H:%M:%S")
         );
         Err(Error::usage(error).hint(
-            "builds are dated by the clock: set it and let it be synchronised, `timedatectl set-ntp true`, or give --date",
+            "builds are dated by the clock: set it and let it be synchronised, `timedatectl set-ntp true`, or give the time with --now",
         ))
     }
 

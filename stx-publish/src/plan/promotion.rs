@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::derived::Repositories;
 use stx_layout::{
@@ -221,9 +221,7 @@ pub fn plan_promotion(
         let from = Box::new(from.record.id);
         return Err(PlanError::NotPromotable { from, id, problems });
     }
-    if id.date.time() - now > TimeDelta::days(1) {
-        return Err(PlanError::Ahead { id, now });
-    }
+    PlanError::check_date(&id, now)?;
     let Original {
         record: original,
         files,
