@@ -1,12 +1,13 @@
 //! The sample distribution from end to end: sources to mirror to `dnf install` to a booted ISO.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{Ran, assert_whole, builds, names, run, stx, tool};
+use crate::harness::{Ran, around, assert_whole, builds, names, run, stx, tool};
 use crate::nginx::Nginx;
 
 /// The directory that `stx-builds demo` made, once for all tests, which only read it.
@@ -21,7 +22,9 @@ impl Demo {
     pub(crate) fn new(distro: &str, channel: &'static str) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let demo = dir.path().join("demo");
-        let ran = run(&mut stx(["demo", demo.as_str(), "--distro", distro])).code(0);
+        let shell = tool("sh", ["-c", "umask 077; exec \"$@\"", "sh"]);
+        let command = stx(["demo", demo.as_str(), "--distro", distro]);
+        let ran = run(&mut around(shell, &command)).code(0);
         Self { dir, ran, channel }
     }
 
@@ -78,6 +81,33 @@ fn the_demo_has_two_builds_an_alias_and_sums_that_coreutils_accepts() {
         assert!(!demo().build(index).join("outputs/fail").exists());
     }
     run(&mut stx(["verify", "--mirror", mirror.as_str()])).ok();
+}
+
+#[test]
+fn a_web_server_can_read_the_demo_with_any_umask() {
+    for dir in [demo().dir(), demo().mirror()] {
+        let mode = fs_err::metadata(&dir).expect("a directory").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o755, "{dir}");
+    }
+}
+
+#[test]
+fn a_demo_in_a_closed_directory_says_so() {
+    let dir = Utf8TempDir::new().expect("a temporary directory");
+    let (demo, sample) = (dir.path().join("demo"), dir.path().join("sample"));
+    fs_err::create_dir(&sample).expect("a directory");
+    fs_err::write(sample.join("recipe.toml"), "").expect("a recipe");
+    // The sample is without its upstream, so nothing is built.
+    let mut command = stx(["demo", demo.as_str(), "--distro", "centos", "--sample"]);
+    command.arg(&sample);
+    for (mode, closed) in [(0o700, true), (0o755, false)] {
+        fs_err::create_dir(&demo).expect("a directory");
+        fs_err::set_permissions(&demo, PermissionsExt::from_mode(mode)).expect("a mode");
+        let ran = run(&mut command);
+        let note = format!("chmod 0755 {demo}");
+        assert_eq!(ran.stderr.contains(&note), closed, "{}", ran.stderr);
+        fs_err::remove_dir_all(&demo).expect("a directory");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `demo`: the sample distribution, built twice: as RPMs, as Debian packages, or both.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -47,16 +47,27 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
                 .hint("name a new directory"),
         );
     }
-    fs_err::create_dir_all(&dir).map_err(Failure::usage)?;
-    if !again {
-        upstream_script(&sample, &["create", upstream.as_str()])?;
-    }
     let global = args::Global {
         mirror: vec![mirror.clone()],
         config: None,
         ..context.global.clone()
     };
     let context = Context::new(global, Options::default());
+    let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    fs_err::create_dir_all(&dir).map_err(Failure::usage)?;
+    for made in missing {
+        // Regardless of the umask: web servers read the mirror in it.
+        let mode = std::fs::Permissions::from_mode(0o755);
+        fs_err::set_permissions(made, mode).map_err(Failure::usage)?;
+    }
+    if fs_err::metadata(&dir).map_err(Failure::usage)?.mode() & 0o1 == 0 {
+        context.say(&format!(
+            "note: {dir} is closed to other users; `chmod 0755 {dir}` opens it to a web server of another user"
+        ));
+    }
+    if !again {
+        upstream_script(&sample, &["create", upstream.as_str()])?;
+    }
     let manifest = upstream.join("manifest").into_string();
     // Phases see only the environment of the recipe, so the set-up's directory of downloads has to be passed on.
     let cache = cache().map(|cache| ("STX_BUILDS_CACHE".to_owned(), cache));
