@@ -250,6 +250,14 @@ struct Row<'a> {
     phases: Vec<Bar<'a>>,
 }
 
+/// The phase in which a build failed.
+struct Failing<'a> {
+    name: &'a str,
+    /// The path of its log, if it has one.
+    log: Option<String>,
+    reason: Option<&'a str>,
+}
+
 /// One phase in the chart of a build.
 struct Bar<'a> {
     phase: &'a PhaseRecord,
@@ -282,14 +290,15 @@ impl<'a> Row<'a> {
         PageName::HtmlOf(self.build.date).file_name()
     }
 
-    /// The failing phase, with its log if it has one.
-    fn failing(&self) -> Option<(&'a str, Option<String>)> {
+    /// The phase in which the build failed.
+    fn failing(&self) -> Option<Failing<'a>> {
         let record = self.build.record.as_ref()?;
         let name = record.first_failing_phase.as_deref()?;
         let phase = record.phases.iter().find(|phase| phase.name == name);
         let ran = phase.is_some_and(|phase| phase.started.is_some());
         let log = ran.then(|| format!("{}/outputs/logs/{name}.log", self.build.date));
-        Some((name, log))
+        let reason = phase.and_then(|phase| phase.reason.as_deref());
+        Some(Failing { name, log, reason })
     }
 
     /// The verdict that counts.

@@ -57,6 +57,7 @@ async fn put(store: &MemoryStore, day: u32, result: BuildOutcome, release: u32) 
         phase("compile", 60, 7260, last),
     ];
     record.first_failing_phase = failed.then(|| "compile".to_owned());
+    record.phases[1].reason = failed.then(|| "exit status <7>".to_owned());
     record.sources = vec![SourceRecord {
         path: "stx/config".to_owned(),
         url: None,
@@ -369,6 +370,8 @@ async fn only_the_pages_of_builds_that_changed_are_written() {
     assert_eq!(written(&site).await, [of_build(2)]);
     let html = text(&store, &of_build(2)).await;
     assert!(html.contains("&#60;i&#62;lab"), "{html}");
+    let failed = "compile</a>: exit status &#60;7&#62;</p>";
+    assert!(html.contains(failed), "{html}");
     assert!(!html.contains("href=\"javascript"), "{html}");
 
     // A section that retention retires, and that is restored.
