@@ -285,7 +285,7 @@ fn dnf_queries_downloads_and_installs_through_the_alias_and_the_program_runs() {
             &nginx.url(".stx/locks/"),
         ],
     ));
-    assert_eq!(private.ok(), "403");
+    assert_eq!(private.ok(), "404");
     let work = Utf8TempDir::new().expect("a temporary directory");
     let at = |name: &str| work.path().join(name);
     let url = nginx.url("master/centos/latest_build/outputs/RPMS/std");
