@@ -77,7 +77,7 @@ impl Site {
         let area = BuildArea::new(self)?;
         area.check_known()?;
         let work = Work::new(&area, order)?;
-        work.check_clock()?;
+        work.check_date()?;
         let date = match order.date {
             Some(date) => date,
             None => work.date_now()?,

@@ -3,9 +3,7 @@
 use serde::Serialize;
 use stx_service::health::ledger_alarm;
 use stx_service::ledger::{Ledger as _, SqliteLedger, State};
-use stx_service::status::{
-    Past, PastBuilds, PhaseNow, Read, RunningBuild, TimeLeft, newest_failures,
-};
+use stx_service::status::{Past, PastBuilds, PhaseNow, RunningBuild, TimeLeft, newest_failures};
 
 use crate::Site;
 use crate::daemon::{Service, unreadable};
@@ -76,7 +74,7 @@ impl Site {
         let mut state = state.clone();
         // The ledger cannot contain an alarm about itself; only the service knows it.
         let mut service_stopping = false;
-        if service_running && let Ok(Read::Fresh(status)) = self.service_status(service) {
+        if let Some(status) = self.running_status(service)? {
             service_stopping = status.stopping;
             let mut alarms = status.alarms.into_iter();
             let of_ledger = alarms.find(|now| now.alarm == ledger_alarm());

@@ -33,7 +33,7 @@ pub fn hide_private(files: Router) -> Router {
     files.layer(from_fn(hide))
 }
 
-/// Gives files the types that they have on other servers. Those of `ServeDir` are for web sites: it sends a log as a file to store.
+/// Gives files the types that they have on other servers. Those of `ServeDir` are for web sites: browsers would store `SHA256SUMS`.
 async fn name_type(request: Request, next: Next) -> Response {
     let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
     // `ServeDir` answers the path of a directory with its `index.html`.

@@ -1,3 +1,5 @@
+//! Media types for web servers and object stores.
+
 /// The media type of a file on a mirror, by its path or name, for servers and object stores; `application/octet-stream` if nothing is known
 /// of it. Browsers show a text; they would store a file of another type, such as `application/pgp-keys` of `KEYS`.
 ///

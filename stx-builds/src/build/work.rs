@@ -76,7 +76,7 @@ impl<'a> Work<'a> {
     /// Refuses to date a build by a clock that was never set. That build would never be the newest of its channel, and the first
     /// `prune` with the right time would retire it. Refuses a requested date with which the build could not be published, too: its
     /// phases may take hours.
-    pub(super) fn check_clock(&self) -> Result<(), Error> {
+    pub(super) fn check_date(&self) -> Result<(), Error> {
         let (now, is_given) = (self.area.now(), self.area.now.is_some());
         if let Some(date) = self.order.date {
             let id = BuildId::new(self.channel.clone(), date);
@@ -140,7 +140,7 @@ impl<'a> Work<'a> {
 
     /// Builds and publishes.
     pub(super) async fn build(&self, watch: Watch<'_>) -> Result<Built, Error> {
-        self.check_clock()?;
+        self.check_date()?;
         tools(&self.recipe)?;
         let store = self.area.create()?;
         let _lock = lock(&self.state, &self.channel)?;

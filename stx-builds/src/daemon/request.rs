@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, BuildOutcome, Channel, GitMapping, ReleaseId, redact_urls};
 use stx_publish::StoreError;
 use stx_service::GitUpstream;
-use stx_service::status::Read;
+use stx_service::status::{Read, Status};
 use stx_service::trigger::Watch;
 use stx_service::{Ask, AskError, EntryError, Setup, Upstream as _, unnamed};
 
@@ -118,8 +118,19 @@ impl Site {
 
     /// True if the running service is stopping: it starts no more builds.
     pub fn service_stopping(&self, service: &Service) -> Result<bool, Error> {
-        let is_stopping = |read| matches!(read, Read::Fresh(status) if status.stopping);
-        Ok(self.service_running(service)? && self.service_status(service).is_ok_and(is_stopping))
+        let status = self.running_status(service)?;
+        Ok(status.is_some_and(|status| status.stopping))
+    }
+
+    /// The status document of the running service; `None` if no service runs, or if the document is missing or out of date.
+    pub(crate) fn running_status(&self, service: &Service) -> Result<Option<Box<Status>>, Error> {
+        if !self.service_running(service)? {
+            return Ok(None);
+        }
+        Ok(match self.service_status(service) {
+            Ok(Read::Fresh(status)) => Some(status),
+            Ok(Read::Stale(_)) | Err(_) => None,
+        })
     }
 
     /// Leaves a verdict on a build for the service. Its author is the user who runs the program. If the mirror can be read, a
