@@ -419,6 +419,34 @@ fn a_build_with_a_changed_recipe_is_not_resumed_and_names_the_phase() {
 }
 
 #[test]
+fn a_build_of_another_version_of_the_program_is_resumed_if_its_recipe_is_unchanged() {
+    let site = Site::new();
+    kill(&mut site.held("two"));
+    site.release("two");
+    let file = site.at("mirror.state/master/centos/build.json");
+    let journal = fs_err::read(&file).expect("a journal");
+    let mut journal: serde_json::Value = serde_json::from_slice(&journal).expect("JSON");
+    // That version set fewer variables.
+    for phase in journal["plan"]["phases"].as_array_mut().expect("phases") {
+        let env = phase["invocation"]["env"].as_object_mut();
+        env.expect("variables")
+            .remove("CHANNEL")
+            .expect("it is set");
+    }
+    let files = journal["recipe_files"].take();
+    // An early version did not record the files either.
+    journal["recipe_files"] = serde_json::json!([]);
+    fs_err::write(&file, journal.to_string()).expect("written");
+    let refused = site.resume(&[]).code(2);
+    let said = "recipe.toml, or this program, changed since: phase sync changed";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    journal["recipe_files"] = files;
+    fs_err::write(&file, journal.to_string()).expect("written");
+    site.resume(&[]).code(0);
+    assert_eq!(site.record()["result"], "success");
+}
+
+#[test]
 fn a_new_build_abandons_the_interrupted_one_and_reports_it() {
     let site = Site::new();
     let mut child = site.held("two");

@@ -18,7 +18,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::after;
 use super::cancellation::clear_request;
-use super::recipe::{RECIPE_FORM, read_recipe, recipe_files, recorded};
+use super::recipe::{RECIPE_FORM, recipe_files, recorded};
 use super::run::{self, Run, stopped};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places, preview};
@@ -387,18 +387,7 @@ async fn resume_in(
     // Without phases to run, only the publication is left, which does not depend on the recipe and its places.
     let runs = how == OnInterrupt::Resume && !journal.unfinished().is_empty();
     if runs {
-        let recipe = read_recipe(&journal.started.recipe, &journal.started.request.overrides)?;
-        let now = planned(&recipe, &journal.started.request)?;
-        let differences = journal.differences(&now);
-        if !differences.is_empty() {
-            return Err(Error::usage(format!(
-                "{id}: its recipe {} changed since: {}",
-                journal.started.recipe,
-                differences.join(", ")
-            ))
-            .hint("run `resume --as-failed` to publish the existing files as a failed build, or `build` to start over"));
-        }
-        tools(&recipe)?;
+        tools(&unchanged_recipe(&journal)?)?;
     }
     if how == OnInterrupt::Resume {
         check_workspace(&journal)?;
@@ -484,6 +473,34 @@ fn check_workspace(journal: &Journal) -> Result<(), Error> {
 /// True if this is the time of a clock that was never set: one before the first version of this program.
 fn is_unset(now: DateTime<Utc>) -> bool {
     now.year() < 2026
+}
+
+/// The recipe of an interrupted build, if the rest of the build can run as it was planned.
+fn unchanged_recipe(journal: &Journal) -> Result<Recipe, Error> {
+    let started = &journal.started;
+    let files = recipe_files(&started.recipe)?;
+    let recipe = files.read(&started.request.overrides);
+    let recipe = recipe.map_err(|errors| Error::config(errors, RECIPE_FORM))?;
+    if started.recipe_files == recorded(&files, &started.request.recipe_dir) {
+        // Another version of this program may plan more, such as further variables; the build keeps the plan with which it began.
+        return Ok(recipe);
+    }
+    let differences = journal.differences(&planned(&recipe, &started.request)?);
+    if differences.is_empty() {
+        return Ok(recipe);
+    }
+    // An early version did not record the files of the recipe.
+    let changed = if started.recipe_files.is_empty() {
+        ", or this program,"
+    } else {
+        ""
+    };
+    let (id, recipe) = (&started.plan.id, &started.recipe);
+    let error = format!(
+        "{id}: its recipe {recipe}{changed} changed since: {}",
+        differences.join(", ")
+    );
+    Err(Error::usage(error).hint("run `resume --as-failed` to publish the existing files as a failed build, or `build` to start over"))
 }
 
 fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Error> {
