@@ -181,7 +181,10 @@ impl From<&str> for Text {
     }
 }
 
-/// Lines of columns, each as wide as its widest cell; the last one is not padded. Each cell is printed on one line.
+/// A longer cell, such as the reason of a failure, shifts the rest of its own line only.
+const WIDEST: usize = 80;
+
+/// Lines of columns, each as wide as its widest cell up to [`WIDEST`]; the last one is not padded. Each cell is printed on one line.
 pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
     let rows: Vec<Vec<(Tone, Cow<'_, str>)>> = rows
         .iter()
@@ -196,7 +199,8 @@ pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
     let widths: Vec<_> = (0..count)
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|(_, text)| width(text)).max().unwrap_or(0)
+            let widths = cells.map(|(_, text)| width(text));
+            widths.filter(|wide| *wide <= WIDEST).max().unwrap_or(0)
         })
         .collect();
     let mut text = Text::default();
@@ -214,9 +218,9 @@ pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
             };
             text.push(Cell::new(*tone, cell));
             if column < last {
-                let mut gap = " ".repeat(wide - width(cell));
+                let mut gap = " ".repeat(wide.saturating_sub(width(cell)));
                 // A first column that is empty in every row is left out.
-                if column > 0 || *wide > 0 {
+                if column > 0 || *wide > 0 || !cell.is_empty() {
                     gap.push_str("  ");
                 }
                 text.push(gap);
@@ -274,6 +278,15 @@ mod tests {
             anstream::adapter::strip_str(&painted).to_string(),
             text.render(false)
         );
+    }
+
+    #[test]
+    fn a_long_cell_does_not_widen_its_column() {
+        let long = "x".repeat(WIDEST + 1);
+        let rows = [["a", &*long, "end"], ["bb", "short", "end"]];
+        let rows = rows.map(|row| row.map(Cell::from).to_vec());
+        let text = table(&rows).render(false);
+        assert_eq!(text, format!("a   {long}  end\nbb  short  end\n"));
     }
 
     #[test]

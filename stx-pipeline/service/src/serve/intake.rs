@@ -387,7 +387,7 @@ impl Service<'_> {
         let waits = state.queue.get(&request);
         match waits.or(build.map(|(request, _)| request)) {
             None => Err(format!(
-                "user {uid} cancels request {request}, which neither waits nor runs"
+                "user {uid} cancels request {request}, which neither waits nor runs; `history` tells how a request ended"
             )),
             Some(asked) if !asked.is_of(uid) && !self.host.may_cancel_all(uid) => Err(format!(
                 "user {uid} may not cancel request {request}: others asked for it, too"
