@@ -103,6 +103,9 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         StoreError::NotDurable { .. } => {
             Some("the change is visible; check the disk of the mirror".to_owned())
         }
+        StoreError::Refused { reason, .. } if reason.contains("(401 ") => {
+            Some("a user and a password for the server belong in the URL, `https://USER:PASSWORD@HOST/PATH`".to_owned())
+        }
         StoreError::Damaged { source, .. } if source.is::<WebPage>() => {
             Some("is it the URL of a mirror, without a login or proxy in between?".to_owned())
         }

@@ -120,6 +120,27 @@ fn a_refusal_does_not_suggest_a_rerun() {
 }
 
 #[test]
+fn the_user_and_the_password_of_a_url_are_sent() {
+    let case = Case::new();
+    // `base64` of coreutils writes `reader:secret` so.
+    let known = Some("cmVhZGVyOnNlY3JldA==");
+    let server = case.serve(move |request| {
+        (request.credentials.as_deref() != known).then(|| status("401 Unauthorized", ""))
+    });
+    let ran = case.run(&server, &["list"]);
+    says(
+        &ran,
+        4,
+        "hint: a user and a password for the server belong in the URL",
+    );
+    let url = server.url().replace("//", "//reader:secret@");
+    let mut fetch = crate::harness::stx(["--mirror", &url, "fetch", CHANNEL, "iso"]);
+    let ran = crate::harness::run(fetch.args(["--to", case.to().as_str()]));
+    says(&ran, 0, "1 file");
+    assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_failing_proxy_is_reported() {
     let case = Case::new();
     let server = case.serve(|_| None);

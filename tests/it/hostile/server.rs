@@ -14,6 +14,8 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// The first requested byte of a range.
     pub(crate) range: Option<usize>,
+    /// The user and the password in the form of `Basic`, encoded.
+    pub(crate) credentials: Option<String>,
     /// The number of requests for this path, including this one.
     pub(crate) count: u64,
 }
@@ -150,14 +152,18 @@ impl State {
             return Ok(None);
         };
         let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut range = None;
+        let (mut range, mut credentials) = (None, None);
         for line in lines {
-            let line = line?.to_lowercase();
-            if line.is_empty() {
+            let line = line?;
+            let Some((name, value)) = line.split_once(": ") else {
                 break;
-            }
-            if let Some(text) = line.strip_prefix("range: bytes=") {
-                range = text.trim_end_matches('-').parse().ok();
+            };
+            match (&*name.to_lowercase(), value.split_once(['=', ' '])) {
+                ("range", Some(("bytes", first))) => {
+                    range = first.trim_end_matches('-').parse().ok();
+                }
+                ("authorization", Some(("Basic", text))) => credentials = Some(text.to_owned()),
+                _ => {}
             }
         }
         let mut asked = self.asked.lock().expect("no panic");
@@ -166,6 +172,7 @@ impl State {
         Ok(Some(Request {
             path,
             range,
+            credentials,
             count: *count,
         }))
     }
